@@ -1,0 +1,43 @@
+"""tensorq: deep Q-learning on TensorFlow.
+
+    import tensorq as tq
+    run = tq.train("CartPole-v1", steps=50_000, seed=1)
+    run.evaluate(episodes=100).returns.mean()
+
+The public names are loaded when they are first used: `import tensorq` is quick and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tensorq.agents.trained import TrainedAgent
+    from tensorq.api import Run, load, open_run, resume, train
+    from tensorq.config import Config
+    from tensorq.errors import TensorqError
+
+_HOMES = {
+    "Config": "tensorq.config",
+    "Run": "tensorq.api",
+    "TensorqError": "tensorq.errors",
+    "TrainedAgent": "tensorq.agents.trained",
+    "load": "tensorq.api",
+    "open_run": "tensorq.api",
+    "resume": "tensorq.api",
+    "train": "tensorq.api",
+}
+__all__ = ["Config", "Run", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tensorq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,226 @@
+"""Config: everything that decides how a run goes, in one flat, frozen, validated dataclass; and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal, get_args, get_type_hints
+
+from tensorq.errors import TensorqError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_PRESET = "dqn"
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run. Counts carry their unit: `_steps` are environment steps summed over all environments."""
+
+    env: str = "CartPole-v1"
+    """Environment id, as in gymnasium.make; `tensorq envs` lists those with a compiled world."""
+    preset: str = DEFAULT_PRESET
+    """Named settings to start from; `tensorq presets` lists them."""
+    loop: Literal["auto", "compiled", "host"] = "auto"
+    """Where the environment runs: inside one XLA program, or in Python; auto compiles when there is a compiled world."""
+    seed: int = 0
+    """Seed of everything random in the run."""
+    steps: int = 50_000
+    """Environment steps to train for."""
+    episodes: int = 0
+    """Stop after this many finished training episodes, if that comes first; 0 means no such limit."""
+    num_envs: int = 1
+    """Environments stepped side by side."""
+
+    gamma: float = 0.99
+    """Discount factor."""
+    double: bool = False
+    """Double Q-learning: the online network chooses the next action, the target network rates it (van Hasselt 2016)."""
+    loss: Literal["mse", "huber"] = "huber"
+    """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside)."""
+    hidden_sizes: tuple[int, ...] = (256,)
+    """Units of each hidden layer of the default network."""
+
+    batch_size: int = 64
+    """Transitions in one update."""
+    replay_capacity: int = 100_000
+    """Transitions kept for replay."""
+    replay_ratio: float = 1.0
+    """Updates per environment step."""
+    update_period_steps: int = 1
+    """Learn every this many environment steps, then all the updates that are owed."""
+    learning_starts_steps: int = 1_000
+    """Environment steps before the first update."""
+    target_sync_updates: int = 100
+    """Updates between two moves of the target network."""
+    target_sync_rate: float = 1.0
+    """How far the target network then moves towards the online one; 1 is a hard copy."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size at the start."""
+    learning_rate_final: float = 1e-3
+    """Adam's step size after learning_rate_anneal_updates, approached linearly."""
+    learning_rate_anneal_updates: int = 0
+    """Updates over which the step size anneals; 0 keeps learning_rate."""
+    adam_epsilon: float = 1e-7
+    """Adam's epsilon, added to the root of the second moment."""
+    max_gradient_norm: float = 0.0
+    """Gradients longer than this are scaled down to it; 0 clips nothing."""
+
+    epsilon_start: float = 1.0
+    """Probability of a random action at the first step."""
+    epsilon_final: float = 0.05
+    """Probability of a random action after epsilon_anneal_steps."""
+    epsilon_anneal_steps: int = 5_000
+    """Environment steps over which epsilon anneals linearly."""
+
+    log_period_steps: int = 1_000
+    """Environment steps between two rows of metrics.csv."""
+    evaluation_period_steps: int = 2_500
+    """Environment steps between two greedy evaluations; 0 evaluates only at the end."""
+    evaluation_episodes: int = 0
+    """Greedy episodes in one evaluation; 0 takes 100 in the compiled loop and 10 in the host loop."""
+    evaluation_max_episode_steps: int = 27_000
+    """Steps after which a greedy episode is cut and scored as it stands."""
+    checkpoint_period_steps: int = 10_000
+    """Environment steps between two checkpoints; host environments are reset at each, so that resuming is exact."""
+    threads: int = 1
+    """Threads TensorFlow uses within one operation."""
+
+    def __post_init__(self) -> None:
+        """Check every field and combination; raises TensorqError."""
+        _check_types(self)
+        for name, low in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value < low:
+                raise TensorqError(f"{name}: received {value}, expected {_expected(name)} of at least {low}.")
+        for name in ("gamma", "epsilon_start", "epsilon_final"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TensorqError(f"{name}: received {getattr(self, name)}, expected a number from 0 to 1.")
+        for name in ("learning_rate", "adam_epsilon", "replay_ratio", "target_sync_rate"):
+            if getattr(self, name) <= 0:
+                raise TensorqError(f"{name}: received {getattr(self, name)}, expected a number above 0.")
+        if self.target_sync_rate > 1:
+            raise TensorqError(f"target_sync_rate: received {self.target_sync_rate}, expected at most 1 (a hard copy).")
+        if any(size < 1 for size in self.hidden_sizes):
+            raise TensorqError(f"hidden_sizes: received {self.hidden_sizes}, expected whole numbers of at least 1.")
+        if self.seed >= 2**31:
+            raise TensorqError(f"seed: received {self.seed}, expected a whole number below 2**31.")
+        if self.batch_size > self.replay_capacity:
+            raise TensorqError(
+                f"batch_size {self.batch_size} is larger than replay_capacity {self.replay_capacity}: "
+                "lower the one or raise the other."
+            )
+        if self.num_envs > self.replay_capacity:
+            raise TensorqError(
+                f"num_envs {self.num_envs} is larger than replay_capacity {self.replay_capacity}: "
+                "lower the one or raise the other."
+            )
+        if self.learning_starts_steps >= self.steps:
+            raise TensorqError(
+                f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
+                f"{self.steps} steps, so nothing would be learned: lower it or raise steps."
+            )
+
+    def updates_owed(self, steps: int) -> int:
+        """Updates that should have been made once `steps` environment steps are done."""
+        past = max(0, steps - self.learning_starts_steps)
+        return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """A Config from plain values, as read from JSON; raises TensorqError for what does not belong."""
+        check_names(values)
+        plain = dict(values)
+        if isinstance(plain.get("hidden_sizes"), list):
+            plain["hidden_sizes"] = tuple(plain["hidden_sizes"])
+        return cls(**plain)
+
+
+# Each numeric field's smallest value; those that must lie above 0 or within [0, 1] are checked in __post_init__.
+_AT_LEAST: dict[str, float] = {
+    "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1,
+    "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1, "learning_rate_final": 0,
+    "learning_rate_anneal_updates": 0, "max_gradient_norm": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1,
+    "evaluation_period_steps": 0, "evaluation_episodes": 0, "evaluation_max_episode_steps": 1,
+    "checkpoint_period_steps": 1, "threads": 1,
+}  # fmt: skip
+_TYPES: dict[str, Any] = get_type_hints(Config)
+FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
+
+
+def _expected(name: str) -> str:
+    return "a whole number" if _TYPES[name] is int else "a number"
+
+
+def _check_types(config: Config) -> None:
+    """Refuse values of the wrong type; whole floats and NumPy numbers become what the field wants."""
+    for name, wanted in _TYPES.items():
+        value = getattr(config, name)
+        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+            value = value.item()
+        if get_args(wanted) and isinstance(get_args(wanted)[0], str):
+            if value not in get_args(wanted):
+                raise TensorqError(f"{name}: received {value!r}, expected one of {', '.join(get_args(wanted))}.")
+        elif wanted is bool or wanted is str:
+            if not isinstance(value, wanted):
+                raise TensorqError(
+                    f"{name}: received {value!r}, expected {'true or false' if wanted is bool else 'text'}."
+                )
+        elif wanted is int or wanted is float:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
+            if wanted is int and value != int(value):
+                raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
+            value = wanted(value)
+        elif isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
+        else:
+            value = tuple(value)
+            if any(isinstance(x, bool) or not isinstance(x, int) for x in value):
+                raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
+        object.__setattr__(config, name, value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: what the user may have meant."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(names))}."
+
+
+def check_names(values: Iterable[str]) -> None:
+    """Refuse names that are not Config fields."""
+    for name in values:
+        if name not in FIELD_NAMES:
+            raise TensorqError(f"unknown setting {name!r}: {nearest(name, FIELD_NAMES)}")
+
+
+def preset_names() -> list[str]:
+    """The presets that come with tensorq, the default first."""
+    folder = resources.files("tensorq") / "presets"
+    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """A preset's TOML: `about`, settings, and a table `environments` of settings for single environments."""
+    if name not in preset_names():
+        raise TensorqError(f"unknown preset {name!r}: {nearest(name, preset_names())}")
+    return tomllib.loads((resources.files("tensorq") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
+    """The Config of `preset` for `env`: defaults, then the preset, then its section for env, then the overrides."""
+    content = load_preset(preset)
+    content.pop("about", None)
+    sections = content.pop("environments", {})
+    return Config.from_dict({**content, **sections.get(env, {}), **overrides, "env": env, "preset": preset})

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: targets, losses, optimizers, exploration, random numbers."""

@@ -1,0 +1,40 @@
+"""Optimizers as (parameters, gradients, state) -> (parameters, state), on flat vectors of P numbers.
+
+Keras' own optimizers keep their state in variables, which a compiled loop cannot carry.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tensorq.core.types import OptimizerState, Tensor
+
+BETA_1, BETA_2 = 0.9, 0.999
+
+
+def adam(
+    params: Tensor, gradients: Tensor, state: OptimizerState, count: Tensor, learning_rate: Tensor, epsilon: float
+) -> tuple[Tensor, OptimizerState]:
+    """One step of Adam (Kingma and Ba 2015, section 2, the reordered form that Keras uses too).
+
+    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+    p = p - rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon)
+
+    Args:
+        params, gradients: [P].
+        state: the moments before this step.
+        count: t, the number of this step, from 1.
+        learning_rate: scalar.
+        epsilon: added to the root of the second moment.
+    """
+    first = BETA_1 * state.first_moment + (1 - BETA_1) * gradients
+    second = BETA_2 * state.second_moment + (1 - BETA_2) * tf.square(gradients)
+    t = tf.cast(count, tf.float32)
+    rate = learning_rate * tf.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
+    return params - rate * first / (tf.sqrt(second) + epsilon), OptimizerState(first, second)
+
+
+def clip_by_norm(gradients: Tensor, max_norm: float) -> Tensor:
+    """The gradient scaled down to length max_norm where it is longer (Pascanu et al. 2013): [P] -> [P]."""
+    norm = tf.sqrt(tf.reduce_sum(tf.square(gradients)))
+    return gradients * (max_norm / tf.maximum(norm, max_norm))

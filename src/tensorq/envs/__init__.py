@@ -1,0 +1,1 @@
+"""Where experience comes from: compiled worlds, and Gymnasium's environments."""

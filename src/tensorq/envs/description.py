@@ -1,0 +1,92 @@
+"""What a run needs to know of its environment before it begins, and keeps in config.json. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from tensorq.envs.host import EnvironmentMaker, check_spaces, gymnasium_maker, obs_layout
+from tensorq.envs.world import WORLDS
+from tensorq.errors import TensorqError
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: how to make it, and what is known of it."""
+
+    id: str
+    make: EnvironmentMaker
+    custom: bool  # made by a function of the user's, not found by its id
+    observation_space: gym.Space
+    action_space: gym.spaces.Discrete
+    max_episode_steps: int | None
+    solved_return: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """What config.json keeps."""
+        dtype, shape = obs_layout(self.observation_space)
+        discrete = self.observation_space if isinstance(self.observation_space, gym.spaces.Discrete) else None
+        return {
+            "id": self.id,
+            "custom": self.custom,
+            "observation": {"discrete": int(discrete.n), "start": int(discrete.start)}
+            if discrete is not None
+            else {"shape": list(shape), "dtype": str(dtype)},
+            "num_actions": int(self.action_space.n),
+            "first_action": int(self.action_space.start),
+            "max_episode_steps": self.max_episode_steps,
+            "solved_return": self.solved_return,
+        }
+
+
+def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
+    """Make the environment once and look at it; raises TensorqError for what tensorq cannot play."""
+    maker = make or gymnasium_maker(env)
+    instance = maker()
+    try:
+        if isinstance(instance, VectorEnv):
+            observation_space, action_space = instance.single_observation_space, instance.single_action_space
+        elif isinstance(instance, gym.Env):
+            observation_space, action_space = instance.observation_space, instance.action_space
+        else:
+            raise TensorqError(
+                f"the environment function returned {type(instance).__name__}, expected a gymnasium.Env or VectorEnv."
+            )
+        action_space = check_spaces(observation_space, action_space)
+        spec = instance.spec
+    finally:
+        if hasattr(instance, "close"):
+            instance.close()
+    return Environment(
+        id=env,
+        make=maker,
+        custom=make is not None,
+        observation_space=observation_space,
+        action_space=action_space,
+        max_episode_steps=spec.max_episode_steps if spec else None,
+        solved_return=spec.reward_threshold if spec else None,
+    )
+
+
+def choose_loop(loop: str, env: str, custom: bool) -> str:
+    """ "compiled" or "host" for what Config.loop says; raises TensorqError for a world that does not exist."""
+    has_world = env in WORLDS and not custom
+    if loop == "compiled" and not has_world:
+        raise TensorqError(f"--loop compiled: {env} has no compiled world; worlds exist for {', '.join(WORLDS)}.")
+    return "compiled" if has_world and loop != "host" else "host"
+
+
+def observation_space_from_json(data: Mapping[str, Any]) -> gym.Space:
+    """The observation space of config.json, as far as a network cares: bounds are not kept."""
+    if "discrete" in data:
+        return gym.spaces.Discrete(int(data["discrete"]), start=int(data["start"]))
+    dtype = np.dtype(str(data["dtype"]))
+    if dtype.kind not in "fiub":
+        raise TensorqError(f"config.json: observations of dtype {dtype}, expected numbers.")
+    low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
+    return gym.spaces.Box(low, high, tuple(int(size) for size in data["shape"]), dtype.type)

@@ -1,0 +1,201 @@
+"""Gymnasium environments for the host loop: one meaning of autoreset, whatever the environment's own is.
+
+No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from tensorq.config import nearest
+from tensorq.errors import TensorqError
+
+EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
+
+
+class Transitions(NamedTuple):
+    """One step of N environments. Rows with valid False are resets, not experience: skip them."""
+
+    next_obs: np.ndarray  # [N, ...], the true final observation where an episode ended
+    reward: np.ndarray  # [N] float64, raw
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    valid: np.ndarray  # [N] bool
+
+
+class HostEnvironments(Protocol):
+    """N environments stepped side by side. `obs` is what to act on next: already the next episode's where one ended."""
+
+    observation_space: gym.Space
+    action_space: gym.spaces.Discrete
+    num_envs: int
+    obs: np.ndarray
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin a new episode in each environment, reseeded."""
+        ...
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        """Act once in each environment."""
+        ...
+
+    def close(self) -> None:
+        """Release the environments."""
+        ...
+
+
+def seeds_for(seed: int, counter: int, count: int, *, evaluation: bool = False) -> list[int]:
+    """`count` environment seeds from (seed, counter): below 2^30 for training and model selection, above for evaluation.
+
+    The two ranges cannot meet, so an agent is never measured on an episode that it was selected by.
+    """
+    words = np.random.SeedSequence((seed, counter)).generate_state(count, np.uint32) >> 2
+    return [int(word) + (2**30 if evaluation else 0) for word in words]
+
+
+class SingleEnvironments:
+    """gymnasium.Env objects in this process, reset as soon as their episode ends."""
+
+    def __init__(self, envs: Sequence[gym.Env]) -> None:
+        self._envs = list(envs)
+        self.num_envs = len(self._envs)
+        self.observation_space = self._envs[0].observation_space
+        self.action_space = check_spaces(self.observation_space, self._envs[0].action_space)
+        self._first_action = int(self.action_space.start)
+        dtype, shape = obs_layout(self.observation_space)
+        self.obs = np.zeros((self.num_envs, *shape), dtype)
+        self._valid = np.ones(self.num_envs, bool)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin a new episode in each environment, reseeded."""
+        for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
+            self.obs[index] = env.reset(seed=seed)[0]
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        """Act once in each environment."""
+        next_obs = np.empty_like(self.obs)
+        reward = np.empty(self.num_envs)
+        terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
+        for index, env in enumerate(self._envs):
+            action = int(actions[index]) + self._first_action
+            observed, reward[index], terminated[index], truncated[index], _ = env.step(action)
+            next_obs[index] = observed
+            if terminated[index] or truncated[index]:
+                observed = env.reset()[0]
+            self.obs[index] = observed
+        return Transitions(next_obs, reward, terminated, truncated, self._valid)
+
+    def close(self) -> None:
+        """Close them all."""
+        for env in self._envs:
+            env.close()
+
+
+class VectorEnvironments:
+    """A gymnasium VectorEnv of any autoreset mode."""
+
+    def __init__(self, env: VectorEnv) -> None:
+        self._env = env
+        self.num_envs = env.num_envs
+        self.observation_space = env.single_observation_space
+        self.action_space = check_spaces(self.observation_space, env.single_action_space)
+        self._dtype, shape = obs_layout(self.observation_space)
+        self.obs = np.zeros((self.num_envs, *shape), self._dtype)
+        # Gymnasium's default, for vector environments that do not say.
+        self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._resetting = np.zeros(self.num_envs, bool)  # rows whose next step is a reset (NEXT_STEP)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin a new episode in each environment, reseeded."""
+        self.obs = self._copy(self._env.reset(seed=list(seeds))[0]  # type: ignore[arg-type])
+        self._resetting[:] = False
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        """Act once in each environment."""
+        observed, reward, terminated, truncated, info = self._env.step(
+            (actions + self.action_space.start).astype(self._env.action_space.dtype)
+        )
+        next_obs, obs = self._copy(observed), self._copy(observed)
+        # Copies, because some vector environments hand out the same arrays at every step.
+        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        valid, done = ~self._resetting, terminated | truncated
+        if self._mode == AutoresetMode.SAME_STEP:
+            for index in np.flatnonzero(done):
+                next_obs[index] = info["final_obs"][index]
+        elif self._mode == AutoresetMode.NEXT_STEP:
+            self._resetting = done & valid
+        elif done.any():  # DISABLED
+            obs = self._copy(self._env.reset(options={"reset_mask": done})[0])
+        self.obs = obs
+        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid)
+
+    def _copy(self, obs: np.ndarray) -> np.ndarray:
+        return np.array(obs, self._dtype)
+
+    def close(self) -> None:
+        """Close it."""
+        self._env.close()
+
+
+def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
+    """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
+    first = make()
+    if isinstance(first, VectorEnv):
+        return VectorEnvironments(first)
+    if not isinstance(first, gym.Env):
+        raise TensorqError(f"the environment function returned {type(first).__name__}, expected a gymnasium.Env.")
+    return SingleEnvironments([first, *(_single(make) for _ in range(num_envs - 1))])
+
+
+def _single(make: EnvironmentMaker) -> gym.Env:
+    env = make()
+    if not isinstance(env, gym.Env):
+        raise TensorqError("the environment function returned a gymnasium.Env first and something else later.")
+    return env
+
+
+def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
+    """A maker for an id of Gymnasium's registry; raises TensorqError, with the nearest names, for an unknown one."""
+    if ":" not in env and "/" not in env and env not in gym.registry:
+        raise TensorqError(f"unknown environment {env!r}: {nearest(env, gym.registry)}")
+
+    def make() -> gym.Env:
+        try:
+            return gym.make(env, **keywords)  # type: ignore[arg-type]
+        except gym.error.Error as error:
+            hint = " ".join(str(error).split())
+            raise TensorqError(f"environment {env!r} cannot be made: {hint}") from error
+        except ImportError as error:
+            raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+
+    return make
+
+
+def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
+    """(dtype, shape) in which observations of a space are stored: float64 as float32, Discrete as int32."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.dtype(np.int32), ()
+    dtype = np.dtype(space.dtype)
+    return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
+
+
+def check_spaces(observation_space: gym.Space, action_space: gym.Space) -> gym.spaces.Discrete:
+    """The action space, if both spaces are supported; raises TensorqError by name where they are not."""
+    if not isinstance(action_space, gym.spaces.Discrete):
+        hint = (
+            " Q-learning picks from a list of actions: discretise them with a wrapper."
+            if isinstance(action_space, gym.spaces.Box)
+            else ""
+        )
+        raise TensorqError(f"action space {action_space}: expected Discrete actions.{hint}")
+    if not isinstance(observation_space, (gym.spaces.Box, gym.spaces.Discrete)):
+        raise TensorqError(
+            f"observation space {type(observation_space).__name__}: expected Box or Discrete; "
+            "gymnasium.wrappers.FlattenObservation turns most others into a Box."
+        )
+    return action_space

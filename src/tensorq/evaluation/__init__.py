@@ -1,0 +1,1 @@
+"""Playing without learning, and statistics over seeds."""

@@ -1,0 +1,97 @@
+"""Loading a run's agent and playing its environment. Only networks other than the default import TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from tensorq.agents.trained import QFunction, TrainedAgent
+from tensorq.config import Config
+from tensorq.envs.description import observation_space_from_json
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, seeds_for
+from tensorq.errors import TensorqError
+from tensorq.evaluation.play import Episodes, play_episodes
+from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.runs import directory
+from tensorq.runs.checkpoint import Checkpoints
+from tensorq.runs.checkpoint import load as load_checkpoint
+
+EVALUATION_ENVS = 20
+
+
+def load_agent(
+    run_dir: Path, which: str = "best", network: Callable[[gym.Space, int], Any] | None = None
+) -> TrainedAgent:
+    """The agent that a run kept.
+
+    Args:
+        run_dir: the run's folder.
+        which: "best", by greedy evaluation while training, or "last".
+        network: the function that built the network, if the run was started with one.
+    """
+    if which not in ("best", "last"):
+        raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
+    run = directory.open(run_dir)
+    content = directory.read_config(run_dir)
+    config, description = Config.from_dict(content["config"]), content["environment"]
+    checkpoints = Checkpoints(run.checkpoints_path)
+    if which == "best":
+        if not checkpoints.best_path.exists():
+            raise TensorqError(f"{run_dir} has kept no agent yet: none was evaluated before it stopped.")
+        tensors, _ = load_checkpoint(checkpoints.best_path)
+    else:
+        found = checkpoints.latest(lambda text: None)
+        if found is None:
+            raise TensorqError(f"{run_dir} has no checkpoint yet.")
+        tensors = found[0]
+    params = tensors["agent.params"]
+    space = observation_space_from_json(description["observation"])
+    num_actions = int(description["num_actions"])
+    if (network is None) != (content.get("network") == "mlp"):
+        needs = "needs network=" if network is None else "was trained without network="
+        raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
+    if network is None:
+        sizes = [input_size(space), *config.hidden_sizes, num_actions]
+        expected = sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+        if params.shape != (expected,):
+            raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
+        q_function: QFunction = NumpyMLP(space, layers_from_flat(params, sizes))
+    else:
+        q_function = _keras_q_function(network(space, num_actions), params)
+    return TrainedAgent(q_function, space, int(description["first_action"]))
+
+
+def _keras_q_function(model: Any, params: np.ndarray) -> QFunction:
+    from tensorq.networks.network import Network
+
+    weights = Network(model).unflatten(params)
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    return lambda obs: np.asarray(model(obs))
+
+
+def evaluate_run(
+    run_dir: Path,
+    episodes: int = 100,
+    *,
+    which: str = "best",
+    make: EnvironmentMaker | None = None,
+    network: Callable[[gym.Space, int], Any] | None = None,
+) -> Episodes:
+    """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
+    if episodes < 1:
+        raise TensorqError(f"episodes: received {episodes}, expected a whole number of at least 1.")
+    agent = load_agent(run_dir, which, network)
+    config = Config.from_dict(directory.read_config(run_dir)["config"])
+    if make is None and directory.read_config(run_dir)["environment"]["custom"]:
+        raise TensorqError(f"{run_dir} was trained on an environment of your own: evaluate it from Python, with make=.")
+    envs = make_host_environments(make or gymnasium_maker(config.env), min(EVALUATION_ENVS, episodes))
+    try:
+        seeds = seeds_for(0, 0, episodes, evaluation=True)
+        return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
+    finally:
+        envs.close()

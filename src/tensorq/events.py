@@ -1,0 +1,59 @@
+"""What the trainer tells whoever watches a run. Observers are callables that take one event; they import no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensorq.config import Config
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line for the person who waits: what is being loaded, or a warning."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """Training begins, or goes on, at `steps_done` environment steps."""
+
+    config: Config
+    run_dir: Path
+    loop: str
+    solved_return: float | None
+    steps_done: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run after some more steps; None where there is nothing to say yet."""
+
+    steps: int
+    updates: int
+    episodes: int
+    epsilon: float
+    learning_rate: float
+    loss: float | None
+    mean_q: float | None
+    mean_return: float | None
+    evaluation_return: float | None
+    best_return: float | None
+    new_returns: Sequence[float]
+    seconds: float
+    steps_per_second: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over and everything it leaves is on disk."""
+
+    run_dir: Path
+    result: dict[str, Any]
+
+
+Event = Message | Started | Progress | Finished
+Observer = Callable[[Event], None]

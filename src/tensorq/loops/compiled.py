@@ -1,0 +1,249 @@
+"""The compiled loop: act, step, store, sample and learn in one XLA program, state carried through as tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tensorq.agents.dqn import DQN
+from tensorq.config import Config
+from tensorq.core import random
+from tensorq.core.schedules import linear
+from tensorq.core.types import AgentState, Tensor
+from tensorq.envs.world import World
+from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.replay.device import DeviceReplay, DeviceReplayState
+
+DEFAULT_EVALUATION_EPISODES = 100
+MAX_STEPS_PER_CALL = 20_000
+
+
+class LoopState(NamedTuple):
+    """Everything that changes while training."""
+
+    agent: AgentState
+    replay: DeviceReplayState
+    world: Tensor  # the states of N environments
+    age: Tensor  # [N] int32, steps since reset
+    total_return: Tensor  # [N], rewards since reset
+    steps: Tensor  # int64 scalar, environment steps
+    episodes: Tensor  # int64 scalar, episodes finished
+
+
+class Record(NamedTuple):
+    """What one call of the program reports; a length of 0 marks a vector step at which no episode ended."""
+
+    lengths: Tensor  # [vector steps, N] int32
+    returns: Tensor  # [vector steps, N]
+    loss_sum: Tensor
+    q_sum: Tensor
+    bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
+
+
+class CompiledLoop:
+    """Trains on a compiled world. Two programs: one advances the training, one evaluates."""
+
+    exact_anywhere = True
+
+    def __init__(self, config: Config, agent: DQN, world: World) -> None:
+        self.config, self.agent, self.world = config, agent, world
+        self.replay = DeviceReplay(config.replay_capacity, world.observation_space.shape)
+        self.steps = self.updates = 0
+        # Stops are at most log_period_steps apart; short calls keep signals from waiting for one that is huge.
+        self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
+        self._evaluation_episodes = config.evaluation_episodes or DEFAULT_EVALUATION_EPISODES
+        self._state = self._initial_state()
+        self._advance = tf.function(self._program, jit_compile=True, autograph=False).get_concrete_function(
+            self._state, *[tf.TensorSpec((), tf.int64)] * 2
+        )
+        self._evaluate = tf.function(self._evaluation, jit_compile=True, autograph=False).get_concrete_function(
+            self._state.agent.params, tf.TensorSpec((), tf.int64)
+        )
+
+    def _initial_state(self) -> LoopState:
+        count = self.config.num_envs
+        bits = random.random_bits(self.config.seed, random.INITIAL, 0, count * self.world.reset_uniforms)
+        u = tf.reshape(random.to_uniforms(bits), (count, self.world.reset_uniforms))
+        zero = tf.constant(0, tf.int64)
+        return LoopState(
+            agent=self.agent.init(),
+            replay=self.replay.init(),
+            world=self.world.reset(u),
+            age=tf.zeros(count, tf.int32),
+            total_return=tf.zeros(count),
+            steps=zero,
+            episodes=zero,
+        )
+
+    # --- the programs -------------------------------------------------------------------------------------------
+
+    def _program(self, state: LoopState, stop_steps: Tensor, stop_episodes: Tensor) -> tuple[LoopState, Record]:
+        """Vector steps until stop_steps or stop_episodes is reached."""
+        shape = (self._vector_steps, self.config.num_envs)
+        zero = tf.constant(0.0)
+        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), zero, zero, tf.constant(-1, tf.int64))
+
+        def unfinished(row: Tensor, state: LoopState, record: Record) -> Tensor:
+            return (state.steps < stop_steps) & (state.episodes < stop_episodes)
+
+        def body(row: Tensor, state: LoopState, record: Record) -> tuple[Tensor, LoopState, Record]:
+            state, record = self._vector_step(row, state, record)
+            return row + 1, *self._learn(state, record)
+
+        _, state, record = tf.while_loop(unfinished, body, (tf.constant(0), state, record))
+        return state, record
+
+    def _vector_step(self, row: Tensor, state: LoopState, record: Record) -> tuple[LoopState, Record]:
+        """Act, step and store, once in each environment; finished episodes start again."""
+        config, world, count = self.config, self.world, self.config.num_envs
+        widths = (2, world.step_uniforms, world.reset_uniforms)
+        bits = random.random_bits(config.seed, random.ACTING, state.steps, count * sum(widths))
+        act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
+
+        length = config.epsilon_anneal_steps
+        epsilon = linear(config.epsilon_start, config.epsilon_final, length, state.steps, tf.minimum)
+        obs = world.observe(state.world)
+        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u)
+        next_world, reward, terminated = world.step(state.world, action, step_u)
+        # A time limit ends the episode and leaves the value of what would have followed: only termination has none.
+        discount = config.gamma * (1.0 - tf.cast(terminated, tf.float32))
+        replay = self.replay.add(state.replay, obs, action, reward, discount, world.observe(next_world))
+
+        age, total_return = state.age + 1, state.total_return + reward
+        done = terminated | (age >= world.max_episode_steps)
+        record = record._replace(
+            lengths=tf.tensor_scatter_nd_update(record.lengths, [[row]], tf.where(done, age, 0)[None]),
+            returns=tf.tensor_scatter_nd_update(record.returns, [[row]], total_return[None]),
+        )
+        return state._replace(
+            replay=replay,
+            world=_where_rows(done, world.reset(reset_u), next_world),
+            age=tf.where(done, 0, age),
+            total_return=tf.where(done, 0.0, total_return),
+            steps=state.steps + count,
+            episodes=state.episodes + tf.reduce_sum(tf.cast(done, tf.int64)),
+        ), record
+
+    def _learn(self, state: LoopState, record: Record) -> tuple[LoopState, Record]:
+        """The updates that are owed at this step: none before learning starts, then replay_ratio a step."""
+        config = self.config
+        past = tf.maximum(state.steps - config.learning_starts_steps, 0)
+        past = past // config.update_period_steps * config.update_period_steps
+        owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
+
+        def behind(agent: AgentState, *sums: Tensor) -> Tensor:
+            return agent.updates < owed
+
+        def update(agent: AgentState, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor) -> tuple[Any, ...]:
+            bits = random.random_bits(config.seed, random.REPLAY, agent.updates, config.batch_size)
+            agent, metrics = self.agent.update(agent, self.replay.sample(state.replay, bits))
+            first_bad = (bad_update < 0) & ~tf.math.is_finite(metrics.loss)
+            return (
+                agent,
+                loss_sum + metrics.loss,
+                q_sum + metrics.mean_q,
+                tf.where(first_bad, agent.updates, bad_update),
+            )
+
+        sums = (record.loss_sum, record.q_sum, record.bad_update)
+        agent, loss_sum, q_sum, bad_update = tf.while_loop(behind, update, (state.agent, *sums))
+        record = record._replace(loss_sum=loss_sum, q_sum=q_sum, bad_update=bad_update)
+        return state._replace(agent=agent), record
+
+    def _evaluation(self, params: Tensor, counter: Tensor) -> Tensor:
+        """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
+        world, count = self.world, self._evaluation_episodes
+        limit = min(world.max_episode_steps, self.config.evaluation_max_episode_steps)
+
+        def uniforms(step: Tensor, width: int) -> Tensor:
+            # No evaluation is longer than 2^20 steps, so no two of them share a counter.
+            bits = random.random_bits(self.config.seed, random.EVALUATION, counter * 2**20 + step, count * width)
+            return tf.reshape(random.to_uniforms(bits), (count, width))
+
+        def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+            q_values = self.agent.network.q_values(params, world.observe(state))
+            action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
+            state, reward, terminated = world.step(state, action, uniforms(step, world.step_uniforms))
+            return step + 1, state, alive & ~terminated, total + tf.where(alive, reward, 0.0)
+
+        zero = tf.constant(0, tf.int64)
+        first = world.reset(uniforms(zero, world.reset_uniforms))
+        *_, total = tf.while_loop(
+            lambda step, state, alive, total: (step < limit) & tf.reduce_any(alive),
+            body,
+            (zero + 1, first, tf.ones(count, tf.bool), tf.zeros(count)),
+        )
+        return total
+
+    # --- what the trainer calls ---------------------------------------------------------------------------------
+
+    def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
+        """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
+        if interrupted():
+            raise Interrupted
+        updates_before = self.updates
+        stop_episodes = int(self._state.episodes) + max_episodes if max_episodes else np.iinfo(np.int64).max
+        episodes: list[Episode] = []
+        loss_sum = q_sum = 0.0
+        while self.steps < stop_steps and int(self._state.episodes) < stop_episodes:
+            stop = min(stop_steps, self.steps + self._vector_steps * self.config.num_envs)
+            self._state, record = self._advance(
+                self._state, tf.constant(stop, tf.int64), tf.constant(stop_episodes, tf.int64)
+            )
+            episodes += self._finished(record)
+            self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
+            if (bad_update := int(record.bad_update)) >= 0:
+                raise NotFinite(bad_update, self.steps)
+            loss_sum, q_sum = loss_sum + float(record.loss_sum), q_sum + float(record.q_sum)
+        made = self.updates - updates_before
+        return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
+
+    def _finished(self, record: Record) -> list[Episode]:
+        """The episodes in a record of the steps that follow self.steps."""
+        lengths, returns, count = record.lengths.numpy(), record.returns.numpy(), self.config.num_envs
+        return [
+            Episode(self.steps + (int(row) + 1) * count, int(env), int(lengths[row, env]), float(returns[row, env]))
+            for row, env in np.argwhere(lengths)
+        ]
+
+    def evaluate(self) -> np.ndarray:
+        """Returns [episodes] of greedy play in the compiled world."""
+        result: np.ndarray = self._evaluate(self._state.agent.params, tf.constant(self.steps, tf.int64)).numpy()
+        return result
+
+    def boundary(self) -> None:
+        """Nothing to do: a compiled world's state can be saved anywhere."""
+
+    def save(self) -> Tensors:
+        """Every tensor of the state, by name."""
+        return {name: tensor.numpy() for name, tensor in _named("", self._state)}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        names = [name for name, _ in _named("", self._state)]
+        self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
+        self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
+
+    def params(self) -> np.ndarray:
+        """The online network's parameters [P]."""
+        result: np.ndarray = self._state.agent.params.numpy()
+        return result
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """tf.where over the first axis."""
+    return tf.where(tf.reshape(condition, (-1, *[1] * (len(yes.shape) - 1))), yes, no)
+
+
+def _named(prefix: str, value: Any) -> list[tuple[str, Tensor]]:
+    """Leaves of nested NamedTuples with their dotted names, in tf.nest's order."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [leaf for name in value._fields for leaf in _named(f"{prefix}{name}.", getattr(value, name))]
+    return [(prefix[:-1], value)]

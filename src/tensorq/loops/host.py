@@ -1,0 +1,234 @@
+"""The host loop: Python steps Gymnasium environments, one compiled function learns from what they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tensorq.agents.dqn import DQN
+from tensorq.agents.trained import QFunction
+from tensorq.config import Config
+from tensorq.core import random
+from tensorq.core.host_random import CounterRandom, to_uniforms
+from tensorq.core.schedules import linear
+from tensorq.core.types import Batch, Tensor
+from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
+from tensorq.evaluation.play import play_episodes
+from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.replay.host import HostReplay, row_dtype
+
+DEFAULT_EVALUATION_EPISODES = 10
+EVALUATION_ENVS = 5
+CHECKPOINTS_KEPT = 2
+
+
+class HostLoop:
+    """Trains on Gymnasium environments. `numpy_q` makes Q-values from parameters in NumPy, where the network has that."""
+
+    exact_anywhere = False
+
+    def __init__(
+        self,
+        config: Config,
+        agent: DQN,
+        make: EnvironmentMaker,
+        replay_path: Path,
+        numpy_q: Callable[[np.ndarray], QFunction] | None,
+    ) -> None:
+        self.config, self.agent = config, agent
+        self.steps = self.updates = 0
+        self._make = make
+        self._envs = make_host_environments(make, config.num_envs)
+        count, space = self._envs.num_envs, self._envs.observation_space
+        self._num_actions = int(self._envs.action_space.n)
+        self._row_dtype = row_dtype(*obs_layout(space))
+        slack = (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + count)
+        self.replay = HostReplay(replay_path, config.replay_capacity, slack, self._row_dtype)
+        self._act_random = CounterRandom(config.seed, random.ACTING, 2 * count)
+        # Updates that come due together are made in one call: the cost is the call, not the arithmetic.
+        together = int(config.replay_ratio * max(config.update_period_steps, count))
+        self._updates_per_call = min(max(together, 1), 64)
+        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
+
+        # One call on variables is several times cheaper than passing the state's tensors in and out.
+        self._variables = tf.nest.map_structure(tf.Variable, agent.init())
+        self._params: np.ndarray = self._variables.params.numpy()
+        self._learn = tf.function(self._updates, jit_compile=True, autograph=False).get_concrete_function(
+            tf.TensorSpec((self._updates_per_call, config.batch_size, self._row_dtype.itemsize), tf.uint8)
+        )
+        self._numpy_q = numpy_q
+        self._q_values = self._acting_function()
+
+        self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
+        self._age = np.zeros(count, np.int64)
+        self._total_return = np.zeros(count)
+        self.boundary()
+
+    # --- acting and learning --------------------------------------------------------------------------------------
+
+    def _acting_function(self) -> QFunction:
+        """Q-values of the present parameters: in NumPy where the network allows, else through TensorFlow."""
+        if self._numpy_q is not None:
+            return self._numpy_q(self._params)
+        network, params = self.agent.network, self._variables.params
+        function = tf.function(
+            lambda obs: network.q_values(params.read_value(), obs), jit_compile=True, autograph=False
+        )
+        dtype, shape = obs_layout(self._envs.observation_space)
+        compiled: dict[int, Any] = {}
+
+        def q_values(obs: np.ndarray) -> np.ndarray:
+            if len(obs) not in compiled:  # one for training, one for evaluation
+                compiled[len(obs)] = function.get_concrete_function(tf.TensorSpec((len(obs), *shape), dtype))
+            result: np.ndarray = compiled[len(obs)](tf.constant(obs)).numpy()
+            return result
+
+        return q_values
+
+    def _unpack(self, rows: Tensor) -> Batch:
+        """Rows as bytes [B, row bytes] to a Batch."""
+        count = self.config.batch_size
+
+        def field(name: str) -> Tensor:
+            dtype, offset = (self._row_dtype.fields or {})[name][:2]
+            base, shape = dtype.subdtype or (dtype, ())
+            part = rows[:, offset : offset + dtype.itemsize]
+            if base.itemsize > 1:  # bitcast takes the bytes of a number from a last axis of their own
+                part = tf.reshape(part, (count, -1, base.itemsize))
+            return tf.reshape(tf.bitcast(part, base), (count, *shape))
+
+        names = ("obs", "action", "reward", "discount", "next_obs")
+        return Batch(*map(field, names), tf.ones(count))
+
+    def _updates(self, batches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Updates on batches [K, B, row bytes]; returns the new parameters, losses [K] and mean Q-values [K]."""
+        state = tf.nest.map_structure(lambda variable: variable.read_value(), self._variables)
+        count = self._updates_per_call
+
+        def body(index: Tensor, state: Any, losses: Tensor, means: Tensor) -> tuple[Any, ...]:
+            state, metrics = self.agent.update(state, self._unpack(batches[index]))
+            here = tf.one_hot(index, count)
+            return index + 1, state, losses + here * metrics.loss, means + here * metrics.mean_q
+
+        carry: tuple[Any, ...] = (tf.constant(0), state, tf.zeros(count), tf.zeros(count))
+        if count == 1:
+            carry = body(*carry)
+        else:
+            carry = tf.while_loop(lambda index, *_: index < count, body, carry)
+        _, state, losses, means = carry
+        tf.nest.map_structure(lambda variable, value: variable.assign(value), self._variables, state)
+        return state.params, losses, means
+
+    # --- what the trainer calls -----------------------------------------------------------------------------------
+
+    def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
+        """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
+        config, envs = self.config, self._envs
+        episodes: list[Episode] = []
+        loss_sum = q_sum = 0.0
+        updates_before = self.updates
+        while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
+            if interrupted():
+                raise Interrupted
+            obs = envs.obs.copy()
+            actions = self._act(obs)
+            step = envs.step(actions)
+            discount = config.gamma * ~step.terminated
+            self.replay.add(obs, actions, step.reward, discount, step.next_obs, step.valid)
+            self.steps += int(np.count_nonzero(step.valid))
+            self._vector_steps += 1
+            self._age += step.valid
+            self._total_return += step.reward * step.valid
+            for index in np.flatnonzero((step.terminated | step.truncated) & step.valid):
+                length, total = int(self._age[index]), float(self._total_return[index])
+                episodes.append(Episode(self.steps, int(index), length, total))
+                self._age[index], self._total_return[index] = 0, 0.0
+            while config.updates_owed(self.steps) - self.updates >= self._updates_per_call:
+                losses, means = self._learn_once()
+                loss_sum, q_sum = loss_sum + losses, q_sum + means
+        made = self.updates - updates_before
+        return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
+
+    def _act(self, obs: np.ndarray) -> np.ndarray:
+        """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
+        config = self.config
+        u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
+        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, self.steps)
+        explore = u[:, 0] < epsilon
+        actions = (u[:, 1] * self._num_actions).astype(np.int32)
+        if not explore.all():
+            actions = np.where(explore, actions, self._q_values(obs).argmax(axis=1))
+        return actions
+
+    def _learn_once(self) -> tuple[float, float]:
+        """One call of the compiled updates; returns the sums of losses and of mean Q-values."""
+        bits = self._batch_random.row(self.updates // self._updates_per_call)
+        rows = self.replay.sample(bits.reshape(self._updates_per_call, self.config.batch_size))
+        params, losses, means = self._learn(tf.constant(rows))
+        loss_sum = float(losses.numpy().sum())
+        self.updates += self._updates_per_call
+        if not np.isfinite(loss_sum):
+            bad = int(np.flatnonzero(~np.isfinite(losses.numpy()))[0])
+            raise NotFinite(self.updates - self._updates_per_call + bad + 1, self.steps)
+        if self._numpy_q is not None:
+            self._params = params.numpy()
+            self._q_values = self._numpy_q(self._params)
+        return loss_sum, float(means.numpy().sum())
+
+    def evaluate(self) -> np.ndarray:
+        """Returns [episodes] of greedy play in environments of its own."""
+        config = self.config
+        episodes = config.evaluation_episodes or DEFAULT_EVALUATION_EPISODES
+        envs = make_host_environments(self._make, min(EVALUATION_ENVS, episodes))
+        try:
+            seeds = seeds_for(config.seed, 2**32 + self.steps, episodes)
+            return play_episodes(envs, self._q_values, seeds, config.evaluation_max_episode_steps).returns
+        finally:
+            envs.close()
+
+    def boundary(self) -> None:
+        """End all episodes and reseed from (seed, step): an environment's inner state cannot be saved."""
+        self._envs.reset(seeds_for(self.config.seed, self.steps, self._envs.num_envs))
+        self._age[:], self._total_return[:] = 0, 0.0
+
+    def save(self) -> Tensors:
+        """The agent, the counters, and where in the replay file the rows are."""
+        state = self._variables
+        return {
+            "agent.params": state.params.numpy(),
+            "agent.target_params": state.target_params.numpy(),
+            "agent.optimizer.first_moment": state.optimizer.first_moment.numpy(),
+            "agent.optimizer.second_moment": state.optimizer.second_moment.numpy(),
+            "agent.updates": state.updates.numpy(),
+            "steps": np.array(self.steps, np.int64),
+            "vector_steps": np.array(self._vector_steps, np.int64),
+            **self.replay.save(),
+        }
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        self.replay.restore(tensors)
+        state = self._variables
+        state.params.assign(tensors["agent.params"])
+        state.target_params.assign(tensors["agent.target_params"])
+        state.optimizer.first_moment.assign(tensors["agent.optimizer.first_moment"])
+        state.optimizer.second_moment.assign(tensors["agent.optimizer.second_moment"])
+        state.updates.assign(tensors["agent.updates"])
+        self._params = state.params.numpy()
+        self._q_values = self._acting_function()
+        self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
+        self._vector_steps = int(tensors["vector_steps"])
+        self.boundary()
+
+    def params(self) -> np.ndarray:
+        """The online network's parameters [P]."""
+        return self._params if self._numpy_q is not None else self._variables.params.numpy()
+
+    def close(self) -> None:
+        """Close the environments and the replay file."""
+        self._envs.close()
+        self.replay.close()

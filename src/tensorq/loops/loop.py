@@ -1,0 +1,79 @@
+"""What both loops offer to the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from tensorq.errors import TensorqError
+
+Tensors = dict[str, np.ndarray]
+
+
+class Episode(NamedTuple):
+    """A finished training episode."""
+
+    steps: int  # environment steps of the run when it ended
+    env_index: int
+    length: int  # in environment steps
+    total_return: float  # sum of raw rewards
+
+
+class Report(NamedTuple):
+    """What happened between two stops."""
+
+    episodes: list[Episode]
+    loss: float | None  # mean over the updates made, None where there were none
+    mean_q: float | None
+
+
+class NotFinite(TensorqError):
+    """A loss that is infinite or not a number."""
+
+    def __init__(self, updates: int, steps: int) -> None:
+        super().__init__(
+            f"the loss is not finite at update {updates} (about step {steps}). Likely causes: learning_rate too high, "
+            "rewards that are huge or not a number, observations that are not finite."
+        )
+
+
+class Interrupted(Exception):
+    """The user asked to stop; raised between two steps."""
+
+
+class Loop(Protocol):
+    """A run that can be carried on to a step, evaluated, saved and restored."""
+
+    steps: int
+    updates: int
+    exact_anywhere: bool  # whether what is saved at any stop resumes exactly, or only at a boundary
+
+    def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
+        """Train to `stop_steps` environment steps, or to the end of max_episodes more episodes."""
+        ...
+
+    def evaluate(self) -> np.ndarray:
+        """Returns [episodes] of greedy play on environments and seeds apart from training's."""
+        ...
+
+    def boundary(self) -> None:
+        """Make the present a point that can be saved: called before each save, in every run alike."""
+        ...
+
+    def save(self) -> Tensors:
+        """Everything that is needed to go on exactly."""
+        ...
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        ...
+
+    def params(self) -> np.ndarray:
+        """The online network's parameters [P]."""
+        ...
+
+    def close(self) -> None:
+        """Release environments and files."""
+        ...

@@ -1,0 +1,45 @@
+"""Whether a replay fits, asked before training begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tensorq.errors import TensorqError
+
+_CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_bytes() -> int | None:
+    """Memory that this process may still take: the machine's, or its container's if that is less; None if unknown."""
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    except OSError:
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, usage in _CGROUP_FILES:
+        try:
+            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+        except (OSError, ValueError):  # no such container, or its limit is "max"
+            continue
+    return min(found) if found else None
+
+
+def check_fits(bytes_needed: int, replay_capacity: int) -> None:
+    """Raise TensorqError, with the sizes, when a replay takes more memory than there is."""
+    available = available_bytes()
+    if available is not None and bytes_needed > available:
+        raise TensorqError(
+            f"replay_capacity {replay_capacity:,} needs {_size(bytes_needed)} of memory and {_size(available)} are "
+            f"available: lower --replay-capacity to about {int(0.8 * replay_capacity * available / bytes_needed):,}."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,244 @@
+"""Checkpoints: named NumPy arrays and metadata in one safetensors file, written atomically and verified when read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorq.errors import TensorqError
+
+HEADER_LIMIT_BYTES = 16 * 1024 * 1024
+DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+# The only entry of the file's string map: with more than one, safetensors writes them in a different order each time.
+METADATA_KEY = "tensorq"
+
+
+class DamagedCheckpoint(TensorqError):
+    """The file is not a checkpoint, or no longer the one that was written."""
+
+
+def writing_failed(path: Path, error: OSError, bytes_needed: int | None = None, kept: str = "") -> TensorqError:
+    """Return the error to raise when `path` could not be written: why, what was needed and free, what is safe."""
+    parts = [f"cannot write {path}: {error.strerror or error}"]
+    if bytes_needed is not None:
+        with contextlib.suppress(OSError):
+            parts.append(f"{bytes_needed:,} bytes were needed, {shutil.disk_usage(path.parent).free:,} bytes are free")
+    if kept:
+        parts.append(kept)
+    return TensorqError("; ".join(parts))
+
+
+def write_atomically(path: Path, data: bytes, kept: str = "the file that was there is intact") -> None:
+    """Replace `path` by `data`: after a failure or a crash at any instant, the old or the new file is there, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with os.fdopen(_open_no_link(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        if os.name != "nt":  # Windows cannot open a folder
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise writing_failed(path, error, len(data), kept) from error
+
+
+def open_in_place(path: Path) -> int:
+    """Open a file of a run folder for reading and writing in place, and never what a link there leads to."""
+    try:
+        descriptor = _open_no_link(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if os.path.islink(path):
+            raise TensorqError(f"{path} is a link; a file of a run folder has to be a file, remove the link") from error
+        raise writing_failed(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TensorqError(f"{path} is not a regular file; remove it")
+    return descriptor
+
+
+def _open_no_link(path: Path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Refuse a `path` that leads, through links, out of `folder`."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        inside = False
+    if not inside:
+        raise TensorqError(
+            f"{path} is a link that leads out of the run folder {folder}; replace it by what it links to"
+        )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `write_atomically` left in `folder` when it was killed. Only for who holds the run's lock."""
+    for leftover in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    """Write a checkpoint atomically. Equal content gives equal bytes."""
+    import safetensors.numpy
+
+    arrays = {name: _plain(name, tensors[name]) for name in sorted(tensors)}
+    content = {"metadata": metadata, "sha256": _digest(arrays, metadata)}
+    data = safetensors.numpy.save(arrays, {METADATA_KEY: _canonical_json(content)})
+    write_atomically(path, data, "the last checkpoint is intact: put this right, then `tensorq resume` goes on from it")
+
+
+def load(path: Path, names_prefix: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors (those whose names start with `names_prefix`) and the metadata of a verified checkpoint."""
+    if not os.path.isfile(path):
+        raise TensorqError(f"there is no checkpoint {path}")
+    try:
+        arrays, content = _read(path)
+        metadata, digest = content["metadata"], content["sha256"]
+    except DamagedCheckpoint:
+        raise
+    except OSError as error:
+        raise TensorqError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    except Exception as error:  # whatever a parser says about bytes that are not ours
+        reason = f"{type(error).__name__} {error}".strip()[:200]
+        raise DamagedCheckpoint(f"{path} is damaged or not a checkpoint ({reason})") from error
+    if not isinstance(metadata, dict) or digest != _digest(arrays, metadata):
+        raise DamagedCheckpoint(f"{path} is damaged: its content does not match its checksum")
+    return {name: array for name, array in arrays.items() if name.startswith(names_prefix or "")}, metadata
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    import safetensors.numpy
+
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header_bytes = int.from_bytes(file.read(8), "little")
+        if size < 10:
+            raise DamagedCheckpoint(f"{path} is damaged: it has {size} bytes")
+        if header_bytes > min(size - 8, HEADER_LIMIT_BYTES):
+            raise DamagedCheckpoint(
+                f"{path} is damaged or not a checkpoint: {size:,} bytes with a header said to be of {header_bytes:,}"
+            )
+        file.seek(0)
+        data = file.read()
+    header = json.loads(data[8 : 8 + header_bytes])
+    content = json.loads(header["__metadata__"][METADATA_KEY])
+    return safetensors.numpy.load(data), content
+
+
+def _plain(name: str, tensor: np.ndarray) -> np.ndarray:
+    # safetensors reads raw memory: strides and byte order have to be the plain ones. asarray keeps the shape ().
+    array = np.asarray(tensor, order="C")
+    if array.dtype.name not in DTYPES or name == "__metadata__":
+        raise TypeError(f"cannot store {name!r} of dtype {array.dtype} in a checkpoint; expected one of {DTYPES}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _canonical_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(arrays: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> str:
+    names = sorted(arrays)
+    index = [[name, arrays[name].dtype.name, arrays[name].shape] for name in names]
+    digest = hashlib.sha256(_canonical_json([metadata, index]).encode())
+    for name in names:
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two and the best. `folder` lies in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Touch nothing yet: a reader may look while a run is being trained."""
+        self.folder = folder
+        self._ready = False
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best agent is kept; the file may not exist yet."""
+        return self.folder / "best.safetensors"
+
+    def step_paths(self) -> list[Path]:
+        """Return the periodic checkpoints, newest first, verified or not."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise TensorqError(f"cannot read the checkpoints in {self.folder}: {error.strerror or error}") from error
+        matches = [match for name in names if (match := re.fullmatch(r"step_([0-9]{9,})\.safetensors", name))]
+        return [self.folder / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
+
+    def save(self, steps: int, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> Path:
+        """Write the checkpoint of `steps` environment steps, then remove all but the last two."""
+        path = self.folder / f"step_{steps:09d}.safetensors"
+        self._make_ready()
+        save(path, tensors, metadata)
+        paths = self.step_paths()
+        position = paths.index(path)
+        # Those above are of a future that was given up: damaged, or later than where the run was resumed.
+        for old in paths[:position] + paths[position + 2 :]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+        return path
+
+    def save_best(self, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> Path:
+        """Replace the best agent."""
+        self._make_ready()
+        save(self.best_path, tensors, metadata)
+        return self.best_path
+
+    def latest(self, warn: Callable[[str], None]) -> tuple[dict[str, np.ndarray], dict[str, Any], Path] | None:
+        """Load the newest checkpoint that is good, or None when there are none; say so when it is not the newest."""
+        require_inside(self.folder, self.folder.parent)
+        errors: list[TensorqError] = []
+        for path in self.step_paths():
+            try:
+                require_inside(path, self.folder.parent)
+                tensors, metadata = load(path)
+            except TensorqError as error:
+                errors.append(error)
+                continue
+            if errors:
+                warn(f"{'; '.join(map(str, errors))}; using {path} instead")
+            return tensors, metadata, path
+        if errors:
+            raise TensorqError(
+                f"no checkpoint of this run can be used: {'; '.join(map(str, errors))};"
+                " train again into another --run-dir"
+            )
+        return None
+
+    def _make_ready(self) -> None:
+        if self._ready:
+            return
+        require_inside(self.folder, self.folder.parent)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise writing_failed(self.folder, error) from error
+        remove_leftovers(self.folder)
+        self._ready = True

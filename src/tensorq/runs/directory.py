@@ -1,0 +1,284 @@
+"""The folder of a run: where everything is, how it begins, and how two processes are kept out of each other's way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorq.errors import TensorqError
+from tensorq.runs.checkpoint import open_in_place, remove_leftovers, require_inside, write_atomically
+from tensorq.runs.tables import read_table
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs are not locked there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "RunDirectory",
+    "create",
+    "default_run_dir",
+    "open",
+    "read_config",
+    "read_json",
+    "read_result",
+    "read_table",
+    "write_json",
+]
+
+JSON_LIMIT_BYTES = 16 * 1024 * 1024
+_held_locks: set[int] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    # A forked worker that outlives a killed trainer would keep the run locked.
+    for descriptor in _held_locks:
+        os.close(descriptor)
+    _held_locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
+class RunDirectory:
+    """A run's folder and the paths in it. `with run:` locks it: one process trains in a folder at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; `create` and `open` also look at it."""
+        self.path = path
+        self._lock: int | None = None
+
+    def __repr__(self) -> str:
+        """Show the path."""
+        return f"RunDirectory({str(self.path)!r})"
+
+    @property
+    def config_path(self) -> Path:
+        """Everything that is needed to run it again."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The table of training metrics."""
+        return self.path / "metrics.csv"
+
+    @property
+    def episodes_path(self) -> Path:
+        """The table of finished episodes."""
+        return self.path / "episodes.csv"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder for `checkpoint.Checkpoints`."""
+        return self.path / "checkpoints"
+
+    @property
+    def result_path(self) -> Path:
+        """The summary of a finished run."""
+        return self.path / "result.json"
+
+    @property
+    def curve_path(self) -> Path:
+        """The learning curve."""
+        return self.path / "curve.png"
+
+    @property
+    def video_path(self) -> Path:
+        """The moving picture of the best agent."""
+        return self.path / "video.gif"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that is locked while a process trains here."""
+        return self.path / "lock"
+
+    def lock(self) -> None:
+        """Keep other processes from training here until `unlock`, or until this process ends in whatever way."""
+        if self._lock is not None:
+            return
+        descriptor = open_in_place(self.lock_path)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = re.match(rb"[0-9]+", os.read(descriptor, 20))
+            os.close(descriptor)
+            process = f"process {owner[0].decode()}" if owner else "another process"
+            raise TensorqError(
+                f"{process} is training in {self.path}; wait for it, stop it, or choose another --run-dir"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        _held_locks.add(descriptor)
+        self._lock = descriptor
+        with contextlib.suppress(OSError):  # who holds it is good to know, and a full disk must not stop a resume
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        remove_leftovers(self.path)
+
+    def unlock(self) -> None:
+        """Let others train here."""
+        if self._lock in _held_locks:
+            _held_locks.remove(self._lock)
+            os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        """Lock the run."""
+        self.lock()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Unlock the run."""
+        self.unlock()
+
+
+def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
+    """Begin a run: make the folder, which must be new or empty, and write config.json with the versions in use."""
+    _refuse_taken(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TensorqError(
+            f"cannot create the run folder {path}: {error.strerror}; choose another with --run-dir"
+        ) from error
+    run = RunDirectory(path)
+    with run:
+        _refuse_taken(path)  # another process may have been quicker
+        write_json(run.config_path, {**config_json, "versions": versions()})
+    return run
+
+
+def open(path: Path) -> RunDirectory:
+    """Return the run in `path`; refuse what is not one, and links by which it could write anywhere else."""
+    run = RunDirectory(path)
+    if not os.path.isfile(run.config_path):
+        found = (
+            "is a folder without config.json"
+            if os.path.isdir(path)
+            else "is a file"
+            if os.path.exists(path)
+            else "does not exist"
+        )
+        nearby = [parent for parent in list(path.parents)[:2] if os.path.isfile(parent / "config.json")]
+        hint = f"; did you mean {nearby[0]}?" if nearby else ""
+        raise TensorqError(f"{path} {found}; expected the folder of a run, as `tensorq train` leaves it{hint}")
+    for folder in (path, run.checkpoints_path):
+        for entry in _entries(folder) if os.path.isdir(folder) else []:
+            if entry.is_symlink():
+                require_inside(entry, path)
+    return run
+
+
+def default_run_dir(env: str, preset: str, seed: int, parent: Path = Path("runs")) -> Path:
+    """Return a folder that does not exist yet, such as runs/CartPole-v1-dqn-seed1, or with -2, -3 ... when taken."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{env}-{preset}-seed{seed}").lstrip(".-")[-150:]
+    path = parent / name
+    number = 1
+    while os.path.lexists(path):
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """Return config.json of a run: its "config", "versions", "environment"."""
+    data = read_json(run_dir / "config.json")
+    if not isinstance(data.get("config"), dict):
+        raise TensorqError(f'{run_dir / "config.json"} has no "config"; expected what `tensorq train` writes')
+    return data
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return result.json of a run, or None while it is not finished."""
+    path = run_dir / "result.json"
+    return read_json(path) if os.path.lexists(path) else None
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write `data` atomically; numbers that JSON does not know (NaN, infinities) become null."""
+    write_atomically(path, (json.dumps(_jsonable(data), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, limit_bytes: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
+    """Return the object in a JSON file, which is data and is never run or followed."""
+    try:
+        if not os.path.isfile(path):
+            raise TensorqError(f"there is no file {path}")
+        with path.open("rb") as file:
+            text = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise TensorqError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(text) > limit_bytes:
+        raise TensorqError(f"{path} is larger than {limit_bytes:,} bytes; that is not a file that tensorq wrote")
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise TensorqError(f"{path} is damaged, it is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise TensorqError(f"{path} holds a JSON {type(data).__name__}; expected an object")
+    return data
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what a run depends on, without importing any of it."""
+    import platform
+    from importlib import metadata
+
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("tensorflow", "keras", "numpy", "gymnasium", "tensorq"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise TensorqError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _refuse_taken(path: Path) -> None:
+    if not os.path.isdir(path):
+        if os.path.exists(path):
+            raise TensorqError(f"{path} is a file; choose another folder for the run with --run-dir")
+        return
+    if os.path.exists(path / "config.json"):
+        raise TensorqError(
+            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or choose another --run-dir"
+        )
+    # The lock alone is what a failed beginning leaves.
+    found = [entry.name for entry in _entries(path) if entry.name != "lock"]
+    if found:
+        raise TensorqError(
+            f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new folder with --run-dir"
+        )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _jsonable(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

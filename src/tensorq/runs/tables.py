@@ -1,0 +1,136 @@
+"""The tables of a run, metrics.csv and episodes.csv: appended to while training, cut back when a run is resumed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorq.errors import TensorqError
+from tensorq.runs.checkpoint import open_in_place, writing_failed
+
+
+class CsvTable:
+    """A table of numbers that grows by rows. What is appended waits in memory until `flush` or `position`."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        """Open `path`, or begin it with the header; one that exists must have the same columns."""
+        self.path = path
+        self.columns = tuple(columns)
+        self._header = (",".join(columns) + "\n").encode()
+        self._pending = bytearray()
+        self._file = os.fdopen(open_in_place(path), "r+b", buffering=0)
+        try:
+            found = self._file.read(len(self._header))
+            if found != self._header and self._header.startswith(found):  # new, or killed while it began
+                self._file.truncate(0)
+                self._pending += self._header
+                self.flush()
+            elif found != self._header:
+                expected = self._header.decode().strip()
+                raise TensorqError(f"{path} does not begin with the columns {expected}; it is not a table of this run")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, rows: Iterable[Sequence[object]]) -> None:
+        """Add rows; None becomes an empty cell. Equal numbers give equal text, whatever type carries them."""
+        for row in rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{self.path}: a row of {len(row)} cells {row}, expected {self.columns}")
+            self._pending += (",".join([_cell(value) for value in row]) + "\n").encode()
+
+    def flush(self) -> None:
+        """Write what was appended. After an error the file still ends with a whole row, and nothing is forgotten."""
+        size = self._file.seek(0, os.SEEK_END)
+        written = 0
+        try:
+            while written < len(self._pending):
+                written += self._file.write(memoryview(self._pending)[written:])
+        except OSError as error:
+            self._file.truncate(size)
+            kept = "the rows before it and the last checkpoint are intact"
+            raise writing_failed(self.path, error, len(self._pending), kept) from error
+        self._pending.clear()
+
+    def position(self, sync: bool = True) -> int:
+        """Flush, with `sync` wait for the disk, and return the size in bytes, for a checkpoint to remember."""
+        self.flush()
+        if sync:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise writing_failed(self.path, error, 0, "the last checkpoint is intact") from error
+        return self._file.seek(0, os.SEEK_END)
+
+    def truncate(self, position: int) -> None:
+        """Drop all rows after `position`, as returned by `position()`; 0 drops every row and keeps the header."""
+        self._pending.clear()
+        position = max(position, len(self._header))
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(min(position, size) - 1)
+        if size < position or self._file.read(1) != b"\n":
+            raise TensorqError(
+                f"{self.path} has {size} bytes and was changed: the checkpoint expects a row to end at byte {position};"
+                " put the original file back, or train again into another --run-dir"
+            )
+        self._file.truncate(position)
+
+    def close(self) -> None:
+        """Flush and close; closing again does nothing."""
+        if not self._file.closed:
+            try:
+                self.flush()
+            finally:
+                self._file.close()
+
+    def __enter__(self) -> CsvTable:
+        """Return the table, to be closed at the end of the block."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the table."""
+        self.close()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    # A float32 that went through a checkpoint comes back as a Python float: both must be written alike.
+    return str(int(value)) if isinstance(value, int) else repr(float(value))
+
+
+def read_table(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns as float64, NaN where a cell is empty. A last line that a crash cut short is left out."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TensorqError(f"cannot read the table {path}: {error.strerror or error}") from error
+    try:
+        text = data[: data.rfind(b"\n") + 1].decode().replace("\r\n", "\n")
+        header, _, body = text.partition("\n")
+        columns = header.split(",")
+        if not all(columns) or len(set(columns)) < len(columns):
+            raise ValueError(f"the first line should name the columns, and is {header[:100]!r}")
+        values = _numbers(body, len(columns))
+    except ValueError as error:
+        raise TensorqError(f"{path} is not a table of numbers: {error}") from error
+    return {name: np.ascontiguousarray(values[:, index]) for index, name in enumerate(columns)}
+
+
+def _numbers(body: str, num_columns: int) -> np.ndarray:
+    if not body:
+        return np.empty((0, num_columns))
+    body = "\n" + body
+    for empty, filled in ((",,", ",nan,"), (",,", ",nan,"), ("\n,", "\nnan,"), (",\n", ",nan\n")):
+        body = body.replace(empty, filled)
+    lines = body[1:-1].split("\n")
+    values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    if values.shape != (len(lines), num_columns):
+        raise ValueError(f"{len(lines)} rows of {num_columns} cells were expected, {values.shape} were found")
+    return values

@@ -1,0 +1,259 @@
+"""Learning curves as pictures: one run in detail, or many runs laid over each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorq.errors import TensorqError
+from tensorq.evaluation.statistics import bootstrap_band
+from tensorq.show.tables import Run, Setting, group_by_setting, read_run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+# Okabe and Ito's colours, which colour-blind eyes can tell apart.
+_BLUE, _VERMILION, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036"
+_CYCLE = (_BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, _GREY, _INK)
+_LINES = ("-", "--", ":", "-.")
+_SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page shows the picture 700 pixels wide
+_LEFT, _WIDTH = 0.088, 0.877
+_DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
+_MOST_MARKS = 60
+
+
+def draw_run(run_dir: Path, output: Path) -> Path:
+    """Draw one run's episodes, their moving mean, greedy evaluations and epsilon to a .png, .svg or .pdf.
+
+    Raises TensorqError when the folder is no run, its tables are damaged or still empty, or output cannot be written.
+    """
+    _check_ending(output)
+    run = read_run(run_dir)
+    steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
+    evaluation_steps, evaluation_returns = run.evaluations
+    if not returns.size and not evaluation_returns.size:
+        raise TensorqError(f"{run_dir} has no finished episode and no evaluation to draw yet: train it for longer")
+    figure = _figure()
+    axes = figure.add_axes((_LEFT, 0.265, _WIDTH, 0.6))
+    below = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.105), sharex=axes)
+    if returns.size:
+        window = _window(returns.size)
+        mean = moving_mean(returns, window)
+        dots, line = _thin(returns.size, _DOTS), _thin(returns.size, _POINTS)
+        axes.plot(
+            steps[dots], returns[dots], ".", color=_BLUE, alpha=float(np.clip(8 / np.sqrt(dots.size), 0.18, 0.5)),
+            markersize=5.5, markeredgewidth=0, rasterized=True, label="training episode",
+        )  # fmt: skip
+        axes.plot(steps[line], mean[line], color=_BLUE, linewidth=2, label=f"mean of {window:,} episodes")
+    if evaluation_returns.size > _MOST_MARKS:  # so many would hide everything: their mean in front of a thin line
+        axes.plot(evaluation_steps, evaluation_returns, color=_VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
+    if evaluation_returns.size:
+        many = evaluation_returns.size // _MOST_MARKS
+        axes.plot(
+            evaluation_steps, moving_mean(evaluation_returns, many + 1), color=_VERMILION, linewidth=1.8,
+            marker="" if many else "o", markersize=4.5, label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
+        )  # fmt: skip
+    _draw_solved(axes, run.solved_return)
+    _limit(axes, np.concatenate([returns, evaluation_returns]), run.solved_return)
+    epsilon_steps, epsilon = _finite(run.metrics["steps"], run.metrics["epsilon"])
+    if isinstance(run.config.get("epsilon_start"), float):
+        epsilon_steps, epsilon = np.insert(epsilon_steps, 0, 0.0), np.insert(epsilon, 0, run.config["epsilon_start"])
+    below.fill_between(epsilon_steps, epsilon, color=_GREY, alpha=0.35, linewidth=0)
+    below.plot(epsilon_steps, epsilon, color=_GREY, linewidth=1.2)
+    below.set(ylim=(0, 1.05), yticks=(0, 1))
+    below.set_ylabel("epsilon", color=_INK, fontsize=10)
+    axes.tick_params(labelbottom=False)
+    ends = [float(part.max(initial=1.0)) for part in (steps, evaluation_steps, epsilon_steps)]
+    axes.set_xlim(-0.01 * max(ends), 1.01 * max(ends))
+    config = run.config
+    details = f"preset {config.get('preset')}, seed {config.get('seed')}"
+    _dress(figure, axes, below, str(config.get("env")), details, "return")
+    return _save(figure, output)
+
+
+def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
+    """Draw runs over each other: one line for each setting, the mean over its seeds with a 95 % bootstrap interval.
+
+    The lines are greedy evaluations or, in a setting where a run has none, the moving mean of training episodes. Raises
+    TensorqError as `draw_run` does.
+    """
+    _check_ending(output)
+    settings = group_by_setting(run_dirs)
+    figure = _figure()
+    solved = {setting.runs[0].solved_return for setting in settings}
+    solved_return = solved.pop() if len(solved) == 1 else None
+    environments = list(dict.fromkeys(setting.env for setting in settings))
+    labels = [f"{setting.env + ' ' if len(environments) > 1 else ''}{setting.label}" for setting in settings]
+    columns = 2 if max(map(len, labels)) <= 34 else 1
+    legend_rows = -(-(len(settings) + (solved_return is not None)) // columns)
+    axes = figure.add_axes((_LEFT, 0.125, _WIDTH, max(0.3, 0.79 - 0.047 * legend_rows)))
+    greedy, drawn, end = True, [], 1.0
+    for index, setting in enumerate(settings):
+        curves, is_greedy = _curves(setting)
+        greedy = greedy and is_greedy
+        grid, values = _on_one_grid(curves)
+        colour, style = _CYCLE[index % len(_CYCLE)], _LINES[index // len(_CYCLE) % len(_LINES)]
+        seeds = "1 seed" if len(curves) == 1 else f"{len(curves)} seeds"
+        mean = values.mean(axis=0)
+        axes.plot(
+            grid, mean, style, color=colour, linewidth=2, marker="o" if grid.size <= _MOST_MARKS else "", markersize=4,
+            label=_escaped(f"{labels[index]}, {seeds}"),
+        )  # fmt: skip
+        drawn.append(mean)
+        end = max(end, float(grid[-1]))
+        if len(curves) > 1:
+            low, high = bootstrap_band(values)
+            axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
+            drawn += [low, high]
+    _draw_solved(axes, solved_return)
+    _limit(axes, np.concatenate(drawn), solved_return)
+    axes.set_xlim(-0.01 * end, 1.01 * end)
+    details = (
+        "mean over seeds and 95 % bootstrap interval" if any(len(setting.runs) > 1 for setting in settings) else ""
+    )
+    _dress(
+        figure,
+        axes,
+        axes,
+        ", ".join(environments),
+        details,
+        "greedy return" if greedy else "mean return",
+        columns=columns,
+    )
+    return _save(figure, output)
+
+
+def moving_mean(values: FloatArray, window: int) -> FloatArray:
+    """Mean of each value and the `window - 1` before it, or as many as there are."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, values.size + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool]:
+    """A curve for each run, all of the same kind, and whether they are greedy evaluations."""
+    if all(run.evaluations[0].size for run in setting.runs):
+        return [run.evaluations for run in setting.runs], True
+    return [_training_curve(run) for run in setting.runs], False
+
+
+def _training_curve(run: Run) -> tuple[FloatArray, FloatArray]:
+    steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
+    if not returns.size:
+        raise TensorqError(
+            f"{run.path} has no finished episode and no evaluation to draw yet: train it, or leave it out"
+        )
+    return steps, moving_mean(returns, _window(returns.size))
+
+
+def _window(count: int) -> int:
+    """How many episodes to average: 20, or some hundredth of very many."""
+    return max(20, int(float(f"{count // 100:.0e}")))
+
+
+def _on_one_grid(curves: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    """The steps that all curves reach, and each curve there, (seeds, points)."""
+    first = max(float(steps[0]) for steps, _ in curves)
+    last = max(first, min(float(steps[-1]) for steps, _ in curves))
+    grid = np.unique(np.concatenate([steps for steps, _ in curves] + [np.array([first, last])]))
+    grid = grid[(grid >= first) & (grid <= last)]
+    grid = grid[_thin(grid.size, _POINTS // 4)]
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
+
+
+def _finite(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    good = np.isfinite(steps) & np.isfinite(values)
+    return steps[good], values[good]
+
+
+def _thin(size: int, most: int) -> npt.NDArray[np.intp]:
+    """Indices of at most so many points, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.intp))
+
+
+def _figure() -> Figure:
+    # Not pyplot: it keeps figures alive, looks for a display, and takes longer to import.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor="white")
+
+
+def _draw_solved(axes: Axes, solved_return: float | None) -> None:
+    if solved_return is not None:
+        axes.axhline(
+            solved_return, color=_GREEN, linewidth=1.4, linestyle=(0, (5, 3)), label=f"solved, {solved_return:g}"
+        )
+
+
+def _limit(axes: Axes, values: FloatArray, solved_return: float | None) -> None:
+    """Show all but the very worst returns, so that one disaster does not flatten the curve."""
+    low, high = float(np.quantile(values, 0.005)), float(values.max())
+    if solved_return is not None:
+        low, high = min(low, solved_return), max(high, solved_return)
+    room = 0.04 * (high - low) or 1.0
+    axes.set_ylim(low - room, high + room)
+
+
+def _dress(
+    figure: Figure, axes: Axes, lowest: Axes, title: str, details: str, unit: str, columns: int | None = None
+) -> None:
+    """Title, legend, labels and grid, the same for all pictures."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    right = _LEFT + _WIDTH
+    figure.text(_LEFT, 0.945, _escaped(title), fontsize=14, fontweight="bold", color=_INK)
+    figure.text(right, 0.945, _escaped(details), fontsize=10, color="#5B626B", ha="right")
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, 0.945), ncols=columns or len(handles), fontsize=10,
+        frameon=False, handlelength=1.6, columnspacing=1.6, borderaxespad=0.3,
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        if handle is not None and handle.get_alpha():
+            handle.set_alpha(0.6)  # a single dot as pale as those of the cloud could not be seen
+    axes.set_ylabel(unit, color=_INK, fontsize=11)
+    lowest.set_xlabel("environment steps", color=_INK, fontsize=11)
+    lowest.xaxis.set_major_locator(MaxNLocator(6))
+    lowest.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g} M")
+    )
+    for part in {axes, lowest}:
+        part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)
+        part.set_axisbelow(True)
+        part.tick_params(colors=_INK, labelsize=10, length=0)
+        for side, spine in part.spines.items():
+            spine.set_visible(side == "bottom")
+            spine.set_color("#B8BEC6")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("$", r"\$")  # matplotlib would take what stands between two for mathematics
+
+
+def _check_ending(output: Path) -> None:
+    if output.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
+
+
+def _save(figure: Figure, output: Path) -> Path:
+    """Write the picture beside its place, then move it there."""
+    temporary = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(temporary, format=output.suffix[1:].lower(), **options)
+        os.replace(temporary, output)
+    except OSError as error:
+        raise TensorqError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return output

@@ -1,0 +1,85 @@
+"""A run's agent playing one greedy episode, filmed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from tensorq.agents.trained import TrainedAgent
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, seeds_for
+from tensorq.errors import TensorqError
+from tensorq.evaluation.load import load_agent
+from tensorq.runs import directory
+from tensorq.show.video import Frame, frame_stride, record
+
+DEFAULT_FRAMES_PER_SECOND = 30
+MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
+
+
+def film(
+    run_dir: Path,
+    output: Path,
+    *,
+    plain: bool = False,
+    which: str = "best",
+    seed: int | None = None,
+    max_steps: int = MAX_STEPS,
+    make: EnvironmentMaker | None = None,
+    network: Any = None,
+) -> Path:
+    """Write a .gif or .mp4 of one greedy episode in Gymnasium's own environment, no screen needed.
+
+    Args:
+        run_dir: the run's folder.
+        output: the file to write.
+        plain: leave out the Q-values beside the picture.
+        which: the agent, "best" or "last".
+        seed: of the episode; by default the first of those that `tensorq evaluate` plays.
+        max_steps: where the clip ends if the episode does not.
+        make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
+        network: the function that built the network, if the run was started with one.
+    """
+    agent = load_agent(run_dir, which, network)
+    content = directory.read_config(run_dir)
+    if make is None and content["environment"]["custom"]:
+        raise TensorqError(f"{run_dir} was trained on an environment of your own: record it from Python, with make=.")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
+    env = (make or gymnasium_maker(content["config"]["env"], render_mode="rgb_array"))()
+    if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
+        raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
+    fps = int(env.metadata.get("render_fps", DEFAULT_FRAMES_PER_SECOND))
+    stride = frame_stride(output, fps)
+    first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
+    try:
+        frames = _frames(env, agent, first_seed, stride, max_steps)
+        return record(frames, output, fps=max(1, fps // stride), plain=plain)
+    finally:
+        env.close()
+
+
+def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
+    """Every stride-th step of an episode, and the last."""
+    obs, _ = env.reset(seed=seed)
+    total, step, done = 0.0, 0, False
+    while not done:
+        q_values, action = agent.q_values(obs), agent.act(obs)
+        kept = step % stride == 0
+        image = _render(env) if kept else None
+        obs, reward, terminated, truncated, _ = env.step(action)
+        total, step = total + float(reward), step + 1
+        done = terminated or truncated or step >= max_steps
+        if image is not None:
+            yield Frame(image, q_values, int(q_values.argmax()), total, step)
+        elif done:
+            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
+
+
+def _render(env: gym.Env) -> Any:
+    try:
+        return env.render()
+    except gym.error.DependencyNotInstalled as error:
+        raise TensorqError(f"drawing {env.spec.id if env.spec else env} needs another package: {error}") from error

@@ -1,0 +1,388 @@
+"""Observers of a run's events: live in a terminal, plain lines in a file, JSON lines for a program, or nothing.
+
+An observer never stops a training: when nobody can read any more (a closed pipe, a full disk) it falls silent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shlex
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from tensorq.errors import TensorqError
+from tensorq.events import Event, Finished, Message, Progress, Started
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+Mode = Literal["auto", "live", "plain", "json", "quiet"]
+
+_SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+_SPARK_COLUMNS, _RECENT_EPISODES = 24, 240
+_REFRESHES_PER_SECOND = 8
+_PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
+
+
+class ProgressObserver:
+    """Takes events and, as it stands, shows nothing: errors are exceptions, and whoever calls prints them."""
+
+    def __init__(self, stream: _SafeStream) -> None:
+        """Write to this stream."""
+        self._stream = stream
+        self._status = _Status(stream.unicode)
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Give the terminal back; may be called at any time, and more than once."""
+
+
+def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObserver:
+    """Return an observer that writes to `stream` (stdout); "auto" is live in a terminal and plain elsewhere.
+
+    A Message that ends in "..." is taken for what is being done just now, any other for a line that should stay.
+    """
+    target = _SafeStream(sys.stdout if stream is None else stream)
+    if mode == "auto":
+        from rich.console import Console
+
+        console = Console(file=target)
+        mode = "live" if console.is_terminal and not console.is_dumb_terminal else "plain"
+    kinds = {"live": LiveObserver, "plain": PlainObserver, "json": JsonObserver, "quiet": ProgressObserver}
+    if mode not in kinds:
+        raise TensorqError(f"unknown progress mode {mode!r}: expected auto, {', '.join(kinds)}")
+    return kinds[mode](target)
+
+
+class JsonObserver(ProgressObserver):
+    """One JSON object a line: "event" is message, started, progress or finished, the rest are the event's fields."""
+
+    def __call__(self, event: Event) -> None:
+        """Write one line."""
+        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        line = json.dumps({"event": type(event).__name__.lower(), **_plain_data(fields)}, allow_nan=False)
+        self._stream.write_line(line)
+
+
+class PlainObserver(ProgressObserver):
+    """Lines for a file or a pipe: some ten in a run, more in a run of hours."""
+
+    def __init__(self, stream: _SafeStream) -> None:
+        """Write to this stream."""
+        super().__init__(stream)
+        self._begin = self._last = time.monotonic()
+        self._tenth = 0
+
+    def __call__(self, event: Event) -> None:
+        """Write a line when there is something worth one."""
+        self._status.take(event)
+        if isinstance(event, Message):
+            self._stream.write_line(event.text)
+        elif isinstance(event, Started):
+            self._begin = self._last = time.monotonic()
+            self._tenth = int(_PLAIN_LINES * self._status.fraction)
+            self._stream.write_line(f"training {self._status.title}, run folder {event.run_dir}")
+        elif isinstance(event, Finished):
+            self._stream.write_line("\n".join(["", *summary(event, self._status.started)]))
+        else:
+            tenth, now = int(_PLAIN_LINES * self._status.fraction), time.monotonic()
+            # The pause grows with the run, so that a night is told in some sixty lines and not in thousands.
+            if tenth > self._tenth or now - self._last > max(_PLAIN_PERIOD_SECONDS, 0.1 * (now - self._begin)):
+                self._tenth, self._last = tenth, now
+                self._stream.write_line(self._status.line())
+
+
+class LiveObserver(ProgressObserver):
+    """A panel that is redrawn in place, and a summary at the end."""
+
+    def __init__(self, stream: _SafeStream) -> None:
+        """Write to this stream; nothing is shown before the first event."""
+        super().__init__(stream)
+        self._live: Live | None = None
+        self._finished = False
+
+    def __call__(self, event: Event) -> None:
+        """Remember what is new; a thread of rich redraws the panel."""
+        self._status.take(event)
+        if isinstance(event, Finished):
+            self._finished = True
+            console = self._start().console
+            self.close()
+            for number, line in enumerate(summary(event, self._status.started)):
+                console.print(line, style="bold green" if number == 0 else "", soft_wrap=True)
+            return
+        console = self._start().console
+        if isinstance(event, Message) and not _is_activity(event):
+            console.print(event.text, soft_wrap=True)
+
+    def close(self) -> None:
+        """Clear the panel; a run that was interrupted leaves one line that says how far it came."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+            if not self._finished and self._status.progress is not None:
+                self._stream.write_line(self._status.line())
+
+    def _start(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        if self._live is None:
+            console = Console(file=self._stream, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+            self._width = console.width
+            self._spinner = Spinner("dots" if self._stream.unicode else "line", style="cyan")
+            self._live = Live(
+                get_renderable=self._render, console=console, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
+            )
+            self._live.start()
+        return self._live
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        status, spinner = self._status, self._spinner
+        if status.activity is not None:
+            spinner.update(text=Text(status.activity, overflow="ellipsis", no_wrap=True))
+        if status.started is None:
+            return spinner if status.activity is not None else Text()
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right", no_wrap=True)
+        bar.add_row(
+            ProgressBar(total=1.0, completed=status.fraction, complete_style="cyan"), f"{status.done}  {status.left}"
+        )
+        cells = [Text.assemble((f"{name} ", "dim"), value) for name, value in status.values()]
+        width = 3 if self._width >= 76 else 1 + (self._width >= 48)
+        grid = Table.grid(expand=True, padding=(0, 1))
+        for _ in range(width):
+            grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        for first in range(0, len(cells), width):
+            grid.add_row(*cells[first : first + width])
+        sparkline = Text.assemble(("returns ", "dim"), (status.sparkline(), "cyan"), no_wrap=True)
+        parts: list[RenderableType] = [bar, sparkline, grid, *([spinner] if status.activity is not None else [])]
+        return Panel(
+            Group(*parts), title=Text(f" {status.title} "), subtitle=Text(f" {status.started.run_dir} ", "dim"),
+            title_align="left", subtitle_align="left", border_style="dim",
+        )  # fmt: skip
+
+
+def summary(event: Finished, started: Started | None) -> list[str]:
+    """What a person wants to know when a run is over: solved or not, at what cost, where things are, what to do next."""
+    result, run_dir = event.result, event.run_dir
+    best = result.get("best")
+    best = best if isinstance(best, Mapping) else {}
+    solved_return = None if started is None else _finite(started.solved_return)
+    best_return = _finite(best.get("mean_return"))
+    at = f"best greedy return {_format(best_return, '.1f')} at step {_format(best.get('steps'), ',.0f')}"
+    if best_return is None:
+        first = "finished, without a greedy evaluation"
+    elif solved_return is None:
+        first = at
+    elif best_return < solved_return:
+        first = f"not solved: {at} (goal {solved_return:g})"
+    else:
+        first = f"solved: {at} (goal {solved_return:g})"
+    seconds = _format(result.get("seconds"), ".1f")
+    if _finite(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
+        first += f", {result['seconds_to_solved']:.1f} s after the start"
+    counts = [f"{_format(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
+    lines = [
+        first,
+        f"{', '.join(counts)} in {seconds} s, {_format(result.get('steps_per_second'), ',.0f')} steps/s",
+        "",
+    ]
+    lines.append(f"run    {run_dir}")
+    for name, files in (("curve", ("curve.png",)), ("video", ("video.gif", "video.mp4"))):
+        lines += [f"{name}  {run_dir / file}" for file in files if (run_dir / file).exists()]
+    steps = _finite(result.get("steps"))
+    run = shlex.quote(str(run_dir))
+    lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
+    if steps is not None:
+        lines.append(f"       tensorq resume {run} --steps {2 * int(steps)}")
+    return lines
+
+
+class _Status:
+    """What is known of a run by now, and how to say it."""
+
+    def __init__(self, unicode: bool) -> None:
+        self.started: Started | None = None
+        self.progress: Progress | None = None
+        self.activity: str | None = None
+        self._unicode = unicode
+        self._returns: deque[float] = deque(maxlen=_RECENT_EPISODES)
+        self._low, self._high = math.inf, -math.inf
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self.activity = event.text if _is_activity(event) else self.activity
+        elif isinstance(event, Started):
+            self.started, self.activity = event, None
+        elif isinstance(event, Progress):
+            self.progress, self.activity = event, None
+            returns = [float(value) for value in event.new_returns if math.isfinite(value)]
+            self._returns.extend(returns)
+            self._low, self._high = min([self._low, *returns]), max([self._high, *returns])
+
+    @property
+    def steps(self) -> int:
+        if self.progress is not None:
+            return self.progress.steps
+        return 0 if self.started is None else self.started.steps_done
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, by steps or by episodes, whichever is nearer to its end."""
+        if self.started is None:
+            return 0.0
+        config = self.started.config
+        shares = [self.steps / max(config.steps, 1)]
+        if config.episodes > 0 and self.progress is not None:
+            shares.append(self.progress.episodes / config.episodes)
+        return min(max(shares), 1.0)
+
+    @property
+    def title(self) -> str:
+        if self.started is None:
+            return ""
+        config = self.started.config
+        goal = _finite(self.started.solved_return)
+        parts = [config.env, f"preset {config.preset}", f"seed {config.seed}", f"{self.started.loop} loop"]
+        parts += [] if goal is None else [f"solved at {goal:g}"]
+        return (" · " if self._unicode else ", ").join(parts)
+
+    @property
+    def done(self) -> str:
+        """How far it is."""
+        if self.started is None:
+            return f"{self.steps:,} steps"
+        config = self.started.config
+        if config.episodes > 0:
+            return f"{0 if self.progress is None else self.progress.episodes:,} / {config.episodes:,} episodes"
+        return f"{self.steps:,} / {config.steps:,} steps"
+
+    @property
+    def left(self) -> str:
+        """How long it will take, at the speed and with the length of episodes so far; nothing while there is no telling."""
+        now, speed = self.progress, None if self.progress is None else _finite(self.progress.steps_per_second)
+        if self.started is None or now is None or not speed or speed < 0:
+            return ""
+        config = self.started.config
+        steps = config.steps - now.steps
+        if config.episodes > 0:
+            steps = min(steps, (config.episodes - now.episodes) * now.steps // max(now.episodes, 1))
+        return f"{_duration(max(steps, 0) / speed)} left"
+
+    def values(self) -> Iterator[tuple[str, str]]:
+        """Names and values worth showing."""
+        now = self.progress
+        yield "mean return", _format(now and now.mean_return, ".1f")
+        yield "best greedy", _format(now and now.best_return, ".1f")
+        yield "epsilon", _format(now and now.epsilon, ".3f")
+        yield "loss", _format(now and now.loss, ".2g")
+        yield "mean Q", _format(now and now.mean_q, ".4g")
+        yield "steps/s", _format(now and now.steps_per_second, ",.0f")
+
+    def line(self) -> str:
+        """All of it in one line."""
+        return "  ".join(
+            [f"{self.done:<22}", *(f"{name} {value:<6}" for name, value in self.values()), self.left]
+        ).rstrip()
+
+    def sparkline(self) -> str:
+        """Recent training returns, each column the mean of a few, between the lowest and the highest of the run."""
+        returns, sparks = list(self._returns), _SPARKS if self._unicode else _ASCII_SPARKS
+        width = max(1, -(-len(returns) // _SPARK_COLUMNS))
+        means = [sum(part) / len(part) for part in (returns[i : i + width] for i in range(0, len(returns), width))]
+        span = self._high - self._low
+        return "".join(
+            sparks[round((mean - self._low) / span * (len(sparks) - 1)) if span > 0 else 0] for mean in means
+        )
+
+
+class _SafeStream:
+    """A text stream that replaces what its encoding cannot say, and falls silent when it can no longer be written to."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+        self.unicode = self.encoding.lower().replace("-", "").startswith("utf")
+
+    def write(self, text: str) -> int:
+        if not self._broken:
+            try:
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                self._broken = True
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._broken:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._broken = True
+
+    def isatty(self) -> bool:
+        return not self._broken and self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write_line(self, text: str) -> None:
+        self.write(text + "\n")
+        self.flush()
+
+
+def _is_activity(event: Message) -> bool:
+    return event.text.rstrip().endswith(("...", "…"))
+
+
+def _finite(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _format(value: Any, form: str) -> str:
+    number = _finite(value)
+    return "-" if number is None else format(number, form)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = round(seconds) // 60, round(seconds) // 3600
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {round(seconds) % 60:02d} s" if minutes else f"{round(seconds)} s"
+
+
+def _plain_data(value: Any) -> Any:
+    """Numbers, text, lists and dicts for JSON; what is not finite becomes None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_data(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

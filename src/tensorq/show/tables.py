@@ -1,0 +1,204 @@
+"""Runs side by side: read from their folders, gathered by setting, and shown as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorq.errors import TensorqError
+from tensorq.evaluation.statistics import bootstrap_interval, interquartile_mean
+from tensorq.runs.directory import read_config, read_result, read_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says: its settings, tables and, once it is finished, its result."""
+
+    path: Path
+    config: dict[str, Any]
+    solved_return: float | None
+    metrics: dict[str, FloatArray]
+    episodes: dict[str, FloatArray]
+    result: dict[str, Any] | None
+
+    @property
+    def evaluations(self) -> tuple[FloatArray, FloatArray]:
+        """Steps and mean returns of the greedy evaluations."""
+        done = np.isfinite(self.metrics["evaluation_return"])
+        return self.metrics["steps"][done], self.metrics["evaluation_return"][done]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in nothing but their seed; `changes` is what sets them apart from others of their preset."""
+
+    env: str
+    preset: str
+    changes: dict[str, Any]
+    runs: list[Run]
+
+    @property
+    def label(self) -> str:
+        """How to call it in a legend that names the environment elsewhere."""
+        return " ".join([self.preset, *(f"{name}={_short(value)}" for name, value in self.changes.items())])
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
+    document = read_config(run_dir)
+    environment = document.get("environment")
+    solved_return = environment.get("solved_return") if isinstance(environment, dict) else None
+    metrics = read_table(run_dir / "metrics.csv")
+    episodes = read_table(run_dir / "episodes.csv")
+    for name, table, columns in (
+        ("metrics.csv", metrics, ("steps", "epsilon", "evaluation_return")),
+        ("episodes.csv", episodes, ("steps", "return")),
+    ):
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
+    return Run(run_dir, document["config"], _number(solved_return), metrics, episodes, read_result(run_dir))
+
+
+def group_by_setting(run_dirs: Sequence[Path]) -> list[Setting]:
+    """Read runs and gather those whose settings are equal apart from the seed, in the order given.
+
+    A seed that comes twice in a setting counts once: the same run twice would make an interval look narrower than it is.
+    """
+    if not run_dirs:
+        raise TensorqError("no runs given: name one or more run folders, such as runs/*")
+    groups: dict[str, dict[Any, Run]] = {}
+    for run_dir in run_dirs:
+        run = read_run(run_dir)
+        rest = {name: value for name, value in run.config.items() if name != "seed"}
+        groups.setdefault(json.dumps(rest, sort_keys=True), {}).setdefault(run.config.get("seed"), run)
+    gathered = [list(group.values()) for group in groups.values()]
+    return [
+        Setting(
+            env=str(runs[0].config.get("env", "?")),
+            preset=str(runs[0].config.get("preset", "?")),
+            changes=_changes(runs[0].config, [others[0].config for others in gathered]),
+            runs=runs,
+        )
+        for runs in gathered
+    ]
+
+
+def _changes(config: dict[str, Any], configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The fields in which settings of the same environment and preset differ, with their values in this one."""
+    kin = [other for other in configs if all(other.get(name) == config.get(name) for name in ("env", "preset"))]
+    names = [name for name in config if name != "seed"]
+    return {name: config[name] for name in names if any(other.get(name) != config[name] for other in kin)}
+
+
+def compare(run_dirs: Sequence[Path]) -> tuple[Table, list[dict[str, Any]]]:
+    """One row for each setting: as a table to print, and as plain dicts (None where there is nothing to say)."""
+    from rich import box
+    from rich.table import Table
+
+    settings = group_by_setting(run_dirs)
+    rows = [_row(setting) for setting in settings]
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    table.add_column("environment")
+    table.add_column("preset")
+    changed = any(setting.changes for setting in settings)
+    if changed:
+        table.add_column("changed")
+    for title in ("seeds", "steps", "best greedy return", "95 % interval", "worst seed", "seconds", "steps/s"):
+        table.add_column(title, justify="right")
+    for setting, row in zip(settings, rows, strict=True):
+        cells = [setting.env, setting.preset]
+        if changed:
+            cells.append("\n".join(f"{name} {_short(value)}" for name, value in setting.changes.items()))
+        unfinished = f" ({row['unfinished']} unfinished)" if row["unfinished"] else ""
+        interval = (
+            "-" if row["best_return_low"] is None else f"{row['best_return_low']:.1f} to {row['best_return_high']:.1f}"
+        )
+        worst = "-" if row["worst_return"] is None else f"{row['worst_return']:.1f} (seed {row['worst_seed']})"
+        cells += [
+            f"{len(row['seeds'])}{unfinished}",
+            _text(row["steps"], ",.0f"),
+            _text(row["best_return_mean"], ".1f"),
+        ]
+        cells += [interval, worst, _text(row["seconds"], ".1f"), _text(row["steps_per_second"], ",.0f")]
+        table.add_row(*cells)
+    return table, rows
+
+
+def print_table(run_dirs: Sequence[Path]) -> None:
+    """Print the comparison for a person."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width, and lines that are cut at 80 are of no use to anybody
+    console.print(compare(run_dirs)[0])
+
+
+def print_json(run_dirs: Sequence[Path]) -> None:
+    """Print the comparison as a JSON list."""
+    sys.stdout.write(json.dumps(compare(run_dirs)[1], indent=2, allow_nan=False) + "\n")
+
+
+def _row(setting: Setting) -> dict[str, Any]:
+    runs = setting.runs
+    bests = [(best, run.config.get("seed")) for run in runs if (best := _best_return(run)) is not None]
+    returns = [best for best, _ in bests]
+    results = [run.result for run in runs if run.result is not None]
+    # One seed has no spread to speak of, so it gets no interval.
+    low, high = bootstrap_interval(returns) if len(returns) > 1 else (None, None)
+    worst_return, worst_seed = min(bests, key=lambda best: best[0]) if bests else (None, None)
+    return {
+        "env": setting.env,
+        "preset": setting.preset,
+        "changes": setting.changes,
+        "seeds": [run.config.get("seed") for run in runs],
+        "unfinished": len(runs) - len(results),
+        "steps": _mean([float(run.metrics["steps"].max(initial=0.0)) for run in runs]),
+        "best_return_mean": _mean(returns),
+        "best_return_low": low,
+        "best_return_high": high,
+        "best_return_interquartile_mean": interquartile_mean(returns) if returns else None,
+        "worst_return": worst_return,
+        "worst_seed": worst_seed,
+        "seconds": _mean([_number(result.get("seconds")) for result in results]),
+        "steps_per_second": _mean([_number(result.get("steps_per_second")) for result in results]),
+        "runs": [str(run.path) for run in runs],
+    }
+
+
+def _best_return(run: Run) -> float | None:
+    best = (run.result or {}).get("best")
+    kept = _number(best.get("mean_return")) if isinstance(best, dict) else None
+    returns = run.evaluations[1]
+    return kept if kept is not None or not returns.size else float(returns.max())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for whatever else a file may hold."""
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _short(value: Any) -> str:
+    return "x".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,339 @@
+"""A clip of an agent at play, with its Q-values drawn beside each frame, as GIF or MP4.
+
+A GIF is written by hand, but for Pillow's LZW: one palette is chosen for the whole clip, a table maps colours to it, and
+only what changed since the frame before is stored. That is many times faster than quantizing every frame, and smaller.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorq.errors import TensorqError
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+Pixels = npt.NDArray[np.uint8]
+Keys = npt.NDArray[np.uint16]
+
+# Colours that five bits a channel can say exactly: see _keys.
+_BACKGROUND = (247, 247, 247)
+_RULE = (214, 214, 214)
+_TRACK = (231, 231, 231)
+_TEXT = (33, 33, 41)
+_MUTED = (115, 115, 123)
+_BAR = (173, 189, 206)
+_CHOSEN_BAR = (90, 181, 231)
+
+_GIF_FRAMES_PER_SECOND = 25  # browsers slow down a GIF whose frames last less than 0.02 s, and 25 look smooth
+_GIF_SIZE_PIXELS = 300
+_MP4_SIZE_PIXELS = 600
+_PANEL_WIDTH = 120  # the panel is laid out in pixels of a GIF; an MP4's is drawn at twice the size
+_FRAMES_LOOKED_AT = 512  # the palette and the scale of the bars are chosen from these; later frames make do with them
+_COLOURS = 255
+_UNCHANGED = 255  # the palette index that lets the frame before shine through
+_LAST_FRAME_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture (uint8, height x width x 3) and what the agent thought, did and had earned by then."""
+
+    image: Pixels
+    q_values: npt.NDArray[Any] | None
+    action: int | None
+    total_return: float
+    step: int
+
+
+def frame_stride(output: Path, fps: int) -> int:
+    """Of how many frames `record` keeps one: a GIF cannot show more than some 25 a second.
+
+    Whoever renders may leave out the others (and pass `fps // stride`), but should always give the last frame.
+    """
+    return max(1, round(fps / _GIF_FRAMES_PER_SECOND)) if output.suffix.lower() == ".gif" else 1
+
+
+def record(
+    frames: Iterable[Frame], output: Path, *, fps: int, plain: bool = False, action_names: Sequence[str] | None = None
+) -> Path:
+    """Write `frames` to `output` (.gif or .mp4) and return it; `plain` leaves the panel with the Q-values out.
+
+    The file appears under its name only when it is complete. `action_names` label the bars (default: numbers).
+    Raises TensorqError for another ending, no frames, frames that differ in size, or an MP4 without the video extra.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in (".gif", ".mp4"):
+        raise TensorqError(f"cannot write a video to {str(output)!r}: give a file name that ends in .gif or .mp4")
+    if fps < 1:
+        raise TensorqError(f"expected fps of 1 or more, received {fps}")
+    stride = frame_stride(output, fps)
+    kept = _every(frames, stride)
+    first = next(kept, None)
+    if first is None:
+        raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
+    temporary = output.with_name(f".{output.stem}.{os.getpid()}{suffix}")
+    scene = _Scene(first, _GIF_SIZE_PIXELS if suffix == ".gif" else _MP4_SIZE_PIXELS, plain, action_names)
+    write = _write_gif if suffix == ".gif" else _write_mp4
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write(chain([first], kept), scene, temporary, fps / stride)
+        os.replace(temporary, output)
+    except OSError as error:
+        raise TensorqError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return output
+
+
+def _every(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
+    """Every stride-th frame, and the last whatever its place."""
+    left_out: Frame | None = None
+    for index, frame in enumerate(frames):
+        left_out = frame if index % stride else None
+        if left_out is None:
+            yield frame
+    if left_out is not None:
+        yield left_out
+
+
+class _Panel:
+    """Step, return and a bar for each action, drawn on a strip of the given height."""
+
+    def __init__(self, names: Sequence[str], height: int, unit: float) -> None:
+        from PIL import Image, ImageDraw
+
+        self.unit, self.low, self.high = unit, math.inf, -math.inf
+        self.left, self.right = round(10 * unit), round((_PANEL_WIDTH - 10) * unit)
+        self.rows_top = round(64 * unit)
+        self.row = min((height - self.rows_top - 4 * unit) / max(len(names), 1), 32 * unit)
+        # Bars lie under the text where there is room, and behind it where there is not.
+        self.bar = (16 * unit, 22 * unit) if self.row >= 24 * unit else (0.0, self.row - unit)
+        self.font = _font(12 * unit)
+        self.row_font = _font(min(12 * unit, self.row - unit))
+        width = self.right - self.left - self.row_font.getlength("-00.00")
+        self.names = [_cut(name, self.row_font, width) for name in names]
+        self.base = Image.new("RGB", (round(_PANEL_WIDTH * unit), height), _BACKGROUND)
+        draw = ImageDraw.Draw(self.base)
+        draw.rectangle((0, 0, round(unit) - 1, height), fill=_RULE)
+        draw.text((self.left, 8 * unit), "step", _MUTED, self.font)
+        draw.text((self.left, 24 * unit), "return", _MUTED, self.font)
+        if names:
+            draw.text((self.left, 46 * unit), "Q-values", _MUTED, self.font)
+        for index in range(len(names)):
+            top = self.rows_top + index * self.row
+            draw.rectangle((self.left, top + self.bar[0], self.right, top + self.bar[1] - 1), fill=_TRACK)
+
+    def see(self, q_values: npt.NDArray[Any] | None) -> None:
+        """Widen the scale of the bars to these values; it never shrinks, so that bars do not jump."""
+        if q_values is not None and (finite := q_values[np.isfinite(q_values)]).size:
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+
+    def draw(self, frame: Frame) -> Pixels:
+        """The strip for one frame."""
+        from PIL import ImageDraw
+
+        image = self.base.copy()
+        draw = ImageDraw.Draw(image)
+        for y, text in ((8, str(frame.step)), (24, f"{round(frame.total_return, 2):.10g}")):
+            draw.text((self.right, y * self.unit), text, _TEXT, self.font, anchor="ra")
+        q_values = [] if frame.q_values is None else [float(value) for value in frame.q_values][: len(self.names)]
+        decimals = 2 if max(abs(self.low), abs(self.high)) < 100 else 1
+        for index, value in enumerate(q_values):
+            top, chosen = self.rows_top + index * self.row, index == frame.action
+            if math.isfinite(value):
+                share = 0.5 if self.high <= self.low else (value - self.low) / (self.high - self.low)
+                end = self.left + round((0.04 + 0.96 * min(max(share, 0.0), 1.0)) * (self.right - self.left))
+                fill = _CHOSEN_BAR if chosen else _BAR
+                draw.rectangle((self.left, top + self.bar[0], end, top + self.bar[1] - 1), fill=fill)
+            colour = _TEXT if chosen or self.bar[0] == 0.0 else _MUTED
+            text = f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
+            draw.text((self.left, top), self.names[index], colour, self.row_font)
+            draw.text((self.right, top), text, colour, self.row_font, anchor="ra")
+        return np.asarray(image)
+
+
+class _Scene:
+    """Where things go in the video: the frame, brought to a handy size, and the panel on its right."""
+
+    def __init__(self, first: Frame, size_pixels: int, plain: bool, action_names: Sequence[str] | None) -> None:
+        shape = first.image.shape
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape or first.image.dtype != np.uint8:
+            raise TensorqError(
+                f"expected uint8 frames of shape (height, width, 3), received {first.image.dtype} {shape}"
+            )
+        self.frame_shape, longest = shape, max(shape[:2])
+        self.shrink, self.grow = max(1, round(longest / size_pixels)), max(1, size_pixels // longest)
+        height, width = self.resized(first).shape[:2]
+        count = 0 if first.q_values is None else len(first.q_values)
+        names = [*(action_names or ())][:count]
+        names += [str(index) for index in range(len(names), count)]
+        unit = size_pixels / _GIF_SIZE_PIXELS
+        least_height = 0 if plain else round((68 + 10 * count) * unit)
+        # Even sizes, because H.264 halves the colour planes.
+        self.height, self.width = (side + side % 2 for side in (max(height, least_height), width))
+        self.top = (self.height - height) // 2
+        self.panel = None if plain else _Panel(names, self.height, unit)
+        self.size = self.width + (0 if self.panel is None else self.panel.base.width), self.height
+
+    def resized(self, frame: Frame) -> Pixels:
+        """The frame's picture at its size in the video."""
+        from PIL import Image
+
+        if frame.image.shape != self.frame_shape or frame.image.dtype != np.uint8:
+            received = f"{frame.image.dtype} {frame.image.shape}"
+            raise TensorqError(
+                f"expected every frame to be uint8 {self.frame_shape} like the first, received {received}"
+            )
+        if self.shrink > 1:
+            return np.asarray(Image.fromarray(frame.image).reduce(self.shrink))
+        return frame.image.repeat(self.grow, axis=0).repeat(self.grow, axis=1) if self.grow > 1 else frame.image
+
+    def place(self, canvas: npt.NDArray[Any], picture: npt.NDArray[Any], panel: npt.NDArray[Any] | None) -> None:
+        """Put picture and panel (of colours or of palette keys) where they belong."""
+        canvas[self.top : self.top + picture.shape[0], : picture.shape[1]] = picture
+        if panel is not None:
+            canvas[:, self.width :] = panel
+
+
+def _font(size: float) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _cut(text: str, font: FreeTypeFont | ImageFont, width: float) -> str:
+    """The text, without the end that is wider than this."""
+    return next(text[:end] for end in range(len(text), -1, -1) if font.getlength(text[:end]) <= width or end == 0)
+
+
+def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise TensorqError("writing .mp4 needs ffmpeg: pip install 'tensorq[video]' (or write a .gif)") from None
+    canvas = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8)
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        scene.size,
+        fps=fps,
+        quality=7,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=["-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        for frame in frames:
+            panel = None
+            if scene.panel is not None:
+                scene.panel.see(frame.q_values)
+                panel = scene.panel.draw(frame)
+            scene.place(canvas, scene.resized(frame), panel)
+            writer.send(canvas.tobytes())
+    finally:
+        writer.close()
+
+
+def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
+    source = ((_keys(scene.resized(frame)), replace(frame, image=_NO_IMAGE)) for frame in frames)
+    head = list(islice(source, _FRAMES_LOOKED_AT))
+    canvas = np.full(scene.size[::-1], _keys(np.uint8([[_BACKGROUND]])), np.uint16)
+    counts = sum(np.bincount(keys.ravel(), minlength=_KEYS) for keys, _ in head)
+    always = np.zeros(_KEYS, np.int64)
+    if scene.panel is not None:
+        for _, frame in head:
+            scene.panel.see(frame.q_values)
+        for _, frame in (head[0], head[-1]):
+            always += np.bincount(_keys(scene.panel.draw(frame)).ravel(), minlength=_KEYS)
+    palette, table = _choose_palette(always, counts)
+    with path.open("wb") as file:
+        gif = _GifFile(file, scene.size, palette)
+        for keys, frame in chain(head, source):
+            scene.place(canvas, keys, None if scene.panel is None else _keys(scene.panel.draw(frame)))
+            gif.add(table[canvas], 1.0 / fps)
+        gif.close()
+
+
+_KEYS = 1 << 15
+_NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
+
+
+def _keys(image: Pixels) -> Keys:
+    """Colours with five bits a channel, as one number: few enough for a table that maps each to the palette."""
+    red, green, blue = (image[..., channel].astype(np.uint16) for channel in range(3))
+    return (red & 0xF8) << 7 | (green & 0xF8) << 2 | blue >> 3
+
+
+def _choose_palette(always: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> tuple[Pixels, Pixels]:
+    """At most 255 colours, and for every key the nearest of them; `always` are keys that must be among them."""
+    from PIL import Image
+
+    everything = np.arange(_KEYS)
+    five_bits = np.stack([everything >> 10, everything >> 5 & 31, everything & 31], axis=1)
+    colours = (five_bits << 3 | five_bits >> 2).astype(np.uint8)
+    palette = colours[np.flatnonzero(always)[:_COLOURS]]
+    others = np.flatnonzero((counts > 0) & (always == 0))
+    room = _COLOURS - len(palette)
+    if len(others) > room:
+        shares = np.sqrt(counts[others])  # large areas matter more, but must not swallow every colour
+        pixels = np.repeat(colours[others], np.ceil(shares * (50_000 / shares.sum())).astype(int), axis=0)
+        chosen = Image.fromarray(pixels[None]).quantize(room, Image.Quantize.MEDIANCUT).getpalette() or []
+        palette = np.concatenate([palette, np.array(chosen, np.uint8).reshape(-1, 3)[:room]])
+    else:
+        palette = np.concatenate([palette, colours[others]])
+    squares = (palette.astype(np.float32) ** 2).sum(axis=1)
+    distances = squares - 2.0 * (colours.astype(np.float32) @ palette.astype(np.float32).T)
+    return palette, distances.argmin(axis=1).astype(np.uint8)
+
+
+class _GifFile:
+    """GIF89a, endlessly repeated, one palette; each picture only where it differs from the one before."""
+
+    def __init__(self, file: BinaryIO, size: tuple[int, int], palette: Pixels) -> None:
+        self.file, self.before = file, np.full(size[::-1], _UNCHANGED, np.uint8)
+        self.pending: tuple[Pixels, int, int] | None = None
+        self.seconds, self.written_centiseconds = 0.0, 0
+        file.write(struct.pack("<6sHHBBB", b"GIF89a", *size, 0xF7, 0, 0))
+        file.write(palette.tobytes().ljust(768, b"\0"))
+        file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
+
+    def add(self, picture: Pixels, seconds: float) -> None:
+        """Show a picture for so long; one that equals the one before prolongs it."""
+        changed = picture != self.before
+        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+        if rows.size:
+            self._write_pending()
+            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            pixels = np.where(changed[box], picture[box], np.uint8(_UNCHANGED))
+            self.pending, self.before = (pixels, int(columns[0]), int(rows[0])), picture
+        self.seconds += seconds
+
+    def close(self) -> None:
+        """Hold the last picture a while, and end the file."""
+        self.seconds += _LAST_FRAME_SECONDS
+        self._write_pending()
+        self.file.write(b";")
+
+    def _write_pending(self) -> None:
+        from PIL import Image
+
+        if self.pending is None:
+            return
+        pixels, left, top = self.pending
+        # Times are rounded as they add up: at 30 frames a second pictures last 3, 3 and 4 hundredths, and none is lost.
+        delay = round(100 * self.seconds) - self.written_centiseconds
+        self.written_centiseconds += delay
+        self.file.write(struct.pack("<4sHBB", b"!\xf9\x04\x05", delay, _UNCHANGED, 0))
+        self.file.write(struct.pack("<cHHHHBB", b",", left, top, pixels.shape[1], pixels.shape[0], 0, 8))
+        self.file.write(Image.fromarray(pixels).tobytes("gif", "L") + b"\0")

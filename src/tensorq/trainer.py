@@ -1,0 +1,473 @@
+"""Train and resume: build the parts, drive a loop from stop to stop, keep what it learns, tell whoever watches.
+
+TensorFlow is imported when training begins, not when this module is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from tensorq.config import Config
+from tensorq.core.schedules import linear
+from tensorq.envs.description import Environment, choose_loop, describe
+from tensorq.envs.host import EnvironmentMaker, obs_layout
+from tensorq.errors import TensorqError
+from tensorq.events import Event, Finished, Message, Observer, Progress, Started
+from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
+from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.replay.memory import check_fits
+from tensorq.runs import directory as run_directory
+from tensorq.runs.checkpoint import Checkpoints
+from tensorq.runs.directory import RunDirectory
+from tensorq.runs.tables import CsvTable, read_table
+
+METRICS = (
+    "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
+)  # fmt: skip
+EPISODES = ("episode", "steps", "env_index", "length", "return")
+RECENT_EPISODES = 100  # whose mean is mean_return
+SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
+
+NetworkBuilder = Callable[[gym.Space, int], Any]  # (observation space, number of actions) -> keras.Model
+
+
+class Stopped(Exception):
+    """The user stopped a run that can go on later."""
+
+    def __init__(self, run_dir: Path, steps: int, signal_number: int) -> None:
+        """Name the run, the step from which it will go on, and the signal that ended it."""
+        super().__init__(f"stopped; `tensorq resume {run_dir}` goes on from step {steps:,}")
+        self.exit_code = 128 + signal_number
+
+
+def train(
+    config: Config,
+    *,
+    make: EnvironmentMaker | None = None,
+    network: NetworkBuilder | None = None,
+    run_dir: Path | None = None,
+    observers: Sequence[Observer] = (),
+) -> Path:
+    """Train a new run and return its folder; raises TensorqError, and Stopped after Ctrl-C or SIGTERM.
+
+    Args:
+        config: what to do.
+        make: makes the environment, where config.env is not an id of Gymnasium's.
+        network: builds the Q-network, instead of an MLP of config.hidden_sizes.
+        run_dir: a folder that is new or empty; by default runs/ENV-PRESET-seedN.
+        observers: called with every event.
+    """
+    environment = describe(config.env, make)
+    _check(config, environment)
+    folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
+    content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
+    directory = run_directory.create(folder, content)
+    with directory:
+        _Training(config, environment, network, directory, observers).run()
+    return directory.path
+
+
+def resume(
+    run_dir: Path,
+    *,
+    steps: int | None = None,
+    episodes: int | None = None,
+    make: EnvironmentMaker | None = None,
+    network: NetworkBuilder | None = None,
+    observers: Sequence[Observer] = (),
+) -> Path:
+    """Go on with a run from its last checkpoint, exactly as if it had never stopped.
+
+    Args:
+        run_dir: the run's folder.
+        steps: train to this many environment steps instead; must be more than before for a finished run.
+        episodes: the same for a run that is limited by episodes.
+        make, network: what the run was started with, if it was.
+        observers: called with every event.
+    """
+    directory = run_directory.open(run_dir)
+    content = run_directory.read_config(run_dir)
+    old = Config.from_dict(content["config"])
+    config = dataclasses.replace(
+        old,
+        steps=old.steps if steps is None else steps,
+        episodes=old.episodes if episodes is None else episodes,
+    )
+    if config.steps < old.steps:
+        raise TensorqError(f"steps: received {config.steps}, expected more than the {old.steps} of {run_dir}.")
+    finished = run_directory.read_result(run_dir) is not None
+    if finished and config == old:
+        raise TensorqError(f"{run_dir} is finished at {old.steps} steps; go on with --steps N, N above {old.steps}.")
+    saved = content.get("environment", {})
+    for given, was, name in ((make, saved.get("custom"), "make_env"), (network, content.get("network"), "network")):
+        if (given is None) != (was in (False, "mlp")):
+            needs = "needs" if given is None else "was started without"
+            raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
+    environment = describe(config.env, make)
+    _check(config, environment)
+    with directory:
+        if config != old:
+            run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
+        with contextlib.suppress(FileNotFoundError):
+            directory.result_path.unlink()
+        for name, now in run_directory.versions().items():
+            before = content.get("versions", {}).get(name)
+            if before != now:
+                _tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
+        _Training(config, environment, network, directory, observers).run()
+    return directory.path
+
+
+def _kind(network: NetworkBuilder | None) -> str:
+    return "mlp" if network is None else "custom"
+
+
+def _check(config: Config, environment: Environment) -> None:
+    """Refuse, before anything is written or waited for, what could not work."""
+    loop = choose_loop(config.loop, config.env, environment.custom)
+    dtype, shape = obs_layout(environment.observation_space)
+    row_bytes = 2 * max(1, int(np.prod(shape))) * dtype.itemsize + 12
+    copies = 2 if loop == "compiled" else 1  # a program's arguments and its results
+    check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
+
+
+def _tell(observers: Sequence[Observer], event: Event) -> None:
+    for observer in observers:
+        observer(event)
+
+
+def numpy_q_function(environment: Environment, config: Config) -> Callable[[np.ndarray], NumpyMLP]:
+    """Makes the default network in NumPy from a flat parameter vector."""
+    space = environment.observation_space
+    sizes = [input_size(space), *config.hidden_sizes, int(environment.action_space.n)]
+    return lambda params: NumpyMLP(space, layers_from_flat(params, sizes))
+
+
+def build_network(environment: Environment, config: Config, network: NetworkBuilder | None) -> Any:
+    """The Q-network as a networks.network.Network."""
+    import keras
+
+    from tensorq.networks.mlp import build_mlp
+    from tensorq.networks.network import Network
+
+    num_actions = int(environment.action_space.n)
+    if network is None:
+        return Network(build_mlp(environment.observation_space, num_actions, config.hidden_sizes, config.seed))
+    keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours
+    model = network(environment.observation_space, num_actions)
+    if not isinstance(model, keras.Model):
+        raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
+    if not model.built or model.output_shape[1:] != (num_actions,):
+        shape = model.output_shape if model.built else "unknown"
+        raise TensorqError(
+            f"the network's output shape is {shape}, expected (None, {num_actions}): one Q-value an action. "
+            "Start the model with a keras.Input of the observation's shape."
+        )
+    return Network(model)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hide what TensorFlow's C++ side writes to stderr while it loads; Python's errors are exceptions and stay."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as devnull:
+            os.dup2(devnull.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def import_tensorflow(threads: int) -> str | None:
+    """Import TensorFlow quietly and set its threads; returns a warning when it was running with others already."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr():
+        import tensorflow as tf
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        used = tf.config.threading.get_intra_op_parallelism_threads()
+        if used != threads:
+            return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
+    return None
+
+
+def process_seconds() -> float:
+    """Seconds since this process started; since Python loaded this module where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, IndexError, ValueError):
+        return time.monotonic() - _LOADED
+
+
+_LOADED = time.monotonic()
+
+
+class _Signals:
+    """While entered: the first SIGINT or SIGTERM is remembered, a second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.received != 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            os._exit(128 + number)  # whatever is half written was written aside
+        self.received = number
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class _Training:
+    """One run from its folder's present state to its end."""
+
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        network: NetworkBuilder | None,
+        directory: RunDirectory,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.config, self.environment, self.directory = config, environment, directory
+        self._network = network
+        self._observers = observers
+        self._checkpoints = Checkpoints(directory.checkpoints_path)
+        self._episodes = 0
+        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._best: dict[str, float] | None = None
+        self._final_return: float | None = None
+        self._seconds = 0.0  # spent training before this process
+        self._seconds_to_solved: float | None = None
+        self._checkpoint_steps = 0
+
+    def run(self) -> None:
+        """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
+        self._tell(Message("loading TensorFlow ..."))
+        with _Signals() as signals:
+            warning = import_tensorflow(self.config.threads)
+            if warning:
+                self._tell(Message(warning))
+            self._tell(Message("compiling ..."))
+            kind = choose_loop(self.config.loop, self.config.env, self.environment.custom)
+            loop = self._make_loop(kind)
+            metrics = CsvTable(self.directory.metrics_path, METRICS)
+            episodes = CsvTable(self.directory.episodes_path, EPISODES)
+            with contextlib.closing(loop), metrics, episodes:
+                self._restore(loop, metrics, episodes)
+                self._tell(Started(self.config, self.directory.path, kind, self.environment.solved_return, loop.steps))
+                try:
+                    self._train(loop, metrics, episodes, signals)
+                except Interrupted:
+                    if loop.exact_anywhere:
+                        self._save(loop, metrics, episodes)
+                    raise Stopped(self.directory.path, self._checkpoint_steps, signals.received) from None
+                except NotFinite as error:
+                    raise TensorqError(f"{error} {self._last_checkpoint()}") from error
+            result = self._write_result(loop)
+        self._show()
+        self._tell(Finished(self.directory.path, result))
+
+    def _tell(self, event: Event) -> None:
+        _tell(self._observers, event)
+
+    def _make_loop(self, kind: str) -> Loop:
+        from tensorq.agents.dqn import DQN
+
+        agent = DQN(self.config, build_network(self.environment, self.config, self._network))
+        if kind == "compiled":
+            from tensorq.envs.world import make_world
+            from tensorq.loops.compiled import CompiledLoop
+
+            return CompiledLoop(self.config, agent, make_world(self.config.env))
+        from tensorq.loops.host import HostLoop
+
+        numpy_q = numpy_q_function(self.environment, self.config) if self._network is None else None
+        replay_path = self.directory.path / "replay.bin"
+        return HostLoop(self.config, agent, self.environment.make, replay_path, numpy_q)
+
+    # --- the run on disk ------------------------------------------------------------------------------------------
+
+    def _restore(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
+        """Go back to the last good checkpoint, or to the beginning where there is none."""
+        found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
+        if found is None:
+            metrics.truncate(0)
+            episodes.truncate(0)
+            return
+        tensors, metadata, _ = found
+        loop.restore(tensors)
+        metrics.truncate(metadata["metrics_bytes"])
+        episodes.truncate(metadata["episodes_bytes"])
+        self._checkpoint_steps = loop.steps
+        self._episodes = metadata["episodes"]
+        self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
+        self._best, self._seconds = metadata["best"], metadata["seconds"]
+        self._seconds_to_solved = metadata["seconds_to_solved"]
+
+    def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
+        metadata = {
+            "steps": loop.steps,
+            "updates": loop.updates,
+            "episodes": self._episodes,
+            "metrics_bytes": metrics.position(),
+            "episodes_bytes": episodes.position(),
+            "best": self._best,
+            "seconds": self._training_seconds(),
+            "seconds_to_solved": self._seconds_to_solved,
+        }
+        self._checkpoints.save(loop.steps, loop.save(), metadata)
+        self._checkpoint_steps = loop.steps
+
+    def _last_checkpoint(self) -> str:
+        paths = self._checkpoints.step_paths()
+        return f"The last good checkpoint is {paths[0]}." if paths else "No checkpoint had been made."
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: _Signals) -> None:
+        config = self.config
+        self._started = time.perf_counter()
+        self._started_steps = loop.steps
+        while not self._finished(loop):
+            before = loop.steps
+            left = config.episodes - self._episodes if config.episodes else None
+            report = loop.advance(self._next_stop(before), left, signals)
+            finished = self._record_episodes(report, episodes)
+            end = self._finished(loop)
+
+            def due(period: int, before: int = before, end: bool = end) -> bool:
+                return end or (period > 0 and loop.steps // period > before // period)
+
+            evaluation = self._evaluate(loop) if due(config.evaluation_period_steps) else None
+            self._record_metrics(loop, report, finished, evaluation, metrics)
+            if due(config.checkpoint_period_steps):
+                loop.boundary()
+                self._save(loop, metrics, episodes)
+
+    def _finished(self, loop: Loop) -> bool:
+        config = self.config
+        return loop.steps >= config.steps or (config.episodes > 0 and self._episodes >= config.episodes)
+
+    def _next_stop(self, steps: int) -> int:
+        """The next multiple of any period, or the end. A vector of environments may step past it."""
+        config = self.config
+        periods = (config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps)
+        return min(config.steps, *((steps // period + 1) * period for period in periods if period))
+
+    def _record_episodes(self, report: Report, table: CsvTable) -> list[float]:
+        returns = [episode.total_return for episode in report.episodes]
+        first = self._episodes + 1
+        table.append((first + index, *episode) for index, episode in enumerate(report.episodes))
+        self._episodes += len(returns)
+        self._recent.extend(returns)
+        return returns
+
+    def _evaluate(self, loop: Loop) -> float:
+        """Play greedily, and keep the agent if no earlier one did better."""
+        returns = loop.evaluate()
+        mean = float(returns.mean())
+        self._final_return = mean
+        if self._best is None or mean >= self._best["mean_return"]:
+            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
+            self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
+            solved = self.environment.solved_return
+            if self._seconds_to_solved is None and solved is not None and len(returns) >= SOLVED_EPISODES:
+                self._seconds_to_solved = process_seconds() if mean >= solved else None
+        return mean
+
+    def _record_metrics(
+        self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
+    ) -> None:
+        config = self.config
+        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, loop.steps)
+        rate = config.learning_rate
+        if config.learning_rate_anneal_updates:
+            rate = linear(rate, config.learning_rate_final, config.learning_rate_anneal_updates, loop.updates)
+        progress = Progress(
+            steps=loop.steps,
+            updates=loop.updates,
+            episodes=self._episodes,
+            epsilon=epsilon,
+            learning_rate=rate,
+            loss=report.loss,
+            mean_q=report.mean_q,
+            mean_return=float(np.mean(self._recent)) if self._recent else None,
+            evaluation_return=evaluation,
+            best_return=self._best["mean_return"] if self._best else None,
+            new_returns=new_returns,
+            seconds=self._training_seconds(),
+            steps_per_second=(loop.steps - self._started_steps) / (time.perf_counter() - self._started),
+        )
+        table.append([[getattr(progress, name) for name in METRICS]])
+        self._tell(progress)
+
+    def _training_seconds(self) -> float:
+        return self._seconds + time.perf_counter() - self._started
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _write_result(self, loop: Loop) -> dict[str, Any]:
+        seconds = self._training_seconds()
+        best, solved = self._best, self.environment.solved_return
+        result: dict[str, Any] = {
+            "finished": True,
+            "steps": loop.steps,
+            "updates": loop.updates,
+            "episodes": self._episodes,
+            "seconds": round(seconds, 3),
+            "steps_per_second": round(loop.steps / max(seconds, 1e-9), 1),
+            "best": best,
+            "final": {"steps": loop.steps, "mean_return": self._final_return},
+            "solved_return": solved,
+            "solved": bool(best and best["mean_return"] >= solved) if solved is not None else None,
+            "seconds_to_solved": self._seconds_to_solved,
+            "process_seconds": round(process_seconds(), 3),
+        }
+        run_directory.write_json(self.directory.result_path, result)
+        return result
+
+    def _show(self) -> None:
+        """The curve and the moving picture. Neither is worth losing a finished run for."""
+        from tensorq.show.curve import draw_run
+        from tensorq.show.film import film
+
+        makers: list[tuple[str, Callable[[], object]]] = [
+            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
+        ]
+        if not self.environment.custom:
+            makers.append(("video", lambda: film(self.directory.path, self.directory.video_path)))
+        for name, make in makers:
+            try:
+                make()
+            except TensorqError as error:
+                self._tell(Message(f"no {name}: {error}"))
