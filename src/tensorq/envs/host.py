@@ -112,7 +112,7 @@ class VectorEnvironments:
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
-        self.obs = self._copy(self._env.reset(seed=list(seeds))[0]  # type: ignore[arg-type])
+        self.obs = self._copy(self._env.reset(seed=list(seeds))[0])  # type: ignore[arg-type]
         self._resetting[:] = False
 
     def step(self, actions: np.ndarray) -> Transitions:

@@ -1,4 +1,4 @@
-"""Statistics over seeds, as Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice", advise.
+"""Statistics over seeds, as advised by Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice".
 
 A handful of seeds says little about the next seed, so a mean is given together with an interval that shows how little.
 """
@@ -18,9 +18,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Interval of the mean of `values` (one per seed) by the percentile bootstrap.
 
-    The n values are drawn n times with replacement, `resamples` times over; the interval holds the central `confidence`
-    share of those means (Efron 1979; Agarwal et al. 2021, section 4.1). The same seed gives the same interval. One value
-    gives an interval of no width, because one value says nothing about spread.
+    n of the n values are drawn with replacement, `resamples` times over; the interval holds the central `confidence`
+    share of the means of these draws (Efron 1979; Agarwal et al. 2021, section 4.1). The same seed gives the same
+    interval. One value gives an interval of no width: it says nothing about spread.
 
     Raises TensorqError for no values, values that are not finite, a confidence outside (0, 1) or resamples below 1.
     """
@@ -31,12 +31,11 @@ def bootstrap_interval(
 def bootstrap_band(
     values: npt.ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[FloatArray, FloatArray]:
-    """`bootstrap_interval` of every column of `values` (seeds, points); whole rows are drawn, so that curves stay whole."""
+    """`bootstrap_interval` of every column of `values` (seeds, points); whole rows are drawn, so curves stay whole."""
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[0] == 0 or not np.isfinite(rows).all():
-        raise TensorqError(
-            f"expected finite values of shape (seeds, points) with at least one seed, received {rows.shape}"
-        )
+        expected = "finite values of shape (seeds, points) with at least one seed"
+        raise TensorqError(f"expected {expected}, received {np.array2string(rows, threshold=6)}")
     if not 0.0 < confidence < 1.0 or resamples < 1:
         raise TensorqError(
             f"expected 0 < confidence < 1 and resamples >= 1, received confidence={confidence}, resamples={resamples}"
@@ -52,8 +51,8 @@ def bootstrap_band(
 def interquartile_mean(values: npt.ArrayLike) -> float:
     """Mean of the middle half: what is left after a quarter of the values is cut at either end.
 
-    Robust to outliers like the median, and far less noisy than it with few seeds (Agarwal et al. 2021, section 4.3). When
-    n is not a multiple of four, floor(n / 4) values are cut at either end, as `scipy.stats.trim_mean(values, 0.25)` does.
+    Robust to outliers like the median, and less noisy than it with few seeds (Agarwal et al. 2021, section 4.3). Of n
+    values floor(n / 4) are cut at either end, as `scipy.stats.trim_mean(values, 0.25)` does.
 
     Raises TensorqError for no values or values that are not finite.
     """

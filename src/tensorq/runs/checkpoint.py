@@ -18,7 +18,20 @@ import numpy as np
 from tensorq.errors import TensorqError
 
 HEADER_LIMIT_BYTES = 16 * 1024 * 1024
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
 # The only entry of the file's string map: with more than one, safetensors writes them in a different order each time.
 METADATA_KEY = "tensorq"
 

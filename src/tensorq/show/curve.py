@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
+from tensorq.runs.checkpoint import write_atomically, writing_failed
 from tensorq.show.tables import Run, Setting, group_by_setting, read_run
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def draw_run(run_dir: Path, output: Path) -> Path:
         many = evaluation_returns.size // _MOST_MARKS
         axes.plot(
             evaluation_steps, moving_mean(evaluation_returns, many + 1), color=_VERMILION, linewidth=1.8,
-            marker="" if many else "o", markersize=4.5, label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
+            marker="" if many else "o", markersize=4.5,
+            label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
     _draw_solved(axes, run.solved_return)
     _limit(axes, np.concatenate([returns, evaluation_returns]), run.solved_return)
@@ -136,7 +138,8 @@ def moving_mean(values: FloatArray, window: int) -> FloatArray:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, values.size + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: FloatArray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
 
 
 def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool]:
@@ -214,8 +217,8 @@ def _dress(
     figure.text(right, 0.945, _escaped(details), fontsize=10, color="#5B626B", ha="right")
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, 0.945), ncols=columns or len(handles), fontsize=10,
-        frameon=False, handlelength=1.6, columnspacing=1.6, borderaxespad=0.3,
+        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, 0.945), ncols=columns or len(handles),
+        fontsize=10, frameon=False, handlelength=1.6, columnspacing=1.6, borderaxespad=0.3,
     )  # fmt: skip
     for handle in legend.legend_handles:
         if handle is not None and handle.get_alpha():
@@ -245,15 +248,12 @@ def _check_ending(output: Path) -> None:
 
 
 def _save(figure: Figure, output: Path) -> Path:
-    """Write the picture beside its place, then move it there."""
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
+    picture = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
+    figure.savefig(picture, format=output.suffix[1:].lower(), **options)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format=output.suffix[1:].lower(), **options)
-        os.replace(temporary, output)
     except OSError as error:
-        raise TensorqError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise writing_failed(output, error) from error
+    write_atomically(output, picture.getvalue())
     return output

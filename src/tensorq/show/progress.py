@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shlex
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "live", "plain", "json", "quiet"]
 
 _SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-_SPARK_COLUMNS, _RECENT_EPISODES = 24, 240
+_SPARK_COLUMNS, _RECENT_EPISODES, _RECENT_EVENTS = 24, 240, 20
 _REFRESHES_PER_SECOND = 8
 _PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
 
@@ -52,10 +53,8 @@ def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObser
     """
     target = _SafeStream(sys.stdout if stream is None else stream)
     if mode == "auto":
-        from rich.console import Console
-
-        console = Console(file=target)
-        mode = "live" if console.is_terminal and not console.is_dumb_terminal else "plain"
+        # Not rich's own opinion: FORCE_COLOR makes it take a file for a terminal.
+        mode = "live" if target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") else "plain"
     kinds = {"live": LiveObserver, "plain": PlainObserver, "json": JsonObserver, "quiet": ProgressObserver}
     if mode not in kinds:
         raise TensorqError(f"unknown progress mode {mode!r}: expected auto, {', '.join(kinds)}")
@@ -137,7 +136,8 @@ class LiveObserver(ProgressObserver):
         from rich.spinner import Spinner
 
         if self._live is None:
-            console = Console(file=self._stream, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+            file = cast(TextIO, self._stream)
+            console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
             self._width = console.width
             self._spinner = Spinner("dots" if self._stream.unicode else "line", style="cyan")
             self._live = Live(
@@ -180,7 +180,7 @@ class LiveObserver(ProgressObserver):
 
 
 def summary(event: Finished, started: Started | None) -> list[str]:
-    """What a person wants to know when a run is over: solved or not, at what cost, where things are, what to do next."""
+    """What a person wants to know when a run is over: solved or not, at what cost, where things are, what next."""
     result, run_dir = event.result, event.run_dir
     best = result.get("best")
     best = best if isinstance(best, Mapping) else {}
@@ -211,7 +211,10 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     run = shlex.quote(str(run_dir))
     lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
     if steps is not None:
-        lines.append(f"       tensorq resume {run} --steps {2 * int(steps)}")
+        # A run that ends by episodes goes on when it is given more of those.
+        episodes = 0 if started is None else started.config.episodes
+        more = f"--episodes {2 * episodes}" if episodes else f"--steps {2 * int(steps)}"
+        lines.append(f"       tensorq resume {run} {more}")
     return lines
 
 
@@ -225,14 +228,16 @@ class _Status:
         self._unicode = unicode
         self._returns: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self._low, self._high = math.inf, -math.inf
+        self._times: deque[tuple[float, int]] = deque(maxlen=_RECENT_EVENTS)
 
     def take(self, event: Event) -> None:
         if isinstance(event, Message):
             self.activity = event.text if _is_activity(event) else self.activity
         elif isinstance(event, Started):
-            self.started, self.activity = event, None
+            self.started = event  # "compiling ..." goes on until the first progress
         elif isinstance(event, Progress):
             self.progress, self.activity = event, None
+            self._times.append((event.seconds, event.steps))
             returns = [float(value) for value in event.new_returns if math.isfinite(value)]
             self._returns.extend(returns)
             self._low, self._high = min([self._low, *returns]), max([self._high, *returns])
@@ -276,8 +281,8 @@ class _Status:
 
     @property
     def left(self) -> str:
-        """How long it will take, at the speed and with the length of episodes so far; nothing while there is no telling."""
-        now, speed = self.progress, None if self.progress is None else _finite(self.progress.steps_per_second)
+        """How long it will take, at the speed and with the episodes' length so far; "" while there is no telling."""
+        now, speed = self.progress, self.steps_per_second
         if self.started is None or now is None or not speed or speed < 0:
             return ""
         config = self.started.config
@@ -285,6 +290,16 @@ class _Status:
         if config.episodes > 0:
             steps = min(steps, (config.episodes - now.episodes) * now.steps // max(now.episodes, 1))
         return f"{_duration(max(steps, 0) / speed)} left"
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """The speed of late: the mean since the start has the time in it that compiling took."""
+        if self.progress is None:
+            return None
+        (first_seconds, first_steps), (seconds, steps) = self._times[0], self._times[-1]
+        if seconds > first_seconds:
+            return (steps - first_steps) / (seconds - first_seconds)
+        return _finite(self.progress.steps_per_second)
 
     def values(self) -> Iterator[tuple[str, str]]:
         """Names and values worth showing."""
@@ -294,7 +309,7 @@ class _Status:
         yield "epsilon", _format(now and now.epsilon, ".3f")
         yield "loss", _format(now and now.loss, ".2g")
         yield "mean Q", _format(now and now.mean_q, ".4g")
-        yield "steps/s", _format(now and now.steps_per_second, ",.0f")
+        yield "steps/s", _format(self.steps_per_second, ",.0f")
 
     def line(self) -> str:
         """All of it in one line."""
@@ -314,7 +329,7 @@ class _Status:
 
 
 class _SafeStream:
-    """A text stream that replaces what its encoding cannot say, and falls silent when it can no longer be written to."""
+    """A text stream that replaces what its encoding cannot say, and falls silent when it cannot be written to."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

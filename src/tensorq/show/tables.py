@@ -75,7 +75,7 @@ def read_run(run_dir: Path) -> Run:
 def group_by_setting(run_dirs: Sequence[Path]) -> list[Setting]:
     """Read runs and gather those whose settings are equal apart from the seed, in the order given.
 
-    A seed that comes twice in a setting counts once: the same run twice would make an interval look narrower than it is.
+    A seed that comes twice in a setting counts once: the same run twice would make an interval look too narrow.
     """
     if not run_dirs:
         raise TensorqError("no runs given: name one or more run folders, such as runs/*")

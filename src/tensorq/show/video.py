@@ -1,11 +1,13 @@
 """A clip of an agent at play, with its Q-values drawn beside each frame, as GIF or MP4.
 
-A GIF is written by hand, but for Pillow's LZW: one palette is chosen for the whole clip, a table maps colours to it, and
-only what changed since the frame before is stored. That is many times faster than quantizing every frame, and smaller.
+A GIF is written by hand, but for Pillow's LZW: one palette is chosen for the whole clip, a table maps colours to it,
+and only what changed since the frame before is stored. That is much faster than quantizing every frame, and smaller.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
 import struct
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.errors import TensorqError
+from tensorq.runs.checkpoint import write_atomically, writing_failed
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -82,17 +85,13 @@ def record(
     first = next(kept, None)
     if first is None:
         raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}{suffix}")
     scene = _Scene(first, _GIF_SIZE_PIXELS if suffix == ".gif" else _MP4_SIZE_PIXELS, plain, action_names)
     write = _write_gif if suffix == ".gif" else _write_mp4
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write(chain([first], kept), scene, temporary, fps / stride)
-        os.replace(temporary, output)
+        write(chain([first], kept), scene, output, fps / stride)
     except OSError as error:
-        raise TensorqError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise writing_failed(output, error) from error
     return output
 
 
@@ -223,46 +222,49 @@ def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
     except ImportError:
         raise TensorqError("writing .mp4 needs ffmpeg: pip install 'tensorq[video]' (or write a .gif)") from None
     canvas = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8)
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        scene.size,
-        fps=fps,
-        quality=7,
-        macro_block_size=2,
-        ffmpeg_log_level="error",
-        output_params=["-movflags", "+faststart"],
-    )
-    writer.send(None)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that the run folder clears away
     try:
-        for frame in frames:
-            panel = None
-            if scene.panel is not None:
-                scene.panel.see(frame.q_values)
-                panel = scene.panel.draw(frame)
-            scene.place(canvas, scene.resized(frame), panel)
-            writer.send(canvas.tobytes())
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary), scene.size, fps=fps, quality=7, macro_block_size=2, ffmpeg_log_level="error",
+            output_params=["-movflags", "+faststart", "-f", "mp4"],
+        )  # fmt: skip
+        writer.send(None)
+        try:
+            for frame in frames:
+                panel = None
+                if scene.panel is not None:
+                    scene.panel.see(frame.q_values)
+                    panel = scene.panel.draw(frame)
+                scene.place(canvas, scene.resized(frame), panel)
+                writer.send(canvas.tobytes())
+        finally:
+            writer.close()
+        os.replace(temporary, path)
     finally:
-        writer.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
     source = ((_keys(scene.resized(frame)), replace(frame, image=_NO_IMAGE)) for frame in frames)
     head = list(islice(source, _FRAMES_LOOKED_AT))
-    canvas = np.full(scene.size[::-1], _keys(np.uint8([[_BACKGROUND]])), np.uint16)
-    counts = sum(np.bincount(keys.ravel(), minlength=_KEYS) for keys, _ in head)
-    always = np.zeros(_KEYS, np.int64)
+    canvas = np.full(scene.size[::-1], _keys(np.array([[_BACKGROUND]], np.uint8)), np.uint16)
+    counts, always = np.zeros(_KEYS, np.int64), np.zeros(_KEYS, np.int64)
+    for keys, _ in head:
+        counts += np.bincount(keys.ravel(), minlength=_KEYS)
     if scene.panel is not None:
         for _, frame in head:
             scene.panel.see(frame.q_values)
         for _, frame in (head[0], head[-1]):
             always += np.bincount(_keys(scene.panel.draw(frame)).ravel(), minlength=_KEYS)
     palette, table = _choose_palette(always, counts)
-    with path.open("wb") as file:
-        gif = _GifFile(file, scene.size, palette)
-        for keys, frame in chain(head, source):
-            scene.place(canvas, keys, None if scene.panel is None else _keys(scene.panel.draw(frame)))
-            gif.add(table[canvas], 1.0 / fps)
-        gif.close()
+    file = io.BytesIO()
+    gif = _GifFile(file, scene.size, palette)
+    for keys, frame in chain(head, source):
+        scene.place(canvas, keys, None if scene.panel is None else _keys(scene.panel.draw(frame)))
+        gif.add(table[canvas], 1.0 / fps)
+    gif.close()
+    write_atomically(path, file.getvalue())
 
 
 _KEYS = 1 << 15
@@ -272,7 +274,8 @@ _NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
 def _keys(image: Pixels) -> Keys:
     """Colours with five bits a channel, as one number: few enough for a table that maps each to the palette."""
     red, green, blue = (image[..., channel].astype(np.uint16) for channel in range(3))
-    return (red & 0xF8) << 7 | (green & 0xF8) << 2 | blue >> 3
+    keys: Keys = np.bitwise_or((red & 0xF8) << 7 | (green & 0xF8) << 2, blue >> 3, dtype=np.uint16)
+    return keys
 
 
 def _choose_palette(always: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> tuple[Pixels, Pixels]:

@@ -1,0 +1,316 @@
+"""The command line: one thin function a command. Each command imports what it needs, so that help answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json as json_module
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tensorq import __version__
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, nearest, preset_names, resolve
+from tensorq.errors import TensorqError
+
+if TYPE_CHECKING:
+    from tyro.conf import Positional, Suppress, arg
+else:
+    from tyro.conf import Positional, Suppress, arg
+
+Which = Literal["best", "last"]
+Output = Annotated[Path | None, arg(aliases=["-o"])] if not TYPE_CHECKING else Path | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(Config):
+    """Train an agent: `tensorq train ENV [options]`. The defaults shown are those of the preset for ENV."""
+
+    env: Suppress[str] = Config.env
+    run_dir: Path | None = None
+    """Folder for the run, new or empty; by default one below runs/."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print one JSON object a line instead of text."""
+
+    def __post_init__(self) -> None:
+        """Check nothing: Config does, whose words need no wrapping."""
+
+
+def train(arguments: list[str]) -> None:
+    """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
+    env = Config.env
+    if arguments and not arguments[0].startswith("-"):
+        env, arguments = arguments[0], arguments[1:]
+    elif not {"-h", "--help"} & set(arguments):
+        raise TensorqError("tensorq train: expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
+    settings = dataclasses.asdict(resolve(env, _option(arguments, "--preset") or DEFAULT_PRESET))
+    options = _parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
+    config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
+
+    from tensorq import trainer
+
+    with _progress(options.quiet, options.json) as show:
+        trainer.train(config, run_dir=options.run_dir, observers=[show])
+
+
+def resume(
+    run: Positional[Path], steps: int | None = None, episodes: int | None = None, quiet: bool = False, json: bool = False
+) -> None:
+    """Go on with a run from its last checkpoint.
+
+    Args:
+        run: The run's folder.
+        steps: Train to this many environment steps; needed if the run is finished.
+        episodes: The same for a run that is limited by episodes.
+        quiet: Print nothing but errors.
+        json: Print one JSON object a line instead of text.
+    """
+    from tensorq import trainer
+
+    with _progress(quiet, json) as show:
+        trainer.resume(run, steps=steps, episodes=episodes, observers=[show])
+
+
+def evaluate(run: Positional[Path], episodes: int = 100, which: Which = "best", json: bool = False) -> None:
+    """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
+
+    Args:
+        run: The run's folder.
+        episodes: How many.
+        which: The agent that evaluated best while training, or the last.
+        json: Print one JSON object instead of text.
+    """
+    from tensorq.evaluation.load import evaluate_run
+    from tensorq.evaluation.statistics import bootstrap_interval
+
+    played = evaluate_run(run, episodes, which=which)
+    low, high = bootstrap_interval(played.returns)
+    if json:
+        result = {
+            "run": str(run),
+            "which": which,
+            "episodes": episodes,
+            "mean": played.mean,
+            "std": float(played.returns.std()),
+            "interval": [low, high],
+            "min": float(played.returns.min()),
+            "max": float(played.returns.max()),
+            "unfinished": played.unfinished,
+            "returns": played.returns.tolist(),
+        }
+        print(json_module.dumps(result))
+        return
+    print(
+        f"{run}: the {which} agent's mean return over {episodes} greedy episodes is {played.mean:.1f} "
+        f"(95 % interval {low:.1f} to {high:.1f}, worst {played.returns.min():.1f}, best {played.returns.max():.1f})"
+    )
+    if played.unfinished:
+        print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")
+
+
+def plot(runs: Positional[list[Path]], output: Output = None) -> None:
+    """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval.
+
+    Args:
+        runs: The runs' folders.
+        output: File to write: .png, .svg or .pdf.
+    """
+    from tensorq.show.curve import draw_run, draw_runs
+
+    if len(runs) == 1:
+        print(draw_run(runs[0], output or runs[0] / "curve.png"))
+    else:
+        print(draw_runs(runs, output or Path("curves.png")))
+
+
+def record(
+    run: Positional[Path], output: Output = None, plain: bool = False, which: Which = "best", seed: int | None = None
+) -> None:
+    """Film one greedy episode, with the Q-values drawn beside it. Needs no screen.
+
+    Args:
+        run: The run's folder.
+        output: File to write, .gif or .mp4; by default video.gif and video.mp4 in the run's folder.
+        plain: Leave the Q-values out.
+        which: The agent that evaluated best while training, or the last.
+        seed: Of the episode.
+    """
+    from tensorq.show.film import film
+
+    outputs = [output] if output else [run / "video.gif", run / "video.mp4"]
+    for file in outputs:
+        print(film(run, file, plain=plain, which=which, seed=seed))
+
+
+def compare(runs: Positional[list[Path]], json: bool = False) -> None:
+    """Put runs side by side in a table; seeds of one setting become a mean with an interval.
+
+    Args:
+        runs: The runs' folders.
+        json: Print JSON instead of a table.
+    """
+    from tensorq.show import tables
+
+    (tables.print_json if json else tables.print_table)(runs)
+
+
+def envs() -> None:
+    """List the environments that can be trained on by name."""
+    from tensorq.show.catalogue import print_environments
+
+    print_environments()
+
+
+def presets() -> None:
+    """List the presets, and what each changes."""
+    default = resolve(Config.env, DEFAULT_PRESET)
+    plain = Config()
+    for name in preset_names():
+        content = load_preset(name)
+        print(f"{name}: {content.pop('about')}" + (" (the default)" if name == DEFAULT_PRESET else ""))
+        sections = content.pop("environments", {})
+        base = plain if name == DEFAULT_PRESET else default
+        config = resolve(Config.env, name) if name != DEFAULT_PRESET else Config(**content)
+        changed = [field for field in FIELD_NAMES if getattr(config, field) != getattr(base, field)]
+        for field in changed:
+            if field != "preset":
+                print(f"    {field:<30} {_shown(getattr(config, field)):<16} instead of {_shown(getattr(base, field))}")
+        for env, section in sections.items():
+            print(f"  for {env}")
+            for field, value in section.items():
+                print(f"    {field:<30} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def doctor() -> None:
+    """Show versions, devices, threads and extras, and how to install what is missing."""
+    from tensorq.show.catalogue import print_diagnosis
+    from tensorq.trainer import import_tensorflow
+
+    import_tensorflow(1)
+    print_diagnosis()
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (train, resume, evaluate, plot, record, compare, envs, presets, doctor)
+}
+
+
+def main() -> None:
+    """Entry point of the `tensorq` command: 0 for success, 2 for what the user can put right, 130 after Ctrl-C."""
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out a command line and return the exit code."""
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if name in ("-V", "--version"):
+        print(f"tensorq {__version__}")
+        return 0
+    try:
+        if name not in COMMANDS:
+            raise TensorqError(f"unknown command {name!r}: {nearest(name, COMMANDS)}")
+        if name == "train":
+            train(rest)
+        else:
+            _parse(COMMANDS[name], name, rest)
+    except TensorqError as error:
+        print(f"tensorq: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    except Exception as error:
+        if (code := getattr(error, "exit_code", None)) is None:  # not a stop that the user asked for
+            raise
+        print(f"tensorq: {error}", file=sys.stderr)
+        return int(code)
+    return 0
+
+
+def _help() -> str:
+    lines = ["tensorq: deep Q-learning on TensorFlow", "", "commands:"]
+    lines += [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    lines += ["", "`tensorq COMMAND --help` tells more. Begin with: tensorq train CartPole-v1"]
+    return "\n".join(lines)
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    """The value of an option before the rest is parsed: the preset decides the other options' defaults."""
+    for index, argument in enumerate(arguments):
+        if argument == name and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
+    """Parse and call `target` with tyro; its boxed errors become one TensorqError line."""
+    import tyro
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            parsed = tyro.cli(
+                target if isinstance(target, type) else _deferred(target),
+                prog=f"tensorq {command}",
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,) if not isinstance(target, type) else None,
+                **keywords,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise TensorqError(_one_line(errors.getvalue(), command)) from None
+    return parsed if isinstance(target, type) else parsed()
+
+
+def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The same signature, but the call is only prepared: what it prints and raises is then its own."""
+    import functools
+
+    @functools.wraps(function)
+    def prepare(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return lambda: function(*args, **kwargs)
+
+    return prepare
+
+
+def _one_line(boxed: str, command: str) -> str:
+    """The words in tyro's box, without the box and the pointer to the help."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
+    text = " ".join(re.sub(r"[─-╿]", " ", text).split())
+    text = re.split(r"For full helptext|Argument helptext:", text)[0].strip()
+    text = re.sub(r"^(Parsing error|Value error|Unrecognized options?|Unrecognized or misplaced options?)[:\s]*", "", text)
+    return f"tensorq {command}: {text.rstrip('.')}. `tensorq {command} --help` lists the options."
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool, json: bool) -> Iterator[Any]:
+    from tensorq.show.progress import observer
+
+    show = observer("quiet" if quiet else "json" if json else "auto")
+    try:
+        yield show
+    finally:
+        show.close()

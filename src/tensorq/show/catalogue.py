@@ -1,0 +1,61 @@
+"""What there is to use: environments, and the state of this installation."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib import metadata
+
+from tensorq.envs.world import WORLDS
+
+EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg"))}
+SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
+
+
+def print_environments() -> None:
+    """A table of environments by name: how they run, their time limit, and when they count as solved."""
+    import gymnasium as gym
+    from rich.console import Console
+    from rich.table import Table
+
+    from tensorq.envs.description import describe
+    from tensorq.errors import TensorqError
+
+    table = Table("environment", "loop", "time limit (steps)", "solved at", box=None, pad_edge=False)
+    newest: dict[str, gym.envs.registration.EnvSpec] = {}
+    for spec in gym.registry.values():
+        base = f"{spec.namespace}/{spec.name}" if spec.namespace else spec.name
+        if str(spec.entry_point).startswith(SCANNED):
+            newest[base] = max(newest.get(base, spec), spec, key=lambda each: each.version or 0)
+    for spec in sorted(newest.values(), key=lambda each: (each.id not in WORLDS, each.id)):
+        try:
+            found = describe(spec.id)
+        except TensorqError as error:
+            if "action space" not in str(error) and "observation space" not in str(error):
+                table.add_row(spec.id, "needs another package", "pip install 'gymnasium[box2d]'", "")
+            continue
+        loop = "compiled, host" if spec.id in WORLDS else "host"
+        limits = (found.max_episode_steps, found.solved_return)
+        table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
+    Console(highlight=False).print(table)
+    print("\nAny other Gymnasium id works in the host loop if its actions are Discrete and its observations Box or Discrete.")
+
+
+def print_diagnosis() -> None:
+    """Versions, devices, threads and extras. TensorFlow must have been imported."""
+    import tensorflow as tf
+
+    print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in ("tensorq", "tensorflow", "keras", "gymnasium", "numpy", "matplotlib", "safetensors"):
+        print(f"{name:<12} {metadata.version(name)}")
+    devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
+    print(f"devices      {', '.join(devices)}")
+    if not any("GPU" in device for device in devices):
+        print("             no GPU; where there is one: pip install 'tensorq[gpu]'")
+    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
+    for name, (purpose, modules) in EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        state = f"missing {', '.join(missing)}: pip install 'tensorq[{name}]'" if missing else "installed"
+        print(f"extra        {name} ({purpose}): {state}")

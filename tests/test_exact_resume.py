@@ -1,0 +1,105 @@
+"""A run that is killed again and again ends with the same weights and tables, to the bit, as one that never was."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from tensorq import trainer
+from tensorq.config import Config
+from tensorq.events import Event, Progress
+from tensorq.runs import checkpoint
+
+# Children are forked from a server that has imported TensorFlow and used none of it, so each starts at once.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tensorflow", "keras", "tensorq.trainer", __name__])
+
+KILLS = 20
+SMALL: dict[str, Any] = {
+    "seed": 3,
+    "hidden_sizes": (16,),
+    "batch_size": 16,
+    "learning_starts_steps": 100,
+    "replay_capacity": 1_500,
+    "log_period_steps": 500,
+    "target_sync_updates": 50,
+}
+
+
+def make_vector() -> gym.vector.VectorEnv:
+    return gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+
+
+def work(path: Path, config: Config, make: Any, training: Any) -> None:
+    """Train, or resume what a killed process left."""
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Progress):
+            training.set()
+
+    if (path / "config.json").exists():
+        trainer.resume(path, make=make, observers=[observe])
+    else:
+        trainer.train(config, make=make, run_dir=path, observers=[observe])
+
+
+def start(path: Path, config: Config, make: Any) -> tuple[Any, Any]:
+    training = CONTEXT.Event()
+    process = CONTEXT.Process(target=work, args=(path, config, make, training))
+    process.start()
+    return process, training
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Everything that must not depend on the kills."""
+    tensors, _ = checkpoint.load(max((path / "checkpoints").glob("step_*.safetensors")))
+    best, _ = checkpoint.load(path / "checkpoints" / "best.safetensors")
+    named = {f"last {name}": array.tobytes() for name, array in tensors.items()}
+    named |= {f"best {name}": array.tobytes() for name, array in best.items()}
+    return named | {name: (path / name).read_bytes() for name in ("metrics.csv", "episodes.csv")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "make", "most_seconds"),
+    [
+        ({"loop": "compiled", "steps": 150_000, "checkpoint_period_steps": 3_000}, None, 0.25),
+        ({"loop": "host", "steps": 16_000, "checkpoint_period_steps": 500, "evaluation_period_steps": 4_000}, None, 0.5),
+        ({"loop": "host", "steps": 24_000, "checkpoint_period_steps": 500, "env": "vector"}, make_vector, 0.3),
+    ],
+    ids=["compiled", "host", "host vector of 4"],
+)
+def test_twenty_kills_change_nothing(
+    tmp_path: Path, settings: dict[str, Any], make: Any, most_seconds: float
+) -> None:
+    config = Config(**SMALL | settings)
+    whole, _ = start(tmp_path / "whole", config, make)
+    whole.join()
+    assert whole.exitcode == 0
+
+    instants, path, early = random.Random(0), tmp_path / "killed", 0
+    for kill in range(KILLS):
+        process, training = start(path, config, make)
+        if kill % 7:
+            assert training.wait(60)
+            time.sleep(instants.uniform(0, most_seconds))
+        else:  # now and then before training has begun
+            time.sleep(instants.uniform(0, 1))
+        early += not process.is_alive()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert early == 0, "the run ended before it had been killed twenty times: make it longer"
+    process, _ = start(path, config, make)
+    process.join()
+    assert process.exitcode == 0
+
+    expected, found = contents(tmp_path / "whole"), contents(path)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []

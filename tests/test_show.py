@@ -1,0 +1,415 @@
+"""What a person looks at: progress, curves, tables and videos, read back as a program can."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorq.config import Config
+from tensorq.errors import TensorqError
+from tensorq.events import Event, Finished, Message, Progress, Started
+from tensorq.show.curve import draw_run, draw_runs, moving_mean
+from tensorq.show.progress import Mode, observer
+from tensorq.show.tables import compare, group_by_setting, print_json, print_table
+from tensorq.show.video import Frame, record
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what was written, and says only what its encoding allows."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        text.encode(self._encoding)
+        return super().write(text)
+
+
+def make_run(
+    path: Path, seed: int = 0, evaluations: dict[int, float] | None = None, finished: bool = True, **config: Any
+) -> Path:
+    """A run folder of 4000 steps: an episode each 100, of return steps / 10, and the given greedy evaluations."""
+    evaluations = {1000: 100.0 + seed, 4000: 400.0 + seed} if evaluations is None else evaluations
+    path.mkdir(parents=True)
+    settings = {"env": "CartPole-v1", "preset": "dqn", "seed": seed, "epsilon_start": 1.0, **config}
+    environment = {"id": "CartPole-v1", "solved_return": 475.0}
+    (path / "config.json").write_text(json.dumps({"config": settings, "environment": environment}))
+    rows = [f"{n},{100 * n},0,100,{10.0 * n}" for n in range(1, 41)]
+    (path / "episodes.csv").write_text("\n".join(["episode,steps,env_index,length,return", *rows, ""]))
+    rows = [f"{s},{s},1,{1 - s / 4000},0.001,,,,{evaluations.get(s, '')}" for s in (1000, 2000, 3000, 4000)]
+    header = "steps,updates,episodes,epsilon,learning_rate,loss,mean_q,mean_return,evaluation_return"
+    (path / "metrics.csv").write_text("\n".join([header, *rows, ""]))
+    if finished:
+        best = {"steps": 4000, "mean_return": max(evaluations.values())} if evaluations else None
+        result = {"steps": 4000, "seconds": 2.0 + seed, "steps_per_second": 2000.0, "best": best, "finished": True}
+        (path / "result.json").write_text(json.dumps(result))
+    return path
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def progress(steps: int, **changes: Any) -> Progress:
+    fields: dict[str, Any] = {
+        "steps": steps, "updates": steps, "episodes": steps // 10, "epsilon": 0.5, "learning_rate": 1e-3, "loss": 0.25,
+        "mean_q": 12.5, "mean_return": 20.0, "evaluation_return": None, "best_return": None,
+        "new_returns": [float(steps)], "seconds": 1.0, "steps_per_second": 1000.0,
+    }  # fmt: skip
+    return Progress(**{**fields, **changes})
+
+
+def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
+    """All that a run of 50 000 steps says."""
+    yield Message("loading TensorFlow ...")
+    yield Message("warning: the läst checkpoint is damaged")
+    yield Started(Config(**config), run_dir, "compiled", 475.0, 0)
+    yield progress(1, loss=None, mean_q=math.nan, mean_return=math.inf, new_returns=[])
+    for index in range(1, count + 1):
+        yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
+    best = {"steps": 21_000, "mean_return": 480.0}
+    counts = {"steps": 50_000, "updates": 49_000, "episodes": 500, "seconds": 5.0, "steps_per_second": 1e4}
+    yield Finished(run_dir, {**counts, "best": best, "seconds_to_solved": 8.25, "loss": math.nan})
+
+
+def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
+    watcher = observer(mode, stream)
+    for event in happenings:
+        watcher(event)
+    watcher.close()
+    watcher.close()
+    return str(stream.getvalue())
+
+
+def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
+    (tmp_path / "curve.png").touch()
+    text = watch("auto", io.StringIO(), events(tmp_path))
+    assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
+    assert text.count(" left\n") == 10
+    assert "20,000 / 50,000 steps" in text and "30 s left" in text
+    summary = text[text.index("solved:") :].splitlines()
+    assert summary == [
+        "solved: best greedy return 480.0 at step 21,000 (goal 475), 8.2 s after the start",
+        "50,000 steps, 49,000 updates, 500 episodes in 5.0 s, 10,000 steps/s",
+        "",
+        f"run    {tmp_path}",
+        f"curve  {tmp_path / 'curve.png'}",
+        "",
+        f"next   tensorq evaluate {tmp_path}",
+        f"       tensorq record {tmp_path}",
+        f"       tensorq resume {tmp_path} --steps 100000",
+    ]
+
+
+def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
+    text = watch("plain", io.StringIO(), iter([*events(tmp_path, episodes=5000)]))
+    assert "2,500 / 5,000 episodes" in text and "resume" in text and "--episodes 10000" in text
+
+
+def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
+    text = watch("plain", io.StringIO(), iter([Finished(tmp_path, {"best": None})]))
+    assert "without a greedy evaluation" in text and "- steps" in text
+
+
+def test_json_lines_are_strict_json(tmp_path: Path) -> None:
+    lines = [
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        for line in watch("json", io.StringIO(), events(tmp_path, count=1)).splitlines()
+    ]
+    assert [line["event"] for line in lines] == ["message", "message", "started", "progress", "progress", "finished"]
+    assert lines[2]["config"]["env"] == "CartPole-v1" and lines[2]["run_dir"] == str(tmp_path)
+    assert lines[3]["loss"] is None and lines[3]["mean_q"] is None and lines[3]["mean_return"] is None
+    assert lines[4]["new_returns"] == [1.0, None]
+    assert lines[5]["result"]["loss"] is None
+
+
+def test_quiet_says_nothing(tmp_path: Path) -> None:
+    assert watch("quiet", io.StringIO(), events(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("columns", ["3", "30", "120"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_live_survives_any_terminal(
+    tmp_path: Path, columns: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    text = watch("auto", Terminal(encoding), events(tmp_path))
+    assert "8.2 s after the start" in text
+    assert ("läst" in text) == (encoding == "utf-8")
+
+
+def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    watcher = observer("live", stream)
+    try:
+        watcher(Message("loading TensorFlow ..."))
+        watcher._live.refresh()  # type: ignore[attr-defined]
+        assert "loading TensorFlow ..." in stream.getvalue()
+        for event in [*events(tmp_path)][2:54]:
+            watcher(event)
+        watcher._live.refresh()  # type: ignore[attr-defined]
+    finally:
+        watcher.close()
+    shown = stream.getvalue()
+    for part in ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475"):
+        assert part in shown
+    assert shown.rstrip().endswith("25 s left")  # what stays of a run that was interrupted
+
+
+@pytest.mark.parametrize("mode", ["live", "plain", "json"])
+def test_nobody_reading_does_not_stop_a_run(mode: Mode, tmp_path: Path) -> None:
+    stream = Terminal()
+    stream.close()
+    watcher = observer(mode, stream)
+    for event in events(tmp_path):
+        watcher(event)
+    watcher.close()
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(TensorqError, match="expected auto, live, plain, json, quiet"):
+        observer("loud")  # type: ignore[arg-type]
+
+
+# --- curves and tables ------------------------------------------------------------------------------------------------
+
+
+def test_moving_mean() -> None:
+    assert moving_mean(np.array([1.0, 2.0, 6.0, 10.0]), 2).tolist() == [1.0, 1.5, 4.0, 8.0]
+
+
+def test_draw_run(tmp_path: Path) -> None:
+    from PIL import Image
+
+    run = make_run(tmp_path / "run", env="Cart$Pole$_^-v1")
+    with Image.open(draw_run(run, tmp_path / "new" / "curve.png")) as image:
+        assert image.size == (1200, 690)
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
+    # The moving mean, the greedy evaluations and the solved line are there.
+    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)} <= colours
+    assert draw_run(run, tmp_path / "curve.svg").read_text().startswith("<?xml")
+    assert draw_run(run, tmp_path / "curve.PDF").read_bytes().startswith(b"%PDF")
+    assert not [*tmp_path.rglob(".*")]
+
+
+def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) -> None:
+    draw_run(make_run(tmp_path / "a", evaluations={}, finished=False), tmp_path / "a.png")
+    run = make_run(tmp_path / "b")
+    (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
+    draw_run(run, tmp_path / "b.png")
+    draw_runs([run, tmp_path / "a"], tmp_path / "c.png")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", None, "there is no file"),
+        ("metrics.csv", None, "cannot read the table"),
+        ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
+        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "not a table of numbers"),
+        ("config.json", '{"config": []}', 'has no "config"'),
+    ],
+)
+def test_damaged_runs_get_one_clear_line(tmp_path: Path, file: str, content: str | None, message: str) -> None:
+    run = make_run(tmp_path / "run")
+    (run / file).unlink()
+    if content is not None:
+        (run / file).write_text(content)
+    for draw in (lambda: draw_run(run, tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
+        with pytest.raises(TensorqError, match=message) as caught:
+            draw()
+        assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", evaluations={})
+    with pytest.raises(TensorqError, match=r"\.png, \.svg or \.pdf"):
+        draw_run(run, tmp_path / "curve.jpeg")
+    with pytest.raises(TensorqError, match="cannot write"):
+        draw_run(run, run / "config.json" / "curve.png")
+    with pytest.raises(TensorqError, match="no runs given"):
+        draw_runs([], tmp_path / "curve.png")
+    (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
+    for draw in (lambda: draw_run(run, tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
+        with pytest.raises(TensorqError, match="no finished episode and no evaluation"):
+            draw()
+
+
+def test_seeds_become_one_setting_and_the_same_seed_counts_once(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"a{seed}", seed, gamma=0.99) for seed in (3, 1)]
+    again = make_run(tmp_path / "again", 3, gamma=0.99)
+    other = make_run(tmp_path / "b", 3, gamma=0.9)
+    blog = make_run(tmp_path / "c", 3, gamma=0.5, preset="blog")
+    settings = group_by_setting([*runs, other, again, blog])
+    assert [[run.path for run in setting.runs] for setting in settings] == [runs, [other], [blog]]
+    assert [setting.label for setting in settings] == ["dqn gamma=0.99", "dqn gamma=0.9", "blog"]
+
+
+def test_overlaid_seeds_are_a_mean_within_a_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: dict[str, tuple[Any, ...]] = {}
+    for name in ("plot", "fill_between"):
+        real = getattr(Axes, name)
+
+        def keep(axes: Axes, *args: Any, _real: Any = real, _name: str = name, **options: Any) -> Any:
+            drawn[_name] = args
+            return _real(axes, *args, **options)
+
+        monkeypatch.setattr(Axes, name, keep)
+    draw_runs([make_run(tmp_path / f"a{seed}", seed) for seed in (0, 10)], tmp_path / "c.png")
+    assert drawn["plot"][0].tolist() == [1000.0, 4000.0]
+    assert drawn["plot"][1].tolist() == [105.0, 405.0]
+    assert [band.tolist() for band in drawn["fill_between"][1:]] == [[100.0, 400.0], [110.0, 410.0]]
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make_run(tmp_path / f"a{seed}", seed) for seed in (2, 0)]
+    runs.append(make_run(tmp_path / "b", 1, evaluations={2000: 50.0}, finished=False, gamma=0.5))
+    _, rows = compare(runs)
+    assert [row["seeds"] for row in rows] == [[2, 0], [1]]
+    first, second = rows
+    assert (first["best_return_mean"], first["best_return_low"], first["best_return_high"]) == (401.0, 400.0, 402.0)
+    assert (first["worst_return"], first["worst_seed"], first["seconds"], first["unfinished"]) == (400.0, 0, 3.0, 0)
+    assert (second["best_return_mean"], second["best_return_low"], second["unfinished"]) == (50.0, None, 1)
+    assert second["seconds"] is None and second["steps"] == 4000.0
+    print_json(runs)
+    assert json.loads(capsys.readouterr().out) == rows
+    print_table(runs)
+    shown = capsys.readouterr().out
+    assert "400.0 to 402.0" in shown and "400.0 (seed 0)" in shown and "1 (1 unfinished)" in shown
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+def frames(count: int, height: int = 200, width: int = 300, actions: int | None = 2) -> list[Frame]:
+    """A square that moves over a background, and a number of Q-values."""
+    made = []
+    for index in range(count):
+        image = np.full((height, width, 3), 255, np.uint8)
+        image[20:40, 5 * index : 5 * index + 20] = (0, 132, 66)
+        q_values = None if actions is None else np.arange(actions) + float(index)
+        made.append(Frame(image, q_values, None if actions is None else index % actions, float(index), index))
+    return made
+
+
+def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
+    from PIL import Image
+
+    pictures, milliseconds = [], []
+    with Image.open(path) as image:
+        for index in range(image.n_frames):  # type: ignore[attr-defined]
+            image.seek(index)
+            pictures.append(np.asarray(image.convert("RGB")))
+            milliseconds.append(image.info["duration"])
+    return pictures, milliseconds
+
+
+def test_a_plain_gif_holds_the_frames(tmp_path: Path) -> None:
+    shown = frames(10)
+    pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "new" / "clip.gif", fps=30, plain=True))
+    assert len(pictures) == 10
+    for picture, frame in zip(pictures, shown, strict=True):
+        assert np.array_equal(picture, frame.image)
+    assert sum(milliseconds) == 1330  # 10 / 30 s, rounded, and a second to look at the last
+    assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "clip.gif"]
+
+
+def test_a_gif_of_50_frames_a_second_keeps_every_second_and_the_last(tmp_path: Path) -> None:
+    shown = frames(10)
+    pictures, milliseconds = read_gif(record(shown, tmp_path / "clip.gif", fps=50, plain=True))
+    for picture, index in zip(pictures, (0, 2, 4, 6, 8, 9), strict=True):
+        assert np.array_equal(picture, shown[index].image)
+    assert set(milliseconds[:-1]) == {40}
+
+
+def test_frames_that_do_not_change_cost_nothing(tmp_path: Path) -> None:
+    still = [frames(1, actions=None)[0]] * 25
+    pictures, milliseconds = read_gif(record(still, tmp_path / "clip.gif", fps=25, plain=True))
+    assert len(pictures) == 1 and milliseconds == [2000]
+
+
+def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
+    names = ["left", "right"]
+    pictures, _ = read_gif(record(frames(6), tmp_path / "clip.gif", fps=25, action_names=names))
+    assert pictures[0].shape == (200, 420, 3)
+    for index, picture in enumerate(pictures):
+        rows = np.flatnonzero((picture[:, 300:] == (90, 181, 231)).all(axis=2).any(axis=1))
+        assert (rows.min() > 100) == bool(index % 2)  # the second bar lies below the first
+    assert np.array_equal(pictures[2][:, :300], frames(3)[2].image)
+
+
+@pytest.mark.parametrize("actions", [None, 1, 18, 40])
+@pytest.mark.parametrize("size", [(210, 160), (10, 10), (401, 601)])
+def test_any_number_of_actions_and_any_size(tmp_path: Path, actions: int | None, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0)
+    shown = [
+        Frame(noise.integers(0, 256, (*size, 3), np.uint8), frame.q_values, frame.action, -0.5, 7)
+        for frame in frames(3, actions=actions)
+    ]
+    if actions:
+        shown[1].q_values[0] = np.nan  # type: ignore[index]
+    pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
+    assert len(pictures) == 3
+
+
+def test_mp4(tmp_path: Path) -> None:
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    path = record(frames(10, 201, 301), tmp_path / "clip.mp4", fps=30)
+    assert imageio_ffmpeg.count_frames_and_secs(str(path)) == (10, pytest.approx(10 / 30, abs=0.01))
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Iterator[Frame]:
+        yield frames(1)[0]
+        raise RuntimeError("the environment broke")
+
+    floats = Frame(np.zeros((4, 4, 3)), None, None, 0.0, 0)  # type: ignore[arg-type]
+    for wrong, output, message in (
+        (frames(2), "clip.avi", r"\.gif or \.mp4"),
+        ([], "clip.gif", "no frames"),
+        ([floats], "clip.gif", "expected uint8 frames"),
+        ([*frames(1), *frames(1, 10, 10)], "clip.gif", "like the first"),
+    ):
+        with pytest.raises(TensorqError, match=message):
+            record(wrong, tmp_path / output, fps=25)
+    with pytest.raises(TensorqError, match="fps"):
+        record(frames(2), tmp_path / "clip.gif", fps=0)
+    with pytest.raises(RuntimeError, match="broke"):
+        record(fail(), tmp_path / "clip.gif", fps=25)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(TensorqError, match=r"pip install 'tensorq\[video\]'"):
+        record(frames(2), tmp_path / "clip.mp4", fps=25)
+    assert not [*tmp_path.iterdir()]
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    heavy = ["tensorflow", "keras", "matplotlib", "rich", "PIL", "imageio", "imageio_ffmpeg", "gymnasium", "pygame"]
+    code = (
+        "import sys, tensorq.show.progress, tensorq.show.curve, tensorq.show.tables, tensorq.show.video\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

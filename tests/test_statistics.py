@@ -1,0 +1,53 @@
+"""Statistics over seeds, against values that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tensorq.errors import TensorqError
+from tensorq.evaluation.statistics import bootstrap_band, bootstrap_interval, interquartile_mean
+
+
+def test_interval_of_two_values() -> None:
+    # Two draws from {0, 1} have mean 0, 1/2 or 1 with chances 1/4, 1/2, 1/4: the middle 95 % reach from 0 to 1, and
+    # the middle 40 %, from quantile 0.3 to 0.7, are 1/2 alone.
+    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
+    assert bootstrap_interval([0.0, 1.0], confidence=0.4) == (0.5, 0.5)
+
+
+def test_interval_is_the_normal_one_for_many_values() -> None:
+    values = np.random.default_rng(1).normal(size=1000)
+    half = 1.96 * values.std() / np.sqrt(1000)
+    assert bootstrap_interval(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_interval_is_repeatable_and_one_value_has_no_spread() -> None:
+    values = [3.0, 9.0, 4.0, 1.0]
+    assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
+    assert bootstrap_interval([7.0]) == (7.0, 7.0)
+
+
+def test_band_is_the_interval_of_each_column() -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    low, high = bootstrap_band(rows)
+    assert np.stack([low, high], axis=1) == pytest.approx(np.array([bootstrap_interval(column) for column in rows.T]))
+
+
+def test_interquartile_mean() -> None:
+    assert interquartile_mean([100, 3, 0, 5, 2, 1, 6, 4]) == 3.5  # two cut at either end of 0 1 2 3 4 5 6 100
+    assert interquartile_mean([1, 2, 3, 4, 100]) == 3.0  # floor(5 / 4) = 1 cut
+    assert interquartile_mean([1, 2, 6]) == 3.0  # nothing to cut
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf], [[1.0], [2.0]]])
+def test_what_is_no_list_of_values_is_refused(values: list[float]) -> None:
+    for function in (bootstrap_interval, interquartile_mean):
+        with pytest.raises(TensorqError, match="finite values"):
+            function(values)
+
+
+@pytest.mark.parametrize(("confidence", "resamples"), [(0.0, 10), (1.0, 10), (0.9, 0)])
+def test_impossible_intervals_are_refused(confidence: float, resamples: int) -> None:
+    with pytest.raises(TensorqError, match="confidence"):
+        bootstrap_interval([1.0, 2.0], confidence, resamples)
