@@ -71,14 +71,16 @@ def contents(path: Path) -> dict[str, bytes]:
     ("settings", "make", "most_seconds"),
     [
         ({"loop": "compiled", "steps": 150_000, "checkpoint_period_steps": 3_000}, None, 0.25),
-        ({"loop": "host", "steps": 16_000, "checkpoint_period_steps": 500, "evaluation_period_steps": 4_000}, None, 0.5),
+        (
+            {"loop": "host", "steps": 16_000, "checkpoint_period_steps": 500, "evaluation_period_steps": 4_000},
+            None,
+            0.5,
+        ),
         ({"loop": "host", "steps": 24_000, "checkpoint_period_steps": 500, "env": "vector"}, make_vector, 0.3),
     ],
     ids=["compiled", "host", "host vector of 4"],
 )
-def test_twenty_kills_change_nothing(
-    tmp_path: Path, settings: dict[str, Any], make: Any, most_seconds: float
-) -> None:
+def test_twenty_kills_change_nothing(tmp_path: Path, settings: dict[str, Any], make: Any, most_seconds: float) -> None:
     config = Config(**SMALL | settings)
     whole, _ = start(tmp_path / "whole", config, make)
     whole.join()

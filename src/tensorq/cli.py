@@ -60,7 +60,11 @@ def train(arguments: list[str]) -> None:
 
 
 def resume(
-    run: Positional[Path], steps: int | None = None, episodes: int | None = None, quiet: bool = False, json: bool = False
+    run: Positional[Path],
+    steps: int | None = None,
+    episodes: int | None = None,
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Go on with a run from its last checkpoint.
 
@@ -201,8 +205,7 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    function.__name__: function
-    for function in (train, resume, evaluate, plot, record, compare, envs, presets, doctor)
+    function.__name__: function for function in (train, resume, evaluate, plot, record, compare, envs, presets, doctor)
 }
 
 
@@ -301,7 +304,9 @@ def _one_line(boxed: str, command: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
     text = " ".join(re.sub(r"[─-╿]", " ", text).split())
     text = re.split(r"For full helptext|Argument helptext:", text)[0].strip()
-    text = re.sub(r"^(Parsing error|Value error|Unrecognized options?|Unrecognized or misplaced options?)[:\s]*", "", text)
+    text = re.sub(
+        r"^(Parsing error|Value error|Unrecognized options?|Unrecognized or misplaced options?)[:\s]*", "", text
+    )
     return f"tensorq {command}: {text.rstrip('.')}. `tensorq {command} --help` lists the options."
 
 

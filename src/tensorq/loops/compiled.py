@@ -25,6 +25,7 @@ MAX_STEPS_PER_CALL = 20_000
 class LoopState(NamedTuple):
     """Everything that changes while training."""
 
+    seed: Tensor  # int64 scalar; never changes, and is here so that one program serves every seed
     agent: AgentState
     replay: DeviceReplayState
     world: Tensor  # the states of N environments
@@ -61,7 +62,7 @@ class CompiledLoop:
             self._state, *[tf.TensorSpec((), tf.int64)] * 2
         )
         self._evaluate = tf.function(self._evaluation, jit_compile=True, autograph=False).get_concrete_function(
-            self._state.agent.params, tf.TensorSpec((), tf.int64)
+            self._state.seed, self._state.agent.params, tf.TensorSpec((), tf.int64)
         )
 
     def _initial_state(self) -> LoopState:
@@ -70,6 +71,7 @@ class CompiledLoop:
         u = tf.reshape(random.to_uniforms(bits), (count, self.world.reset_uniforms))
         zero = tf.constant(0, tf.int64)
         return LoopState(
+            seed=tf.constant(self.config.seed, tf.int64),
             agent=self.agent.init(),
             replay=self.replay.init(),
             world=self.world.reset(u),
@@ -101,7 +103,7 @@ class CompiledLoop:
         """Act, step and store, once in each environment; finished episodes start again."""
         config, world, count = self.config, self.world, self.config.num_envs
         widths = (2, world.step_uniforms, world.reset_uniforms)
-        bits = random.random_bits(config.seed, random.ACTING, state.steps, count * sum(widths))
+        bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
         length = config.epsilon_anneal_steps
@@ -139,7 +141,7 @@ class CompiledLoop:
             return agent.updates < owed
 
         def update(agent: AgentState, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor) -> tuple[Any, ...]:
-            bits = random.random_bits(config.seed, random.REPLAY, agent.updates, config.batch_size)
+            bits = random.random_bits(state.seed, random.REPLAY, agent.updates, config.batch_size)
             agent, metrics = self.agent.update(agent, self.replay.sample(state.replay, bits))
             first_bad = (bad_update < 0) & ~tf.math.is_finite(metrics.loss)
             return (
@@ -154,14 +156,14 @@ class CompiledLoop:
         record = record._replace(loss_sum=loss_sum, q_sum=q_sum, bad_update=bad_update)
         return state._replace(agent=agent), record
 
-    def _evaluation(self, params: Tensor, counter: Tensor) -> Tensor:
+    def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> Tensor:
         """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
         world, count = self.world, self._evaluation_episodes
         limit = min(world.max_episode_steps, self.config.evaluation_max_episode_steps)
 
         def uniforms(step: Tensor, width: int) -> Tensor:
             # No evaluation is longer than 2^20 steps, so no two of them share a counter.
-            bits = random.random_bits(self.config.seed, random.EVALUATION, counter * 2**20 + step, count * width)
+            bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * width)
             return tf.reshape(random.to_uniforms(bits), (count, width))
 
         def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
@@ -212,7 +214,9 @@ class CompiledLoop:
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in the compiled world."""
-        result: np.ndarray = self._evaluate(self._state.agent.params, tf.constant(self.steps, tf.int64)).numpy()
+        result: np.ndarray = self._evaluate(
+            self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64)
+        ).numpy()
         return result
 
     def boundary(self) -> None:

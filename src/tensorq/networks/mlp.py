@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import gymnasium as gym
 import keras
 
+from tensorq.networks.layers import QValues
+
 
 def build_mlp(observation_space: gym.Space, num_actions: int, hidden_sizes: Sequence[int], seed: int) -> keras.Model:
     """Observations [N, ...] to Q-values [N, A]: flattened (uint8 scaled to [0, 1]) or one-hot, then dense layers.
@@ -22,13 +24,9 @@ def build_mlp(observation_space: gym.Space, num_actions: int, hidden_sizes: Sequ
         x = keras.layers.Flatten()(inputs)
         if observation_space.dtype == "uint8":
             x = keras.layers.Rescaling(1 / 255)(x)
-    for layer, units in enumerate([*hidden_sizes, num_actions]):
-        last = layer == len(hidden_sizes)
-        initializer = keras.initializers.GlorotUniform(seed=seed * 100 + layer)
-        x = keras.layers.Dense(
-            units,
-            activation=None if last else "relu",
-            kernel_initializer=initializer,
-            name="q_values" if last else f"hidden_{layer + 1}",
-        )(x)
+    for layer, units in enumerate(hidden_sizes):
+        kernel = keras.initializers.GlorotUniform(seed=seed * 100 + layer)
+        x = keras.layers.Dense(units, activation="relu", kernel_initializer=kernel, name=f"hidden_{layer + 1}")(x)
+    kernel = keras.initializers.GlorotUniform(seed=seed * 100 + len(hidden_sizes))
+    x = QValues(num_actions, kernel_initializer=kernel, name="q_values")(x)
     return keras.Model(inputs, x, name="mlp")

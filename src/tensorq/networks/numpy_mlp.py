@@ -36,10 +36,12 @@ class NumpyMLP:
 def layers_from_flat(params: FloatArray, sizes: Sequence[int]) -> list[tuple[FloatArray, FloatArray]]:
     """Cut the flat parameter vector of an MLP of these layer widths, input first, into views: nothing is copied."""
     layers, start = [], 0
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        kernel = params[start : start + inputs * outputs].reshape(inputs, outputs)
+    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        kernel = params[start : start + inputs * outputs]
+        last = layer == len(sizes) - 2  # whose kernel is stored the other way round, see networks.layers.QValues
         start += inputs * outputs
-        layers.append((kernel, params[start : start + outputs]))
+        bias = params[start : start + outputs]
+        layers.append((kernel.reshape(outputs, inputs).T if last else kernel.reshape(inputs, outputs), bias))
         start += outputs
     return layers
 

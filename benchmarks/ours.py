@@ -1,0 +1,94 @@
+"""One timing of tensorq's loops with the blog post's hyperparameters; prints one JSON line.
+
+python benchmarks/ours.py compiled [--num-envs 1] | host | floor
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorq import trainer
+from tensorq.config import Config, resolve
+from tensorq.envs.description import describe
+
+WARM_UP_STEPS, STEPS = 2_000, {"compiled": 20_000, "host": 8_000}
+
+
+def blog(**changes: Any) -> Config:
+    """The post's hyperparameters; with several environments, one update a vector step."""
+    return resolve("CartPole-v1", "blog", steps=10_000_000, episodes=0, **changes)
+
+
+def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
+    """Steps a second after learning has started and everything is compiled."""
+    trainer.import_tensorflow(1)
+    from tensorq.agents.dqn import DQN
+    from tensorq.envs.world import make_world
+    from tensorq.loops.compiled import CompiledLoop
+    from tensorq.loops.host import HostLoop
+
+    config = blog(num_envs=num_envs, replay_ratio=1 / num_envs, log_period_steps=1_000 * num_envs)
+    environment = describe(config.env)
+    agent = DQN(config, trainer.build_network(environment, config, None))
+    with tempfile.TemporaryDirectory() as folder:
+        loop = (
+            CompiledLoop(config, agent, make_world(config.env))
+            if kind == "compiled"
+            else HostLoop(
+                config,
+                agent,
+                environment.make,
+                Path(folder) / "replay.bin",
+                trainer.numpy_q_function(environment, config),
+            )
+        )
+        loop.advance(WARM_UP_STEPS * num_envs, None, lambda: False)
+        steps, updates, started = loop.steps, loop.updates, time.perf_counter()
+        report = loop.advance(steps + STEPS[kind] * num_envs, None, lambda: False)
+        seconds = time.perf_counter() - started
+        steps, updates = loop.steps - steps, loop.updates - updates
+        loop.close()
+    return {
+        "name": f"tensorq {kind} loop, {num_envs} environment{'s' * (num_envs > 1)}",
+        "steps_per_second": round(steps / seconds, 1),
+        "microseconds_per_iteration": round(seconds / updates * 1e6, 2),
+        "mean_return": round(float(np.mean([episode.total_return for episode in report.episodes])), 1),
+    }
+
+
+def time_floor() -> dict[str, Any]:
+    """The matrix products of one iteration alone, in NumPy on one thread: act, target, forward and backward pass."""
+    batch, inputs, hidden, actions = 64, 4, 256, 2
+    generator = np.random.default_rng(0)
+    x, h, q = (generator.random((batch, size), np.float32) for size in (inputs, hidden, actions))
+    one, w1, w2 = (generator.random(shape, np.float32) for shape in ((1, inputs), (inputs, hidden), (hidden, actions)))
+    repeats = 20_000
+    started = time.perf_counter()
+    for _ in range(repeats):
+        (one @ w1) @ w2  # act
+        x @ w1, h @ w2  # the target network on next observations
+        x @ w1, h @ w2  # the online network on observations
+        h.T @ q, q @ w2.T, x.T @ h  # gradients of w2, the hidden layer and w1
+    seconds = (time.perf_counter() - started) / repeats
+    flops = 2 * (3 * batch * (inputs * hidden + hidden * actions) + batch * hidden * actions + inputs * hidden)
+    return {"name": "matrix products alone", "microseconds_per_iteration": round(seconds * 1e6, 2), "flops": flops}
+
+
+def main() -> None:
+    """Time what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["compiled", "host", "floor"])
+    parser.add_argument("--num-envs", type=int, default=1)
+    arguments = parser.parse_args()
+    print(json.dumps(time_floor() if arguments.what == "floor" else time_loop(arguments.what, arguments.num_envs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Config: what is refused and what the message says, presets, and the number of updates that are owed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorq import config as config_module
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, preset_names, resolve
+from tensorq.errors import TensorqError
+
+# Whole numbers, by the least that is allowed; below, numbers that may be fractions.
+WHOLE = {
+    "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1,
+    "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1,
+    "learning_rate_anneal_updates": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1, "evaluation_period_steps": 0,
+    "evaluation_episodes": 0, "evaluation_max_episode_steps": 1, "checkpoint_period_steps": 1, "threads": 1,
+}  # fmt: skip
+FRACTIONS = (
+    "gamma", "replay_ratio", "target_sync_rate", "learning_rate", "learning_rate_final", "adam_epsilon",
+    "max_gradient_norm", "epsilon_start", "epsilon_final",
+)  # fmt: skip
+
+
+def refusal(**settings: Any) -> str:
+    with pytest.raises(TensorqError) as caught:
+        Config(**settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_every_number_is_covered_here() -> None:
+    rest = {"env", "preset", "loop", "double", "loss", "hidden_sizes"}
+    assert set(WHOLE) | set(FRACTIONS) | rest == set(FIELD_NAMES)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers(name: str) -> None:
+    low = WHOLE[name]
+    assert refusal(**{name: low - 1}) == f"{name}: received {low - 1}, expected a whole number of at least {low}."
+    for junk in (2.5, "many", None, True, math.nan, math.inf, [3]):
+        assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected a whole number."
+
+
+@pytest.mark.parametrize("name", FRACTIONS)
+def test_fractions(name: str) -> None:
+    assert refusal(**{name: -0.5}).startswith(f"{name}: received -0.5, expected a number")
+    for junk in ("0.5", None, False, math.nan, -math.inf, (0.5,)):
+        assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected a number."
+
+
+def test_numbers_too_large_for_64_bits() -> None:
+    for name in (*WHOLE, *FRACTIONS):
+        assert refusal(**{name: 10**400}).startswith(f"{name}: received 1000")
+    for name in set(WHOLE) - {"seed"}:
+        assert refusal(**{name: 10**19}).startswith(f"{name}: received 1000")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 1.01}, "gamma: received 1.01, expected a number from 0 to 1."),
+        ({"epsilon_start": 2}, "epsilon_start: received 2.0, expected a number from 0 to 1."),
+        ({"epsilon_final": 1.5}, "epsilon_final: received 1.5, expected a number from 0 to 1."),
+        ({"learning_rate": 0}, "learning_rate: received 0.0, expected a number above 0."),
+        ({"adam_epsilon": 0}, "adam_epsilon: received 0.0, expected a number above 0."),
+        ({"replay_ratio": 0}, "replay_ratio: received 0.0, expected a number above 0."),
+        ({"target_sync_rate": 0}, "target_sync_rate: received 0.0, expected a number above 0."),
+        ({"target_sync_rate": 1.1}, "target_sync_rate: received 1.1, expected at most 1 (a hard copy)."),
+        ({"loss": "l1"}, "loss: received 'l1', expected one of mse, huber."),
+        ({"loss": None}, "loss: received None, expected one of mse, huber."),
+        ({"loop": "fast"}, "loop: received 'fast', expected one of auto, compiled, host."),
+        ({"double": 1}, "double: received 1, expected true or false."),
+        ({"env": 3}, "env: received 3, expected text."),
+        ({"preset": None}, "preset: received None, expected text."),
+        ({"hidden_sizes": 256}, "hidden_sizes: received 256, expected whole numbers such as 256 256."),
+        ({"hidden_sizes": "64 64"}, "hidden_sizes: received '64 64', expected whole numbers such as 256 256."),
+        ({"hidden_sizes": (64.5,)}, "hidden_sizes: received (64.5,), expected whole numbers such as 256 256."),
+        ({"hidden_sizes": (64, 0)}, "hidden_sizes: received (64, 0), expected whole numbers of at least 1."),
+        ({"seed": 2**31}, "seed: received 2147483648, expected a whole number below 2**31."),
+        (
+            {"batch_size": 65, "replay_capacity": 64},
+            "batch_size 65 is larger than replay_capacity 64: lower the one or raise the other.",
+        ),
+        (
+            {"num_envs": 65, "batch_size": 64, "replay_capacity": 64},
+            "num_envs 65 is larger than replay_capacity 64: lower the one or raise the other.",
+        ),
+        (
+            {"learning_starts_steps": 1_000, "steps": 1_000},
+            "learning_starts_steps 1000 is not before the end of training at 1000 steps, so nothing would be learned: "
+            "lower it or raise steps.",
+        ),
+    ],
+)
+def test_refusals_name_received_and_expected(settings: dict[str, Any], message: str) -> None:
+    assert refusal(**settings) == message
+
+
+def test_numbers_become_what_the_field_wants() -> None:
+    config = Config(steps=5e4, gamma=1, batch_size=np.int64(32), learning_rate=np.float64(0.5), hidden_sizes=[8, 8])
+    assert config == Config(steps=50_000, gamma=1.0, batch_size=32, learning_rate=0.5, hidden_sizes=(8, 8))
+    values = (config.steps, config.gamma, config.batch_size, config.learning_rate)
+    assert [type(value) for value in values] == [int, float, int, float]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.steps = 1
+
+
+def test_from_dict_reads_what_json_kept() -> None:
+    config = Config(env="Acrobot-v1", hidden_sizes=(3, 4), learning_rate=1 / 3, double=True)
+    assert Config.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
+        ({"qqqq": 1}, "unknown setting 'qqqq': known: adam_epsilon, batch_size"),
+        ({"steps": {}}, "steps: received {}, expected a whole number."),
+        ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),
+        ({"hidden_sizes": {"a": 1}}, "hidden_sizes: received ('a',), expected whole numbers"),
+        ({"hidden_sizes": [[1]]}, "hidden_sizes: received ([1],), expected whole numbers"),
+    ],
+)
+def test_from_dict_refuses_junk(values: Any, message: str) -> None:
+    with pytest.raises(TensorqError) as caught:
+        Config.from_dict(values)
+    assert str(caught.value).startswith(message)
+
+
+def test_from_dict_refuses_what_is_no_mapping() -> None:
+    for junk in ([1, 2], None, 3, {1: 2}):
+        with pytest.raises(TensorqError):
+            Config.from_dict(junk)  # type: ignore[arg-type]
+
+
+# 0.5 updates a step, owed at every fourth step after the tenth: nothing at 13, floor((14 - 10) / 4) * 4 / 2 = 2 at 14.
+@pytest.mark.parametrize(("steps", "owed"), [(0, 0), (10, 0), (13, 0), (14, 2), (17, 2), (18, 4), (100, 44)])
+def test_updates_owed(steps: int, owed: int) -> None:
+    config = Config(replay_ratio=0.5, update_period_steps=4, learning_starts_steps=10)
+    assert config.updates_owed(steps) == owed
+    assert dataclasses.replace(config, num_envs=4).updates_owed(steps) == owed
+
+
+def test_presets_load_the_default_first() -> None:
+    names = preset_names()
+    assert names[0] == DEFAULT_PRESET == "dqn"
+    assert "blog" in names
+    for name in names:
+        assert load_preset(name)["about"]
+        assert resolve("CartPole-v1", name).preset == name
+    with pytest.raises(TensorqError, match="unknown preset 'blok': did you mean blog?"):
+        resolve("CartPole-v1", "blok")
+
+
+def test_preset_blog_is_the_post() -> None:
+    expected = Config(
+        env="CartPole-v1",
+        preset="blog",
+        episodes=200,  # range(200)
+        steps=200 * 500,  # no step limit: 200 episodes of at most 500
+        num_envs=1,
+        hidden_sizes=(256,),  # Dense(256)
+        replay_capacity=32_000,  # REPLAY_SIZE
+        batch_size=64,  # MINIBATCH_SIZE
+        learning_starts_steps=500,  # REPLAY_START_SIZE
+        epsilon_start=1.0,  # EPSILON_START
+        epsilon_final=0.1,  # EPSILON_FINAL
+        epsilon_anneal_steps=100,  # EPSILON_ANNEAL_FRAMES
+        replay_ratio=1.0,  # UPDATE_FREQUENCY = 1
+        update_period_steps=1,
+        target_sync_updates=20,  # TARGET_UPDATE_FREQUENCY, set_weights
+        target_sync_rate=1.0,
+        gamma=0.99,  # DISCOUNT
+        learning_rate=0.001,  # Adam(learning_rate=0.001), its epsilon Keras' default
+        learning_rate_anneal_updates=0,
+        adam_epsilon=1e-7,
+        max_gradient_norm=0.0,
+        loss="mse",  # losses.MSE
+        double=False,
+    )
+    found, wanted = dataclasses.asdict(resolve("CartPole-v1", "blog")), dataclasses.asdict(expected)
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"about": "x", "gamma": 0.5, "seed": 1, "batch_size": 7, "environments": {"A": {"seed": 2, "gamma": 0.6}}}
+    monkeypatch.setattr(config_module, "load_preset", lambda name: json.loads(json.dumps(content)))
+    assert resolve("A", "p", gamma=0.7) == Config(env="A", preset="p", gamma=0.7, seed=2, batch_size=7)
+    assert resolve("B", "p") == Config(env="B", preset="p", gamma=0.5, seed=1, batch_size=7)
+    with pytest.raises(TensorqError, match="unknown setting 'gama': did you mean gamma"):
+        resolve("A", "p", gama=1)
