@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from measure import RESULTS, last_json_line, write
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")

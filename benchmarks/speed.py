@@ -77,7 +77,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.prototypes and not (arguments.prototypes / "compiled_loop.py").exists():
         parser.error(f"{arguments.prototypes} has no compiled_loop.py")
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (found := systems(arguments.prototypes))}
+    found = systems(arguments.prototypes)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
     for number in range(arguments.rounds):
         for name, run in found.items():
             runs[name].append(run())

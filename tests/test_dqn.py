@@ -141,9 +141,9 @@ def test_updates_are_those_of_an_independent_version(switch: dict[str, Any]) -> 
     history = learn(dqn)
     for (state, metrics), expected in zip(history, learn_in_numpy(dqn.config, network().initial_params()), strict=True):
         for name in ("params", "target_params"):
-            np.testing.assert_allclose(getattr(state, name), expected[name], rtol=2e-4, atol=2e-5)
+            np.testing.assert_allclose(getattr(state, name), expected[name], rtol=2e-5, atol=2e-5)
         for name in ("loss", "mean_q"):
-            np.testing.assert_allclose(getattr(metrics, name), expected[name], rtol=2e-4, atol=2e-5)
+            np.testing.assert_allclose(getattr(metrics, name), expected[name], rtol=2e-5, atol=2e-5)
     assert int(history[-1][0].updates) == UPDATES
 
 

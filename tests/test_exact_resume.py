@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -13,14 +12,11 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+from forked import CONTEXT
 from tensorq import trainer
 from tensorq.config import Config
 from tensorq.events import Event, Progress
 from tensorq.runs import checkpoint
-
-# Children are forked from a server that has imported TensorFlow and used none of it, so each starts at once.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tensorflow", "keras", "tensorq.trainer", __name__])
 
 KILLS = 20
 SMALL: dict[str, Any] = {

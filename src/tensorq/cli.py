@@ -11,19 +11,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, Suppress, arg
 
 from tensorq import __version__
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, nearest, preset_names, resolve
 from tensorq.errors import TensorqError
 
-if TYPE_CHECKING:
-    from tyro.conf import Positional, Suppress, arg
-else:
-    from tyro.conf import Positional, Suppress, arg
-
 Which = Literal["best", "last"]
-Output = Annotated[Path | None, arg(aliases=["-o"])] if not TYPE_CHECKING else Path | None
+Output = Annotated[Path | None, arg(aliases=["-o"])]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Config:
     preset: str = DEFAULT_PRESET
     """Named settings to start from; `tensorq presets` lists them."""
     loop: Literal["auto", "compiled", "host"] = "auto"
-    """Where the environment runs: inside one XLA program, or in Python; auto compiles when there is a compiled world."""
+    """Where the environment runs: in one XLA program or in Python; auto compiles where there is a compiled world."""
     seed: int = 0
     """Seed of everything random in the run."""
     steps: int = 50_000

@@ -1,4 +1,4 @@
-"""What the trainer tells whoever watches a run. Observers are callables that take one event; they import no TensorFlow."""
+"""What the trainer tells whoever watches a run. An observer is a callable that takes one event."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def to_uniforms(bits: Tensor) -> Tensor:
 
 
 def to_indices(bits: Tensor, size: Tensor) -> Tensor:
-    """Integers in [0, size) from uint32 words, as floor(bits * size / 2^32): all 32 bits count, also for large sizes."""
+    """Integers in [0, size) from uint32 words, floor(bits * size / 2^32): exact for large sizes too."""
     return tf.cast(
         tf.bitwise.right_shift(tf.cast(bits, tf.uint64) * tf.cast(size, tf.uint64), tf.constant(32, tf.uint64)),
         tf.int32,

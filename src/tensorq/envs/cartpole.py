@@ -1,4 +1,4 @@
-"""CartPole-v1 as a compiled world: the cart and pole of Barto, Sutton and Anderson (1983), with Gymnasium's constants."""
+"""CartPole-v1 as a compiled world: the cart-pole of Barto, Sutton and Anderson (1983), Gymnasium's constants."""
 
 from __future__ import annotations
 

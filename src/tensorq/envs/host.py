@@ -50,7 +50,7 @@ class HostEnvironments(Protocol):
 
 
 def seeds_for(seed: int, counter: int, count: int, *, evaluation: bool = False) -> list[int]:
-    """`count` environment seeds from (seed, counter): below 2^30 for training and model selection, above for evaluation.
+    """`count` environment seeds from (seed, counter): below 2^30 for training and selection, above for evaluation.
 
     The two ranges cannot meet, so an agent is never measured on an episode that it was selected by.
     """

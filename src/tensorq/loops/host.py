@@ -27,7 +27,7 @@ CHECKPOINTS_KEPT = 2
 
 
 class HostLoop:
-    """Trains on Gymnasium environments. `numpy_q` makes Q-values from parameters in NumPy, where the network has that."""
+    """Trains on Gymnasium environments. `numpy_q` turns parameters into Q-values in NumPy, for networks that can."""
 
     exact_anywhere = False
 
@@ -92,17 +92,18 @@ class HostLoop:
     def _unpack(self, rows: Tensor) -> Batch:
         """Rows as bytes [B, row bytes] to a Batch."""
         count = self.config.batch_size
+        fields: Any = self._row_dtype.fields
 
         def field(name: str) -> Tensor:
-            dtype, offset = (self._row_dtype.fields or {})[name][:2]
+            dtype, offset = fields[name][:2]
             base, shape = dtype.subdtype or (dtype, ())
             part = rows[:, offset : offset + dtype.itemsize]
             if base.itemsize > 1:  # bitcast takes the bytes of a number from a last axis of their own
                 part = tf.reshape(part, (count, -1, base.itemsize))
             return tf.reshape(tf.bitcast(part, base), (count, *shape))
 
-        names = ("obs", "action", "reward", "discount", "next_obs")
-        return Batch(*map(field, names), tf.ones(count))
+        obs, action, reward, discount, next_obs = map(field, ("obs", "action", "reward", "discount", "next_obs"))
+        return Batch(obs, action, reward, discount, next_obs, weight=tf.ones(count))
 
     def _updates(self, batches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Updates on batches [K, B, row bytes]; returns the new parameters, losses [K] and mean Q-values [K]."""
@@ -115,10 +116,7 @@ class HostLoop:
             return index + 1, state, losses + here * metrics.loss, means + here * metrics.mean_q
 
         carry: tuple[Any, ...] = (tf.constant(0), state, tf.zeros(count), tf.zeros(count))
-        if count == 1:
-            carry = body(*carry)
-        else:
-            carry = tf.while_loop(lambda index, *_: index < count, body, carry)
+        carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
         _, state, losses, means = carry
         tf.nest.map_structure(lambda variable, value: variable.assign(value), self._variables, state)
         return state.params, losses, means

@@ -8,7 +8,7 @@ import keras
 
 
 @keras.saving.register_keras_serializable("tensorq")
-class QValues(keras.layers.Layer):
+class QValues(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
     """The dense output layer, one unit an action, its kernel stored as [actions, inputs].
 
     The same mathematics as keras.layers.Dense. With so few columns, XLA's product (and its gradient) with rows that

@@ -97,7 +97,7 @@ class HostReplay:
         """crc32 of rows first to last - 1, in at most two pieces around the end of the ring."""
         start, count = first % self._length, last - first
         pieces = self._bytes[start : start + count], self._bytes[: max(0, start + count - self._length)]
-        return zlib.crc32(pieces[1], zlib.crc32(pieces[0]))
+        return zlib.crc32(pieces[1].data, zlib.crc32(pieces[0].data))
 
     def close(self) -> None:
         """Flush and unmap."""

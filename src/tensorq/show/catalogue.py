@@ -39,9 +39,7 @@ def print_environments() -> None:
         limits = (found.max_episode_steps, found.solved_return)
         table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
-    print(
-        "\nAny other Gymnasium id works in the host loop if its actions are Discrete and its observations Box or Discrete."
-    )
+    print("\nAny Gymnasium id with Discrete actions and Box or Discrete observations runs in the host loop.")
 
 
 def print_diagnosis() -> None:

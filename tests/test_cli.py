@@ -1,0 +1,132 @@
+"""The real command: what it refuses, how it stops, and that it answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from forked import run, start
+
+QUICK = [
+    "--hidden-sizes",
+    "16",
+    "--batch-size",
+    "16",
+    "--learning-starts-steps",
+    "100",
+    "--evaluation-period-steps",
+    "0",
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run, through the command."""
+    folder = tmp_path_factory.mktemp("cli")
+    run("train", "CartPole-v1", "--steps", "2000", "--run-dir", "run", *QUICK, cwd=folder)
+    return folder / "run"
+
+
+REFUSED = [
+    (["train", "CartPol-v1"], "unknown environment 'CartPol-v1': did you mean CartPole-v1"),
+    (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn?"),
+    (["train", "CartPole-v1", "--step", "5"], "--step"),
+    (["train", "CartPole-v1", "--steps", "many"], "--steps"),
+    (["train", "CartPole-v1", "--steps", "-5"], "steps: received -5, expected a whole number of at least 1"),
+    (["train", "CartPole-v1", "--num-envs", "0"], "num_envs: received 0"),
+    (["train", "CartPole-v1", "--hidden-sizes", "64", "0"], "hidden_sizes: received (64, 0)"),
+    (["train", "CartPole-v1", "--gamma", "nan"], "gamma: received nan, expected a number"),
+    (["train", "CartPole-v1", "--gamma", "1.5"], "gamma: received 1.5, expected a number from 0 to 1"),
+    (["train", "CartPole-v1", "--learning-rate", "inf"], "learning_rate: received inf"),
+    (["train", "CartPole-v1", "--loss", "l1"], "--loss"),
+    (["train", "CartPole-v1", "--batch-size", "64", "--replay-capacity", "32"], "batch_size 64 is larger than"),
+    (
+        ["train", "CartPole-v1", "--learning-starts-steps", "9000", "--steps", "9000"],
+        "learning_starts_steps 9000 is not",
+    ),
+    (["train", "CartPole-v1", "--replay-capacity", "1000000000000"], "of memory and"),
+    (["train", "Pendulum-v1"], "expected Discrete actions"),
+    (["train", "Acrobot-v1", "--loop", "compiled"], "Acrobot-v1 has no compiled world"),
+    (["train"], "expected an environment first"),
+    (["train", "CartPole-v1", "--run-dir", "/proc/run"], "/proc/run"),
+    (["trian"], "unknown command 'trian': did you mean train"),
+    (["resume", "."], "expected the folder of a run"),
+    (["resume", "nowhere"], "nowhere does not exist"),
+    (["evaluate", "nowhere"], "nowhere does not exist"),
+    (["plot", "nowhere"], "nowhere"),
+    (["compare", "nowhere"], "nowhere"),
+    (["record", "nowhere"], "nowhere does not exist"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), REFUSED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_gets_one_line_and_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    done = run(*arguments, cwd=folder, code=2)
+    assert words in done.errors
+    assert len(done.errors.strip().splitlines()) == 1
+    assert not done.output and not list(folder.iterdir())
+
+
+def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
+    cwd = finished.parent
+    assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
+    assert "finished at 2000 steps" in run("resume", "run", cwd=cwd, code=2).errors
+    assert "expected more than the 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
+    lines = run("resume", "run", "--steps", "2500", "--json", cwd=cwd).output.splitlines()
+    assert json.loads(lines[-1])["result"]["steps"] == 2500
+
+
+def test_what_a_run_leaves(finished: Path) -> None:
+    assert {"config.json", "metrics.csv", "episodes.csv", "result.json", "curve.png", "video.gif"} <= set(
+        os.listdir(finished)
+    )
+    result = json.loads(run("evaluate", "run", "--episodes", "5", "--json", cwd=finished.parent).output)
+    assert len(result["returns"]) == 5
+    run("plot", "run", "-o", "curve.svg", cwd=finished.parent)
+    run("record", "run", "-o", "clip.gif", "--plain", cwd=finished.parent)
+    assert (finished.parent / "curve.svg").exists() and (finished.parent / "clip.gif").exists()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_path: Path) -> None:
+    run("train", "CartPole-v1", "--steps", "2000", "--checkpoint-period-steps", "1000", "--run-dir", "run", *QUICK,
+            cwd=tmp_path)  # fmt: skip
+    first, last = sorted((tmp_path / "run" / "checkpoints").glob("step_*"))
+    last.write_bytes(last.read_bytes()[:-100])
+    lines = run("resume", "run", "--steps", "3000", cwd=tmp_path).output
+    assert last.name in lines and first.name in lines
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("loop", ["compiled", "host"])
+def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop: str, tmp_path: Path) -> None:
+    options = ["--steps", "100000000", "--loop", loop, "--checkpoint-period-steps", "500", "--run-dir", "run", *QUICK]
+    process = start("train", "CartPole-v1", *options, "--log-period-steps", "500", cwd=tmp_path)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not list(checkpoints.glob("step_*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.process.pid or 0, number)
+    assert process.wait() == code
+    assert "tensorq resume run" in process.errors and "Traceback" not in process.errors
+    steps = int(max(checkpoints.glob("step_*")).stem.removeprefix("step_"))
+    run("resume", "run", "--steps", str(100_000_000), "--episodes", "1", cwd=tmp_path)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] >= steps
+
+
+def test_help_is_quick_and_imports_no_tensorflow() -> None:
+    code = "import sys; from tensorq import cli; cli.run(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
+    for arguments in (["--help"], ["train", "--help"], ["plot", "--help"], ["compare", "--help"], ["presets"]):
+        assert (
+            subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
+        )

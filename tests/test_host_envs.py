@@ -1,0 +1,251 @@
+"""Whatever a Gymnasium environment's autoreset does, the same real transitions come out; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensorq.envs.host import (
+    HostEnvironments,
+    SingleEnvironments,
+    VectorEnvironments,
+    check_spaces,
+    gymnasium_maker,
+    make_host_environments,
+    obs_layout,
+    seeds_for,
+)
+from tensorq.errors import TensorqError
+from tensorq.evaluation.play import play_episodes
+
+FIRST_ACTION = 5
+
+
+class Counting(gym.Env):
+    """Observes (seed, episode, step). Episode e lasts e % 3 + 1 steps; even ones terminate, odd ones are truncated."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = spaces.Discrete(3, start=FIRST_ACTION)
+
+    def __init__(self) -> None:
+        self.seed, self.episode, self.age = -1, -1, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.seed, self.episode = seed, -1
+        self.episode, self.age = self.episode + 1, 0
+        return np.array([self.seed, self.episode, self.age], float), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        self.age += 1
+        over, even = self.age == self.episode % 3 + 1, self.episode % 2 == 0
+        obs = np.array([self.seed, self.episode, self.age], float)
+        return obs, 100 * self.episode + 10 * self.age + int(action), over and even, over and not even, {}
+
+
+def real_transitions(seed: int) -> Any:
+    """(obs, action, reward, terminated, truncated, next_obs) for ever, as Counting says, the actions by `policy`."""
+    episode = 0
+    while True:
+        length = episode % 3 + 1
+        for age in range(length):
+            action = (seed + episode + age) % 3
+            reward = 100 * episode + 10 * (age + 1) + action + FIRST_ACTION
+            over, even = age + 1 == length, episode % 2 == 0
+            yield [seed, episode, age], action, reward, over and even, over and not even, [seed, episode, age + 1]
+        episode += 1
+
+
+def policy(obs: np.ndarray) -> np.ndarray:
+    return (obs.sum(axis=1) % 3).astype(np.int32)
+
+
+def vector(mode: AutoresetMode, copy: bool) -> Callable[[], HostEnvironments]:
+    # Without copies, the arrays that step returns are the same ones each time.
+    return lambda: make_host_environments(lambda: SyncVectorEnv([Counting] * 3, copy=copy, autoreset_mode=mode), 9)
+
+
+KINDS = {"single": lambda: make_host_environments(Counting, 3)} | {
+    f"{mode.name}{'' if copy else ' without copies'}": vector(mode, copy)
+    for mode in AutoresetMode
+    for copy in (True, False)
+}
+
+
+@pytest.fixture(params=KINDS)
+def envs(request: pytest.FixtureRequest) -> Any:
+    made = KINDS[request.param]()
+    yield made
+    made.close()
+
+
+def stored(envs: HostEnvironments, vector_steps: int) -> list[list[tuple[Any, ...]]]:
+    """What a loop would keep, for each environment."""
+    steps = []
+    for _ in range(vector_steps):
+        obs = envs.obs.copy()
+        actions = policy(obs)
+        steps.append((obs, actions, envs.step(actions)))
+    return [
+        [
+            (
+                obs[index].tolist(), int(actions[index]), float(step.reward[index]),
+                bool(step.terminated[index]), bool(step.truncated[index]), step.next_obs[index].tolist(),
+            )
+            for obs, actions, step in steps
+            if step.valid[index]
+        ]
+        for index in range(envs.num_envs)
+    ]  # fmt: skip
+
+
+def test_every_transition_is_real(envs: HostEnvironments) -> None:
+    assert envs.num_envs == 3
+    assert (envs.obs.dtype, envs.obs.shape) == (np.float32, (3, 3))
+    envs.reset([7, 8, 9])
+    for seed, found in zip((7, 8, 9), stored(envs, 40), strict=True):
+        assert len(found) > 25
+        assert found == list(islice(real_transitions(seed), len(found)))
+
+
+def test_a_reset_at_any_time_begins_anew(envs: HostEnvironments) -> None:
+    for vector_steps in range(7):
+        envs.reset([1, 2, 3])
+        stored(envs, vector_steps)
+        envs.reset([4, 5, 6])
+        assert envs.obs.tolist() == [[4, 0, 0], [5, 0, 0], [6, 0, 0]]
+        for seed, found in zip((4, 5, 6), stored(envs, 6), strict=True):
+            assert found == list(islice(real_transitions(seed), len(found)))
+            assert len(found) >= 4
+
+
+def test_episodes_of_seeds(envs: HostEnvironments) -> None:
+    """Episode 0 lasts one step and earns 10 + action, whichever environment plays it, and however often."""
+
+    def q_values(obs: np.ndarray) -> np.ndarray:
+        return np.eye(3)[policy(obs)]
+
+    seeds = [1, 2, 3, 4, 5, 6, 7]
+    played = play_episodes(envs, q_values, seeds, max_steps=10)
+    np.testing.assert_array_equal(played.returns, [10 + FIRST_ACTION + seed % 3 for seed in seeds])
+    np.testing.assert_array_equal(played.lengths, np.ones(7))
+    assert (played.unfinished, played.mean) == (0, 15 + np.mean([1, 2, 0, 1, 2, 0, 1]))
+
+
+class Endless(gym.Env):
+    """Pays 1 a step; ends after `seed` steps."""
+
+    observation_space, action_space = spaces.Discrete(3, start=4), spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        self.left = seed or 10**6
+        return 4, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        self.left -= 1
+        return 5, 1.0, self.left == 0, False, {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 4])
+def test_endless_episodes_are_cut_and_scored_as_they_stand(num_envs: int) -> None:
+    envs = make_host_environments(Endless, num_envs)
+    played = play_episodes(envs, lambda obs: np.zeros((len(obs), 2)), [3, 100, 20, 21, 1], max_steps=20)
+    assert played.returns.tolist() == played.lengths.tolist() == [3, 20, 20, 20, 1]
+    assert played.unfinished == 2
+    assert envs.obs.dtype == np.int32
+
+
+def test_gymnasiums_own_vector_environment() -> None:
+    """It takes one seed for all, and resets in the step after an episode's end."""
+    make = gymnasium_maker("CartPole-v1")
+    envs = VectorEnvironments(gym.make_vec("CartPole-v1", 3, vectorization_mode="vector_entry_point"))
+    envs.reset([1, 2, 3])
+    first = envs.obs
+    resets = 0
+    for _ in range(60):
+        obs = envs.obs.copy()
+        step = envs.step(np.ones(3, np.int32))
+        resets += int(np.sum(~step.valid))
+        # Velocity carries position: what is stored is one step of one episode, what is not is a reset.
+        moved = np.isclose(step.next_obs[:, 0], obs[:, 0] + 0.02 * obs[:, 1], atol=1e-6)
+        np.testing.assert_array_equal(moved, step.valid)
+    assert resets > 10
+    envs.reset([1, 2, 3])
+    np.testing.assert_array_equal(envs.obs, first)
+    envs.reset([2, 2, 3])
+    assert not np.array_equal(envs.obs, first)
+    envs.close()
+    assert isinstance(make_host_environments(make, 2), SingleEnvironments)
+
+
+@given(seed=st.integers(0, 2**31 - 1), counter=st.integers(0, 2**33), count=st.integers(1, 50))
+def test_seeds_for_evaluation_are_never_those_of_training(seed: int, counter: int, count: int) -> None:
+    training, evaluation = (seeds_for(seed, counter, count, evaluation=which) for which in (False, True))
+    assert training == seeds_for(seed, counter, count)
+    assert len(training) == len(evaluation) == count
+    assert all(0 <= each < 2**30 for each in training)
+    assert all(2**30 <= each < 2**31 for each in evaluation)
+    assert seeds_for(seed + 1, counter, 4) != seeds_for(seed, counter, 4) != seeds_for(seed, counter + 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "message"),
+    [
+        (spaces.Box(0, 1), spaces.Box(-1, 1, (2,)), r"action space Box\(-1.0, 1.0, \(2,\).*: .* discretise them"),
+        (spaces.Box(0, 1), spaces.MultiDiscrete([2, 3]), r"action space MultiDiscrete\(\[2 3\]\): expected Discrete"),
+        (spaces.Box(0, 1), spaces.MultiBinary(3), r"action space MultiBinary\(3\): expected Discrete actions.$"),
+        (spaces.Dict(a=spaces.Box(0, 1)), spaces.Discrete(2), "observation space Dict: expected Box or Discrete"),
+        (spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), "observation space Tuple: expected Box or Discrete"),
+        (spaces.Text(3), spaces.Discrete(2), "observation space Text: expected Box or Discrete"),
+    ],
+    ids=str,
+)
+def test_unsupported_spaces_are_refused_by_name(
+    observation_space: gym.Space, action_space: gym.Space, message: str
+) -> None:
+    with pytest.raises(TensorqError, match=message):
+        check_spaces(observation_space, action_space)
+
+    class Unsupported(Counting):
+        pass
+
+    Unsupported.observation_space, Unsupported.action_space = observation_space, action_space
+    with pytest.raises(TensorqError, match=message):
+        make_host_environments(Unsupported, 2)
+
+
+def test_supported_spaces_and_how_they_are_stored() -> None:
+    actions = spaces.Discrete(4, start=-2)
+    assert check_spaces(spaces.Discrete(3), actions) is actions
+    assert obs_layout(spaces.Discrete(3, start=5)) == (np.int32, ())
+    assert obs_layout(spaces.Box(0, 1, (2, 3), np.float64)) == (np.float32, (2, 3))
+    assert obs_layout(spaces.Box(0, 255, (84, 84), np.uint8)) == (np.uint8, (84, 84))
+    assert obs_layout(spaces.Box(-9, 9, (1,), np.int64)) == (np.int64, (1,))
+
+
+def test_unknown_environments_are_refused_with_the_nearest_names() -> None:
+    with pytest.raises(TensorqError, match="unknown environment 'CartPol-v1': did you mean CartPole-v1 or"):
+        gymnasium_maker("CartPol-v1")
+    with pytest.raises(TensorqError, match="environment 'nowhere/Thing-v0' cannot be made: .*nowhere"):
+        gymnasium_maker("nowhere/Thing-v0")()
+    with pytest.raises(TensorqError, match="environment 'no_such_module:Thing-v0' cannot be made: .*no_such_module"):
+        gymnasium_maker("no_such_module:Thing-v0")()
+
+
+def test_functions_that_make_something_else_are_refused() -> None:
+    with pytest.raises(TensorqError, match="the environment function returned int, expected a gymnasium.Env"):
+        make_host_environments(lambda: 3, 1)  # type: ignore[arg-type, return-value]
+    made = iter([Counting(), 3])
+    with pytest.raises(TensorqError, match="returned a gymnasium.Env first and something else later"):
+        make_host_environments(lambda: next(made), 2)  # type: ignore[arg-type, return-value]
