@@ -58,26 +58,25 @@ def reset_uniforms(num_envs: int, vector_step: int) -> np.ndarray:
 def test_ten_thousand_random_steps_and_their_resets() -> None:
     num_envs = 4
     _, episodes, rows = play(num_envs, 10_000, epsilon=1.0)
-    ended = []
+    expected, ended = np.zeros_like(rows), []
     for index in range(num_envs):
         env = gym.make("CartPole-v1")
         env.reset(seed=0)
         total, obs = 0.0, None
-        for vector_step, row in enumerate(rows[:, index]):
+        for vector_step, action in enumerate(rows[:, index, 8].astype(int)):
             if obs is None:
                 u = reset_uniforms(num_envs, vector_step - 1)[index].astype(np.float64)
                 env.unwrapped.np_random = Uniforms(u)
                 obs = env.reset()[0]
-            np.testing.assert_allclose(row[:4], obs, rtol=0, atol=1e-5)
-            obs, reward, terminated, truncated, _ = env.step(int(row[8]))
-            np.testing.assert_allclose(row[4:8], obs, rtol=0, atol=1e-5)
-            assert row[9] == reward
-            assert row[10] == (0.0 if terminated else 0.5)
-            total += float(reward)
+            next_obs, reward, terminated, truncated, _ = env.step(action)
+            discount = 0.0 if terminated else 0.5
+            expected[vector_step, index] = [*obs, *next_obs, action, reward, discount]
+            total, obs = total + float(reward), next_obs
             if terminated or truncated:
                 ended.append(((vector_step + 1) * num_envs, index, int(total), total))
                 total, obs = 0.0, None
         env.close()
+    np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-5)
     assert len(ended) > 400
     assert episodes == sorted(ended)
 
@@ -93,6 +92,8 @@ def test_long_episodes_and_their_limit() -> None:
     env = gym.make("CartPole-v1")
     for start in range(0, 2_000, 500):
         env.reset(seed=start)
+        first = 0.1 * reset_uniforms(1, start - 1)[0] - 0.05
+        np.testing.assert_allclose(rows[start, 0, :4], first, rtol=0, atol=1e-6)
         for age, row in enumerate(rows[start : start + 500, 0], 1):
             env.unwrapped.state = row[:4].astype(np.float64)
             obs, reward, terminated, truncated, _ = env.step(int(row[8]))

@@ -33,7 +33,7 @@ FIRST_ACTION = 5
 class Counting(gym.Env):
     """Observes (seed, episode, step). Episode e lasts e % 3 + 1 steps; even ones terminate, odd ones are truncated."""
 
-    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
     action_space = spaces.Discrete(3, start=FIRST_ACTION)
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class Counting(gym.Env):
         if seed is not None:
             self.seed, self.episode = seed, -1
         self.episode, self.age = self.episode + 1, 0
-        return np.array([self.seed, self.episode, self.age], float), {}
+        return np.array([self.seed, self.episode, self.age], np.float32), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         assert self.action_space.contains(action)
         self.age += 1
         over, even = self.age == self.episode % 3 + 1, self.episode % 2 == 0
-        obs = np.array([self.seed, self.episode, self.age], float)
+        obs = np.array([self.seed, self.episode, self.age], np.float32)
         return obs, 100 * self.episode + 10 * self.age + int(action), over and even, over and not even, {}
 
 
@@ -71,15 +71,26 @@ def policy(obs: np.ndarray) -> np.ndarray:
     return (obs.sum(axis=1) % 3).astype(np.int32)
 
 
-def vector(mode: AutoresetMode, copy: bool) -> Callable[[], HostEnvironments]:
-    # Without copies, the arrays that step returns are the same ones each time.
-    return lambda: make_host_environments(lambda: SyncVectorEnv([Counting] * 3, copy=copy, autoreset_mode=mode), 9)
+class ReusingVector(SyncVectorEnv):
+    """Returns the same arrays at every step, as some fast vector environments do."""
+
+    def step(self, actions: np.ndarray) -> Any:
+        *results, info = super().step(actions)
+        if not hasattr(self, "arrays"):
+            self.arrays = [array.copy() for array in results]
+        for array, result in zip(self.arrays, results, strict=True):
+            array[...] = result
+        return *self.arrays, info
+
+
+def vector(kind: type[SyncVectorEnv], mode: AutoresetMode) -> Callable[[], HostEnvironments]:
+    return lambda: make_host_environments(lambda: kind([Counting] * 3, autoreset_mode=mode), 9)
 
 
 KINDS = {"single": lambda: make_host_environments(Counting, 3)} | {
-    f"{mode.name}{'' if copy else ' without copies'}": vector(mode, copy)
+    f"{kind.__name__} {mode.name}": vector(kind, mode)
+    for kind in (SyncVectorEnv, ReusingVector)
     for mode in AutoresetMode
-    for copy in (True, False)
 }
 
 

@@ -466,6 +466,7 @@ class _Training:
         ]
         if not self.environment.custom:
             makers.append(("video", lambda: film(self.directory.path, self.directory.video_path)))
+        self._tell(Message("drawing the curve and the video ..."))
         for name, make in makers:
             try:
                 make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -175,7 +176,7 @@ class CompiledLoop:
         zero = tf.constant(0, tf.int64)
         first = world.reset(uniforms(zero, world.reset_uniforms))
         *_, total = tf.while_loop(
-            lambda step, state, alive, total: (step < limit) & tf.reduce_any(alive),
+            lambda step, state, alive, total: (step <= limit) & tf.reduce_any(alive),
             body,
             (zero + 1, first, tf.ones(count, tf.bool), tf.zeros(count)),
         )
@@ -211,6 +212,14 @@ class CompiledLoop:
             Episode(self.steps + (int(row) + 1) * count, int(env), int(lengths[row, env]), float(returns[row, env]))
             for row, env in np.argwhere(lengths)
         ]
+
+    def warm_up(self) -> None:
+        """Have the programs compiled, both at once: each takes a processor a second, and neither needs the other."""
+        zero = tf.constant(0, tf.int64)
+        other = threading.Thread(target=self._evaluate, args=(self._state.seed, self._state.agent.params, zero))
+        other.start()
+        self._advance(self._state, zero, zero)
+        other.join()
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in the compiled world."""

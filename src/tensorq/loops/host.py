@@ -57,8 +57,10 @@ class HostLoop:
         # One call on variables is several times cheaper than passing the state's tensors in and out.
         self._variables = tf.nest.map_structure(tf.Variable, agent.init())
         self._params: np.ndarray = self._variables.params.numpy()
-        self._learn = tf.function(self._updates, jit_compile=True, autograph=False).get_concrete_function(
-            tf.TensorSpec((self._updates_per_call, config.batch_size, self._row_dtype.itemsize), tf.uint8)
+        self._learn = _direct_call(
+            tf.function(self._updates, jit_compile=True, autograph=False).get_concrete_function(
+                tf.TensorSpec((self._updates_per_call, config.batch_size, self._row_dtype.itemsize), tf.uint8)
+            )
         )
         self._numpy_q = numpy_q
         self._q_values = self._acting_function()
@@ -230,3 +232,9 @@ class HostLoop:
         """Close the environments and the replay file."""
         self._envs.close()
         self.replay.close()
+
+
+def _direct_call(function: Any) -> Callable[[Tensor], list[Tensor]]:
+    """Call a concrete function of one tensor without matching its signature again each time, which costs 40 us."""
+    captured, dtypes = function.captured_inputs, [output.dtype for output in function.outputs]
+    return lambda argument: tf.raw_ops.StatefulPartitionedCall(args=[argument, *captured], Tout=dtypes, f=function)

@@ -18,6 +18,14 @@ from tensorq.show.video import Frame, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
+# What actions are called, where the environment does not say so itself.
+ACTION_NAMES = {
+    "CartPole-v1": ("left", "right"),
+    "MountainCar-v0": ("left", "coast", "right"),
+    "Acrobot-v1": ("pull", "coast", "push"),
+    "LunarLander-v3": ("coast", "left", "main", "right"),
+    "FrozenLake-v1": ("left", "down", "right", "up"),
+}
 
 
 def film(
@@ -56,7 +64,10 @@ def film(
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
     try:
         frames = _frames(env, agent, first_seed, stride, max_steps)
-        return record(frames, output, fps=max(1, fps // stride), plain=plain)
+        names = ACTION_NAMES.get(env.spec.id if env.spec else "")
+        if names is None and hasattr(env.unwrapped, "get_action_meanings"):
+            names = env.unwrapped.get_action_meanings()
+        return record(frames, output, fps=max(1, fps // stride), plain=plain, action_names=names)
     finally:
         env.close()
 
