@@ -79,7 +79,7 @@ class MortalCartPole(CartPole):
 
     def observe(self, state: Tensor) -> Tensor:
         """The count is not seen."""
-        return state[:, :4]
+        return super().observe(state[:, :4])
 
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """CartPole's, and the end at the limit."""
@@ -94,8 +94,7 @@ class DistinctReplay(DeviceReplay):
     def sample(self, state: DeviceReplayState, bits: Tensor) -> Batch:
         """The first B different ones of 2 B draws: there are as many, for B = 64 of 500 or more."""
         count = int(bits.shape[0])
-        key = tf.bitcast(bits[:2], tf.int32)
-        draws = tf.random.stateless_uniform((2 * count,), key, None, None, tf.uint32, alg="philox")
+        draws = random.random_bits(bits[0], random.REPLAY, bits[1], 2 * count)
         index = random.to_indices(draws, tf.minimum(state.written, self.capacity))
         earlier = np.tri(2 * count, k=-1, dtype=bool)
         repeated = tf.reduce_any((index[:, None] == index) & earlier, axis=1)

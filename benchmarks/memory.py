@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from measure import write
-
 from tensorq import trainer
 from tensorq.config import resolve
 from tensorq.events import Event, Progress
@@ -36,7 +35,9 @@ def one(loop: str, steps: int) -> dict[str, Any]:
             seen.append((event.steps, resident_mebibytes()))
 
     period = steps // 100
-    config = resolve("CartPole-v1", loop=loop, steps=steps, log_period_steps=period, evaluation_period_steps=10 * period)
+    config = resolve(
+        "CartPole-v1", loop=loop, steps=steps, log_period_steps=period, evaluation_period_steps=10 * period
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer.train(config, run_dir=Path(folder) / "run", observers=[observe])
     start = next(memory for at, memory in seen if at >= steps // 10)

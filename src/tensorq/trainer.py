@@ -465,7 +465,7 @@ class _Training:
             ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
         ]
         if not self.environment.custom:
-            makers.append(("video", lambda: film(self.directory.path, self.directory.video_path)))
+            makers.append(("video", lambda: film(self.directory.path, self.directory.video_path, short=True)))
         self._tell(Message("drawing the curve and the video ..."))
         for name, make in makers:
             try:

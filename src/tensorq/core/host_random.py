@@ -1,18 +1,39 @@
-"""core/random.py for NumPy: numbers from (seed, stream, counter), drawn a block of counters at a time."""
+"""core/random.py in NumPy, to the bit: numbers from (seed, stream, counter)."""
 
 from __future__ import annotations
 
 import numpy as np
 
+# One stream a purpose: numbers of different streams are independent, whatever their counters.
+ACTING, REPLAY, EVALUATION, INITIAL = range(4)
+
+# SplitMix64's constants (Steele, Lea and Flood 2014; the variant of Stafford's mixer that java.util uses).
+STEP = 0x9E3779B97F4A7C15
+ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+LAST_SHIFT = 31
+
+
+def random_bits(seed: int, stream: int, counters: np.ndarray, width: int) -> np.ndarray:
+    """[counters, width] uint32 words, a row for each counter; the same for the same (seed, stream, counter)."""
+    key = _mix(np.uint64((seed * STEP + stream) % 2**64))
+    position = counters.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(1, width + 1, dtype=np.uint64)
+    return (_mix(key + position * np.uint64(STEP)) >> np.uint64(32)).astype(np.uint32)
+
+
+def _mix(number: np.ndarray | np.uint64) -> np.ndarray:
+    z: np.ndarray = np.atleast_1d(number)  # whose products wrap around without a warning
+    for shift, factor in ROUNDS:
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(LAST_SHIFT))
+
 
 class CounterRandom:
-    """`row(counter)` is [width] uint32 words, the same for the same (seed, stream, counter); Philox (Salmon 2011)."""
+    """`row(counter)` is one row of random_bits; a block of counters is drawn at a time."""
 
-    BLOCK = 256  # counters drawn at once: making a generator costs more than the numbers of one step
+    BLOCK = 64
 
     def __init__(self, seed: int, stream: int, width: int) -> None:
-        self._key = (seed, stream)
-        self._width = width
+        self._seed, self._stream, self._width = seed, stream, width
         self._block = -1
         self._rows = np.zeros((0, width), np.uint32)
 
@@ -20,9 +41,8 @@ class CounterRandom:
         """[width] uint32 words."""
         block, place = divmod(counter, self.BLOCK)
         if block != self._block:
-            philox = np.random.Philox(key=np.array(self._key, np.uint64), counter=[0, 0, block, 0])
-            self._rows = np.random.Generator(philox).integers(0, 2**32, (self.BLOCK, self._width), dtype=np.uint32)
-            self._block = block
+            counters = np.arange(block * self.BLOCK, (block + 1) * self.BLOCK)
+            self._rows, self._block = random_bits(self._seed, self._stream, counters, self._width), block
         words: np.ndarray = self._rows[place]
         return words
 

@@ -1,19 +1,25 @@
-"""Random numbers from (seed, stream, counter), so that no generator state exists to be saved or shared."""
+"""Random numbers from (seed, stream, counter), so that no generator state exists to be saved or shared.
+
+SplitMix64 (Steele, Lea and Flood 2014) at position counter * width + i of a sequence that seed and stream choose. It
+passes BigCrush, and is a dozen operations: TensorFlow's Philox took a third of the compiled program's compile time.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from tensorq.core import host_random
+from tensorq.core.host_random import ACTING, EVALUATION, INITIAL, REPLAY
 from tensorq.core.types import Tensor
 
-# One stream a purpose: numbers of different streams are independent, whatever their counters.
-ACTING, REPLAY, EVALUATION, INITIAL = range(4)
+__all__ = ["ACTING", "EVALUATION", "INITIAL", "REPLAY", "random_bits", "to_indices", "to_uniforms"]
 
 
-def random_bits(seed: Tensor, stream: int, counter: Tensor, count: int) -> Tensor:
-    """[count] uint32 words, the same for the same (seed, stream, counter); Philox (Salmon 2011)."""
-    key = tf.stack([tf.cast(seed, tf.int64) * 16 + stream, tf.cast(counter, tf.int64)])
-    return tf.random.stateless_uniform((count,), key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+def random_bits(seed: Tensor, stream: int, counter: Tensor, width: int) -> Tensor:
+    """[width] uint32 words, the same for the same (seed, stream, counter); equal to host_random.random_bits."""
+    key = _mix(tf.cast(seed, tf.uint64) * _word(host_random.STEP) + _word(stream))
+    position = tf.cast(counter, tf.uint64) * _word(width) + tf.cast(tf.range(1, width + 1), tf.uint64)
+    return tf.cast(_shift(_mix(key + position * _word(host_random.STEP)), 32), tf.uint32)
 
 
 def to_uniforms(bits: Tensor) -> Tensor:
@@ -23,7 +29,18 @@ def to_uniforms(bits: Tensor) -> Tensor:
 
 def to_indices(bits: Tensor, size: Tensor) -> Tensor:
     """Integers in [0, size) from uint32 words, floor(bits * size / 2^32): exact for large sizes too."""
-    return tf.cast(
-        tf.bitwise.right_shift(tf.cast(bits, tf.uint64) * tf.cast(size, tf.uint64), tf.constant(32, tf.uint64)),
-        tf.int32,
-    )
+    return tf.cast(_shift(tf.cast(bits, tf.uint64) * tf.cast(size, tf.uint64), 32), tf.int32)
+
+
+def _mix(z: Tensor) -> Tensor:
+    for shift, factor in host_random.ROUNDS:
+        z = tf.bitwise.bitwise_xor(z, _shift(z, shift)) * _word(factor)
+    return tf.bitwise.bitwise_xor(z, _shift(z, host_random.LAST_SHIFT))
+
+
+def _shift(z: Tensor, count: int) -> Tensor:
+    return tf.bitwise.right_shift(z, _word(count))
+
+
+def _word(number: int) -> Tensor:
+    return tf.constant(number, tf.uint64)

@@ -32,16 +32,16 @@ class CartPole:
 
     def reset(self, u: Tensor) -> Tensor:
         """All four within 0.05 of zero."""
-        return 0.1 * u - 0.05
+        return 0.1 * tf.cast(u, tf.float64) - 0.05
 
     def observe(self, state: Tensor) -> Tensor:
         """Everything is seen."""
-        return state
+        return tf.cast(state, tf.float32)
 
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One Euler step of equations 23 and 24 of Florian (2007), friction left out; action 1 pushes right."""
         x, x_dot, theta, theta_dot = tf.unstack(state, axis=1)
-        force = tf.where(action == 1, FORCE, -FORCE)
+        force = tf.where(action == 1, tf.constant(FORCE, tf.float64), -FORCE)
         sin, cos = tf.sin(theta), tf.cos(theta)
         push = (force + POLE_MASS * HALF_LENGTH * tf.square(theta_dot) * sin) / TOTAL_MASS
         theta_acceleration = (GRAVITY * sin - cos * push) / (
@@ -51,4 +51,4 @@ class CartPole:
         x, x_dot = x + TIMESTEP * x_dot, x_dot + TIMESTEP * x_acceleration
         theta, theta_dot = theta + TIMESTEP * theta_dot, theta_dot + TIMESTEP * theta_acceleration
         terminated = (tf.abs(x) > POSITION_LIMIT) | (tf.abs(theta) > ANGLE_LIMIT)
-        return tf.stack([x, x_dot, theta, theta_dot], axis=1), tf.ones_like(x), terminated
+        return tf.stack([x, x_dot, theta, theta_dot], axis=1), tf.ones_like(x, tf.float32), terminated

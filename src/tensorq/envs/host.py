@@ -112,7 +112,11 @@ class VectorEnvironments:
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
-        self.obs = self._copy(self._env.reset(seed=list(seeds))[0])  # type: ignore[arg-type]
+        try:
+            obs = self._env.reset(seed=list(seeds))[0]  # type: ignore[arg-type]
+        except (gym.error.Error, TypeError):  # it takes one seed for all, as Gymnasium's own CartPole does
+            obs = self._env.reset(seed=seeds[0])[0]
+        self.obs = self._copy(obs)
         self._resetting[:] = False
 
     def step(self, actions: np.ndarray) -> Transitions:

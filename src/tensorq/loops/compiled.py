@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -212,14 +211,6 @@ class CompiledLoop:
             Episode(self.steps + (int(row) + 1) * count, int(env), int(lengths[row, env]), float(returns[row, env]))
             for row, env in np.argwhere(lengths)
         ]
-
-    def warm_up(self) -> None:
-        """Have the programs compiled, both at once: each takes a processor a second, and neither needs the other."""
-        zero = tf.constant(0, tf.int64)
-        other = threading.Thread(target=self._evaluate, args=(self._state.seed, self._state.agent.params, zero))
-        other.start()
-        self._advance(self._state, zero, zero)
-        other.join()
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in the compiled world."""

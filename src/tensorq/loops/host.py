@@ -102,7 +102,8 @@ class HostLoop:
             part = rows[:, offset : offset + dtype.itemsize]
             if base.itemsize > 1:  # bitcast takes the bytes of a number from a last axis of their own
                 part = tf.reshape(part, (count, -1, base.itemsize))
-            return tf.reshape(tf.bitcast(part, base), (count, *shape))
+            numbers = tf.cast(part, tf.bool) if base.kind == "b" else tf.bitcast(part, base)
+            return tf.reshape(numbers, (count, *shape))
 
         obs, action, reward, discount, next_obs = map(field, ("obs", "action", "reward", "discount", "next_obs"))
         return Batch(obs, action, reward, discount, next_obs, weight=tf.ones(count))

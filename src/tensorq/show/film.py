@@ -18,6 +18,7 @@ from tensorq.show.video import Frame, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
+SHORT_CLIP_SECONDS = 5  # of the one that every training leaves
 # What actions are called, where the environment does not say so itself.
 ACTION_NAMES = {
     "CartPole-v1": ("left", "right"),
@@ -35,7 +36,7 @@ def film(
     plain: bool = False,
     which: str = "best",
     seed: int | None = None,
-    max_steps: int = MAX_STEPS,
+    short: bool = False,
     make: EnvironmentMaker | None = None,
     network: Any = None,
 ) -> Path:
@@ -47,7 +48,7 @@ def film(
         plain: leave out the Q-values beside the picture.
         which: the agent, "best" or "last".
         seed: of the episode; by default the first of those that `tensorq evaluate` plays.
-        max_steps: where the clip ends if the episode does not.
+        short: end the clip after SHORT_CLIP_SECONDS, if the episode is not over by then.
         make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
         network: the function that built the network, if the run was started with one.
     """
@@ -63,6 +64,7 @@ def film(
     stride = frame_stride(output, fps)
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
     try:
+        max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
         frames = _frames(env, agent, first_seed, stride, max_steps)
         names = ACTION_NAMES.get(env.spec.id if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
