@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,53 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_pa
     last.write_bytes(last.read_bytes()[:-100])
     lines = run("resume", "run", "--steps", "3000", cwd=tmp_path).output
     assert last.name in lines and first.name in lines
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    wild = ["--learning-rate", "1e18", "--loss", "mse", "--checkpoint-period-steps", "80", "--run-dir", "run"]
+    errors = run("train", "CartPole-v1", *QUICK, *wild, cwd=tmp_path, code=2).errors
+    assert "the loss is not finite at update" in errors and "learning_rate" in errors
+    assert "The last good checkpoint is run/checkpoints/step_" in errors
+
+
+def test_nothing_that_is_loaded_runs_code(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    (tmp_path / "evil.py").write_text("open('ran', 'w')")
+    content = json.loads((copy / "config.json").read_text())
+    content["config"]["env"] = "evil:Env-v0"
+    (copy / "config.json").write_text(json.dumps(content))
+    for command in (["evaluate", "run"], ["record", "run"], ["resume", "run", "--steps", "9000"]):
+        assert "nothing that is loaded may run code" in run(*command, cwd=tmp_path, code=2).errors
+    content["config"]["env"], content["config"]["hidden_sizes"] = "CartPole-v1", ["__import__('os')"]
+    (copy / "config.json").write_text(json.dumps(content))
+    assert "hidden_sizes: received" in run("evaluate", "run", cwd=tmp_path, code=2).errors
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_costs_nothing_but_the_wait(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False).returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        options = ["--steps", "1000000", "--replay-capacity", "1000", "--checkpoint-period-steps", "1000", *QUICK]
+        process = start("train", "CartPole-v1", *options, "--run-dir", disk / "run", cwd=tmp_path)
+        checkpoints = disk / "run" / "checkpoints"
+        while not list(checkpoints.glob("step_*")) and process.process.is_alive():
+            time.sleep(0.02)
+        with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+            while True:
+                filler.write(bytes(65_536))
+        assert process.wait() == 2
+        assert "No space left on device" in process.errors and "Traceback" not in process.errors
+        (disk / "filler").unlink()
+        reached = int(max(checkpoints.glob("step_*")).stem.removeprefix("step_"))
+        run("resume", disk / "run", "--steps", "1000000", "--episodes", "1", cwd=tmp_path)
+        assert json.loads((disk / "run" / "result.json").read_text())["steps"] >= reached
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

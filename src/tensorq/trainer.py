@@ -24,7 +24,7 @@ import numpy as np
 from tensorq.config import Config
 from tensorq.core.schedules import linear
 from tensorq.envs.description import Environment, choose_loop, describe
-from tensorq.envs.host import EnvironmentMaker, obs_layout
+from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
@@ -117,7 +117,7 @@ def resume(
         if (given is None) != (was in (False, "mlp")):
             needs = "needs" if given is None else "was started without"
             raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
-    environment = describe(config.env, make)
+    environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment)
     with directory:
         if config != old:

@@ -180,6 +180,17 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
     return make
 
 
+def saved_id(env: str) -> str:
+    """An environment id read from a run folder; raises TensorqError for one that would import a module."""
+    if ":" in env:
+        module, _, name = env.partition(":")
+        raise TensorqError(
+            f"config.json names the environment {env!r}, which would import the module {module}, and nothing that is "
+            f"loaded may run code: import {module} in Python and go on there, with a function that makes {name}."
+        )
+    return env
+
+
 def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
     """(dtype, shape) in which observations of a space are stored: float64 as float32, Discrete as int32."""
     if isinstance(space, gym.spaces.Discrete):

@@ -12,7 +12,7 @@ import numpy as np
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import observation_space_from_json
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, seeds_for
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
@@ -89,7 +89,7 @@ def evaluate_run(
     config = Config.from_dict(directory.read_config(run_dir)["config"])
     if make is None and directory.read_config(run_dir)["environment"]["custom"]:
         raise TensorqError(f"{run_dir} was trained on an environment of your own: evaluate it from Python, with make=.")
-    envs = make_host_environments(make or gymnasium_maker(config.env), min(EVALUATION_ENVS, episodes))
+    envs = make_host_environments(make or gymnasium_maker(saved_id(config.env)), min(EVALUATION_ENVS, episodes))
     try:
         seeds = seeds_for(0, 0, episodes, evaluation=True)
         return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, seeds_for
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import load_agent
 from tensorq.runs import directory
@@ -57,7 +57,7 @@ def film(
     if make is None and content["environment"]["custom"]:
         raise TensorqError(f"{run_dir} was trained on an environment of your own: record it from Python, with make=.")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
-    env = (make or gymnasium_maker(content["config"]["env"], render_mode="rgb_array"))()
+    env = (make or gymnasium_maker(saved_id(content["config"]["env"]), render_mode="rgb_array"))()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
     fps = int(env.metadata.get("render_fps", DEFAULT_FRAMES_PER_SECOND))
