@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from forked import run, start
+from tensorq import trainer
 
 QUICK = [
     "--hidden-sizes",
@@ -170,6 +171,16 @@ def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop:
     steps = int(max(checkpoints.glob("step_*")).stem.removeprefix("step_"))
     run("resume", "run", "--steps", str(100_000_000), "--episodes", "1", cwd=tmp_path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] >= steps
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with trainer._Signals() as signals:
+        signal.raise_signal(signal.SIGINT)
+        assert signals() and codes == []
+        signal.raise_signal(signal.SIGINT)
+    assert codes == [130]
 
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:

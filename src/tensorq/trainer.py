@@ -72,6 +72,8 @@ def train(
         observers: called with every event.
     """
     environment = describe(config.env, make)
+    if environment.num_envs is not None:
+        config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}

@@ -26,6 +26,7 @@ class Environment:
     action_space: gym.spaces.Discrete
     max_episode_steps: int | None
     solved_return: float | None
+    num_envs: int | None  # of a vector environment, which decides it itself
 
     def to_json(self) -> dict[str, Any]:
         """What config.json keeps."""
@@ -59,6 +60,7 @@ def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
             )
         action_space = check_spaces(observation_space, action_space)
         spec = instance.spec
+        num_envs = instance.num_envs if isinstance(instance, VectorEnv) else None
     finally:
         if hasattr(instance, "close"):
             instance.close()
@@ -70,6 +72,7 @@ def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
         action_space=action_space,
         max_episode_steps=spec.max_episode_steps if spec else None,
         solved_return=spec.reward_threshold if spec else None,
+        num_envs=num_envs,
     )
 
 

@@ -28,17 +28,20 @@ def print_environments() -> None:
         base = f"{spec.namespace}/{spec.name}" if spec.namespace else spec.name
         if str(spec.entry_point).startswith(SCANNED):
             newest[base] = max(newest.get(base, spec), spec, key=lambda each: each.version or 0)
+    needs_box2d = False
     for spec in sorted(newest.values(), key=lambda each: (each.id not in WORLDS, each.id)):
         try:
             found = describe(spec.id)
         except TensorqError as error:
             if "action space" not in str(error) and "observation space" not in str(error):
-                table.add_row(spec.id, "needs another package", "pip install 'gymnasium[box2d]'", "")
+                needs_box2d = True
             continue
         loop = "compiled, host" if spec.id in WORLDS else "host"
         limits = (found.max_episode_steps, found.solved_return)
         table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
+    if needs_box2d:
+        print("\nAfter `pip install 'gymnasium[box2d]'` also LunarLander-v3.")
     print("\nAny Gymnasium id with Discrete actions and Box or Discrete observations runs in the host loop.")
 
 
