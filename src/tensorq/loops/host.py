@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_uniforms
 from tensorq.core.schedules import linear
-from tensorq.core.types import Batch, Tensor
+from tensorq.core.types import AgentState, Batch, OptimizerState, Tensor
 from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
 from tensorq.evaluation.play import play_episodes
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
@@ -24,6 +25,14 @@ from tensorq.replay.host import HostReplay, row_dtype
 DEFAULT_EVALUATION_EPISODES = 10
 EVALUATION_ENVS = 5
 CHECKPOINTS_KEPT = 2
+STATE_NAMES = (
+    "agent.params",
+    "agent.target_params",
+    "agent.optimizer.first_moment",
+    "agent.optimizer.second_moment",
+    "agent.updates",
+)
+COUNT_BASE = 2**24
 
 
 class HostLoop:
@@ -54,14 +63,14 @@ class HostLoop:
         self._updates_per_call = min(max(together, 1), 64)
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
 
-        # One call on variables is several times cheaper than passing the state's tensors in and out.
-        self._variables = tf.nest.map_structure(tf.Variable, agent.init())
-        self._params: np.ndarray = self._variables.params.numpy()
-        self._learn = _direct_call(
-            tf.function(self._updates, jit_compile=True, autograph=False).get_concrete_function(
-                tf.TensorSpec((self._updates_per_call, config.batch_size, self._row_dtype.itemsize), tf.uint8)
-            )
-        )
+        # A call costs some 30 us for each variable and output: so the state is one vector, and the result another.
+        state = agent.init()
+        self._sizes = [len(part) for part in _numbers(state)]
+        self._vector = tf.Variable(tf.concat(_numbers(state), axis=0))
+        self._params: np.ndarray = np.array(state.params)  # what acting in NumPy looks at, renewed in place
+        rows = tf.TensorSpec((self._updates_per_call, config.batch_size, self._row_dtype.itemsize), tf.uint8)
+        learn = tf.function(self._updates, jit_compile=True, autograph=False)
+        self._learn = _direct_call(learn.get_concrete_function(rows))
         self._numpy_q = numpy_q
         self._q_values = self._acting_function()
 
@@ -76,10 +85,12 @@ class HostLoop:
         """Q-values of the present parameters: in NumPy where the network allows, else through TensorFlow."""
         if self._numpy_q is not None:
             return self._numpy_q(self._params)
-        network, params = self.agent.network, self._variables.params
-        function = tf.function(
-            lambda obs: network.q_values(params.read_value(), obs), jit_compile=True, autograph=False
-        )
+        network, vector, size = self.agent.network, self._vector, self._sizes[0]
+
+        def rate(obs: Tensor) -> Tensor:
+            return network.q_values(vector.read_value()[:size], obs)
+
+        function = tf.function(rate, jit_compile=True, autograph=False)
         dtype, shape = obs_layout(self._envs.observation_space)
         compiled: dict[int, Any] = {}
 
@@ -108,9 +119,14 @@ class HostLoop:
         obs, action, reward, discount, next_obs = map(field, ("obs", "action", "reward", "discount", "next_obs"))
         return Batch(obs, action, reward, discount, next_obs, weight=tf.ones(count))
 
-    def _updates(self, batches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Updates on batches [K, B, row bytes]; returns the new parameters, losses [K] and mean Q-values [K]."""
-        state = tf.nest.map_structure(lambda variable: variable.read_value(), self._variables)
+    def _state(self) -> AgentState:
+        """The agent's state, cut from the vector that holds it."""
+        params, target_params, first, second, count = tf.split(self._vector.read_value(), self._sizes)
+        low, high = tf.unstack(tf.cast(count, tf.int64))
+        return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
+
+    def _updates(self, batches: Tensor) -> Tensor:
+        """Updates on batches [K, B, row bytes]; returns new parameters [P], losses [K], mean Q-values [K] as one."""
         count = self._updates_per_call
 
         def body(index: Tensor, state: Any, losses: Tensor, means: Tensor) -> tuple[Any, ...]:
@@ -118,11 +134,11 @@ class HostLoop:
             here = tf.one_hot(index, count)
             return index + 1, state, losses + here * metrics.loss, means + here * metrics.mean_q
 
-        carry: tuple[Any, ...] = (tf.constant(0), state, tf.zeros(count), tf.zeros(count))
+        carry: tuple[Any, ...] = (tf.constant(0), self._state(), tf.zeros(count), tf.zeros(count))
         carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
         _, state, losses, means = carry
-        tf.nest.map_structure(lambda variable, value: variable.assign(value), self._variables, state)
-        return state.params, losses, means
+        self._vector.assign(tf.concat(_numbers(state), axis=0))
+        return tf.concat([state.params, losses, means], axis=0)
 
     # --- what the trainer calls -----------------------------------------------------------------------------------
 
@@ -144,11 +160,13 @@ class HostLoop:
             self._vector_steps += 1
             self._age += step.valid
             self._total_return += step.reward * step.valid
-            for index in np.flatnonzero((step.terminated | step.truncated) & step.valid):
+            ended = (step.terminated | step.truncated) & step.valid
+            for index in np.flatnonzero(ended) if ended.any() else ():
                 length, total = int(self._age[index]), float(self._total_return[index])
                 episodes.append(Episode(self.steps, int(index), length, total))
                 self._age[index], self._total_return[index] = 0, 0.0
-            while config.updates_owed(self.steps) - self.updates >= self._updates_per_call:
+            owed = config.updates_owed(self.steps)
+            while owed - self.updates >= self._updates_per_call:
                 losses, means = self._learn_once()
                 loss_sum, q_sum = loss_sum + losses, q_sum + means
         made = self.updates - updates_before
@@ -169,16 +187,17 @@ class HostLoop:
         """One call of the compiled updates; returns the sums of losses and of mean Q-values."""
         bits = self._batch_random.row(self.updates // self._updates_per_call)
         rows = self.replay.sample(bits.reshape(self._updates_per_call, self.config.batch_size))
-        params, losses, means = self._learn(tf.constant(rows))
-        loss_sum = float(losses.numpy().sum())
-        self.updates += self._updates_per_call
-        if not np.isfinite(loss_sum):
-            bad = int(np.flatnonzero(~np.isfinite(losses.numpy()))[0])
-            raise NotFinite(self.updates - self._updates_per_call + bad + 1, self.steps)
+        result = self._learn(tf.constant(rows)).numpy()
+        size, count = self._sizes[0], self._updates_per_call
+        params, losses, means = result[:size], result[size : size + count], result[size + count :]
+        loss_sum = float(losses.sum())
+        self.updates += count
+        if not math.isfinite(loss_sum):
+            bad = int(np.flatnonzero(~np.isfinite(losses))[0])
+            raise NotFinite(self.updates - count + bad + 1, self.steps)
         if self._numpy_q is not None:
-            self._params = params.numpy()
-            self._q_values = self._numpy_q(self._params)
-        return loss_sum, float(means.numpy().sum())
+            self._params[:] = params
+        return loss_sum, float(means.sum())
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
@@ -198,13 +217,8 @@ class HostLoop:
 
     def save(self) -> Tensors:
         """The agent, the counters, and where in the replay file the rows are."""
-        state = self._variables
         return {
-            "agent.params": state.params.numpy(),
-            "agent.target_params": state.target_params.numpy(),
-            "agent.optimizer.first_moment": state.optimizer.first_moment.numpy(),
-            "agent.optimizer.second_moment": state.optimizer.second_moment.numpy(),
-            "agent.updates": state.updates.numpy(),
+            **{name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self._state()), strict=True)},
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
             **self.replay.save(),
@@ -213,21 +227,15 @@ class HostLoop:
     def restore(self, tensors: Tensors) -> None:
         """Become what was saved."""
         self.replay.restore(tensors)
-        state = self._variables
-        state.params.assign(tensors["agent.params"])
-        state.target_params.assign(tensors["agent.target_params"])
-        state.optimizer.first_moment.assign(tensors["agent.optimizer.first_moment"])
-        state.optimizer.second_moment.assign(tensors["agent.optimizer.second_moment"])
-        state.updates.assign(tensors["agent.updates"])
-        self._params = state.params.numpy()
-        self._q_values = self._acting_function()
-        self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
+        self._vector.assign(np.concatenate([tensors[name] for name in STATE_NAMES]))
+        self._params[:] = tensors["agent.params"]
+        self.steps, self.updates = int(tensors["steps"]), int(self._state().updates)
         self._vector_steps = int(tensors["vector_steps"])
         self.boundary()
 
     def params(self) -> np.ndarray:
         """The online network's parameters [P]."""
-        return self._params if self._numpy_q is not None else self._variables.params.numpy()
+        return self._state().params.numpy()
 
     def close(self) -> None:
         """Close the environments and the replay file."""
@@ -235,7 +243,19 @@ class HostLoop:
         self.replay.close()
 
 
-def _direct_call(function: Any) -> Callable[[Tensor], list[Tensor]]:
-    """Call a concrete function of one tensor without matching its signature again each time, which costs 40 us."""
-    captured, dtypes = function.captured_inputs, [output.dtype for output in function.outputs]
-    return lambda argument: tf.raw_ops.StatefulPartitionedCall(args=[argument, *captured], Tout=dtypes, f=function)
+def _numbers(state: AgentState) -> list[Tensor]:
+    """An agent's state as float vectors, the parameters first, the count as two digits that float32 holds exactly."""
+    count = tf.stack([state.updates % COUNT_BASE, state.updates // COUNT_BASE])
+    return [state.params, state.target_params, *state.optimizer, tf.cast(count, tf.float32)]
+
+
+def _direct_call(function: Any) -> Callable[[Tensor], Tensor]:
+    """Call a concrete function of one tensor without binding its signature each time: 55 us of 155.
+
+    TensorFlow offers this to itself only; where a version does not have it, the function is called as usual.
+    """
+    call = getattr(getattr(function, "_inference_function", None), "call_preflattened", None)
+    if call is None:
+        return function
+    captured = list(function.captured_inputs)
+    return lambda argument: call([argument, *captured])
