@@ -30,7 +30,6 @@ STATE_NAMES = (
     "agent.target_params",
     "agent.optimizer.first_moment",
     "agent.optimizer.second_moment",
-    "agent.updates",
 )
 COUNT_BASE = 2**24
 
@@ -218,7 +217,8 @@ class HostLoop:
     def save(self) -> Tensors:
         """The agent, the counters, and where in the replay file the rows are."""
         return {
-            **{name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self._state()), strict=True)},
+            **{name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self._state()), strict=False)},
+            "agent.updates": np.array(self.updates, np.int64),
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
             **self.replay.save(),
@@ -227,9 +227,12 @@ class HostLoop:
     def restore(self, tensors: Tensors) -> None:
         """Become what was saved."""
         self.replay.restore(tensors)
-        self._vector.assign(np.concatenate([tensors[name] for name in STATE_NAMES]))
+        high, low = divmod(int(tensors["agent.updates"]), COUNT_BASE)
+        self._vector.assign(
+            np.concatenate([*(tensors[name] for name in STATE_NAMES), np.array([low, high], np.float32)])
+        )
         self._params[:] = tensors["agent.params"]
-        self.steps, self.updates = int(tensors["steps"]), int(self._state().updates)
+        self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
         self._vector_steps = int(tensors["vector_steps"])
         self.boundary()
 
