@@ -5,7 +5,7 @@ puts the post's slips back, one at a time and all together (the post as written)
 those of Mnih et al. 2015, every count of steps or updates divided by 100: the post begins to learn after 500 steps, the
 paper after 50 000. Every run trains to the end of 200 episodes (the post's budget) and of 50 000 steps.
 
-Appends a row a run, and goes on where it was interrupted; then writes the table. An hour on two cores.
+Appends a row a run, and goes on where it was interrupted; then writes the table. Twenty minutes.
 
 python benchmarks/blog_differences.py [--seeds 30] [--output results/blog_differences.csv]
 """
