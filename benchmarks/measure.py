@@ -16,6 +16,15 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
 
+def peer_python(variable: str, default: str) -> str:
+    """The interpreter of a peer's own virtual environment."""
+    return os.environ.get(variable, str(HERE.parent / default / "bin" / "python"))
+
+
+SB3_PYTHON = peer_python("SB3_PYTHON", ".venv-sb3")
+JAX_PYTHON = peer_python("JAX_PYTHON", ".venv-jax")
+
+
 def machine() -> dict[str, Any]:
     """The processor, cores, memory, and versions of this environment."""
     model = next(

@@ -3,7 +3,9 @@
 Rounds alternate; the ratios are of medians. A run counts as solved when its kept agent also averages >= 475 over 100
 greedy episodes of Gymnasium's own CartPole-v1.
 
-python benchmarks/seconds.py [--rounds 7] [--sb3 results/sb3_cartpole.csv]
+Ends with one seed of Stable-Baselines3's DQN with the RL Zoo's hyperparameters, if that is installed.
+
+python benchmarks/seconds.py [--rounds 7]
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measure import RESULTS, last_json_line, write
+from measure import HERE, SB3_PYTHON, has_module, last_json_line, write
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")
 
@@ -55,7 +57,6 @@ def main() -> None:
     """Run the rounds, print the ratios, write results/seconds.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sb3", type=Path, default=RESULTS / "sb3_cartpole.csv", help="what learning.py left of SB3")
     arguments = parser.parse_args()
     seconds_of([sys.executable, "-c", "import tensorflow"])  # so that the first round reads warm files too
     rounds = []
@@ -74,10 +75,16 @@ def main() -> None:
         "whole_command_seconds": median("whole_command_seconds"),
         "whole_command_ratio": median("whole_command_seconds") / importing,
     }
-    if arguments.sb3.exists():
-        with arguments.sb3.open() as file:
-            rows = list(csv.DictReader(file))
-        result["sb3_train_seconds"] = statistics.median(float(row["train_seconds"]) for row in rows)
+    if has_module(SB3_PYTHON, "stable_baselines3"):
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "sb3.csv"
+            command = [SB3_PYTHON, str(HERE / "peers" / "sb3_learning.py"), "--seeds", "1000", "--output", str(output)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            with output.open() as file:
+                row = next(csv.DictReader(file))
+        result["sb3_process_seconds"], result["sb3_final_mean_return"] = (
+            float(row[key]) for key in ("process_seconds", "final_mean_return")
+        )
     print(json.dumps(result, indent=2))
     print(write("seconds.json", {**result, "rounds": rounds}))
 

@@ -10,7 +10,6 @@ python benchmarks/speed.py [--rounds 5] [--prototypes FOLDER]
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
@@ -19,15 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import HERE, has_module, last_json_line, write
+from measure import HERE, JAX_PYTHON, SB3_PYTHON, has_module, last_json_line, write
 
 PYTHON = sys.executable
 SINGLE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-
-def peer_python(variable: str, default: str) -> str:
-    """The interpreter of a peer's own virtual environment."""
-    return os.environ.get(variable, str(HERE.parent / default / "bin" / "python"))
 
 
 def prototype(file: Path, *arguments: str) -> dict[str, Any]:
@@ -42,7 +36,6 @@ def prototype(file: Path, *arguments: str) -> dict[str, Any]:
 
 def systems(prototypes: Path | None) -> dict[str, Callable[[], dict[str, Any]]]:
     """Every system that is installed, by name."""
-    sb3, jax = peer_python("SB3_PYTHON", ".venv-sb3"), peer_python("JAX_PYTHON", ".venv-jax")
     ours, peers = str(HERE / "ours.py"), HERE / "peers"
     found: dict[str, Callable[[], dict[str, Any]]] = {
         "tensorq, compiled loop": lambda: last_json_line([PYTHON, ours, "compiled"]),
@@ -58,8 +51,8 @@ def systems(prototypes: Path | None) -> dict[str, Callable[[], dict[str, Any]]]:
         found["prototype, compiled loop"] = lambda: prototype(file)
         found["prototype, compiled loop, 16 environments"] = lambda: prototype(file, "--envs", "16")
     for name, python, module, script, install in (
-        ("Stable-Baselines3 DQN", sb3, "stable_baselines3", "sb3_speed.py", "torch stable-baselines3"),
-        ("JAX, one jitted scan", jax, "jax", "jax_scan.py", "jax"),
+        ("Stable-Baselines3 DQN", SB3_PYTHON, "stable_baselines3", "sb3_speed.py", "torch stable-baselines3"),
+        ("JAX, one jitted scan", JAX_PYTHON, "jax", "jax_scan.py", "jax"),
     ):
         if has_module(python, module):
             found[name] = lambda python=python, script=script: last_json_line([python, str(peers / script)])
