@@ -50,7 +50,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
     """Save a result with the command that gave it, the machine and the date."""
     path = RESULTS / name
     RESULTS.mkdir(exist_ok=True)
-    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    arguments = [Path(argument).name if "/" in argument else argument for argument in sys.argv]  # no machine's paths
     header = {"command": f"python benchmarks/{' '.join(arguments)}", "date": time.strftime("%Y-%m-%d"), **machine()}
     path.write_text(json.dumps({"measured": header, **result}, indent=2) + "\n")
     return path
