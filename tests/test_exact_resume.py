@@ -66,13 +66,13 @@ def contents(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("settings", "make", "most_seconds"),
     [
-        ({"loop": "compiled", "steps": 150_000, "checkpoint_period_steps": 3_000}, None, 0.25),
+        ({"loop": "compiled", "steps": 300_000, "checkpoint_period_steps": 3_000}, None, 0.2),
         (
-            {"loop": "host", "steps": 16_000, "checkpoint_period_steps": 500, "evaluation_period_steps": 4_000},
+            {"loop": "host", "steps": 45_000, "checkpoint_period_steps": 500, "evaluation_period_steps": 4_000},
             None,
-            0.5,
+            0.15,
         ),
-        ({"loop": "host", "steps": 24_000, "checkpoint_period_steps": 500, "env": "vector"}, make_vector, 0.3),
+        ({"loop": "host", "steps": 45_000, "checkpoint_period_steps": 500, "env": "vector"}, make_vector, 0.15),
     ],
     ids=["compiled", "host", "host vector of 4"],
 )
