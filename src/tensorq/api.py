@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import gymnasium as gym
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
@@ -18,8 +16,7 @@ from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.runs import directory
 from tensorq.show.progress import Mode, observer
-
-NetworkBuilder = Callable[[gym.Space, int], Any]
+from tensorq.trainer import NetworkBuilder
 
 
 @dataclass(frozen=True)
