@@ -43,15 +43,52 @@ class Config:
     """Discount factor."""
     double: bool = False
     """Double Q-learning: the online network chooses the next action, the target network rates it (van Hasselt 2016)."""
+    n_step: int = 1
+    """Rewards summed before the target takes over; fewer where an episode ends (Sutton 1988)."""
     loss: Literal["mse", "huber"] = "huber"
-    """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside)."""
+    """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); distributional heads have their own."""
     hidden_sizes: tuple[int, ...] = (256,)
     """Units of each hidden layer of the default network."""
+    layer_norm: bool = False
+    """Normalise each hidden layer before its ReLU (Ba 2016)."""
+    dueling: bool = False
+    """Separate outputs for the state's value and the actions' advantages (Wang 2016)."""
+    noisy: bool = False
+    """Noisy dense layers explore in place of random actions (Fortunato 2018); lower epsilon with it."""
+    noisy_deviation: float = 0.5
+    """Deviation of noisy layers at the start, divided by the root of their inputs."""
+
+    head: Literal["expected", "categorical", "quantile", "implicit_quantile", "hl_gauss"] = "expected"
+    """What is learned of the return: its mean (DQN), its distribution (C51, QR-DQN, IQN), its mean as a class."""
+    num_atoms: int = 51
+    """Atoms, quantiles, fractions drawn in an update, or bins of a head other than expected."""
+    value_min: float = -100.0
+    """Lowest return that categorical and hl_gauss can tell; |reward| / (1 - gamma) bounds it."""
+    value_max: float = 100.0
+    """Highest return that categorical and hl_gauss can tell."""
+    hl_gauss_deviation: float = 0.75
+    """Deviation of hl_gauss's target histogram, in bins."""
+    munchausen: bool = False
+    """Add the log-policy of the action taken to the reward, with soft targets (Vieillard 2020)."""
+    munchausen_scale: float = 0.9
+    """Weight of the log-policy."""
+    munchausen_temperature: float = 0.03
+    """Temperature of the soft policy, in units of return."""
+    munchausen_clip: float = -1.0
+    """Lowest temperature * log-policy."""
 
     batch_size: int = 64
     """Transitions in one update."""
     replay_capacity: int = 100_000
     """Transitions kept for replay."""
+    priority_exponent: float = 0.0
+    """How strongly replay prefers transitions of large TD error; 0 draws all alike (Schaul 2016)."""
+    importance_exponent: float = 0.4
+    """How far importance weights correct for that preference at the start."""
+    importance_exponent_final: float = 1.0
+    """How far they do after importance_anneal_updates; 1 corrects fully."""
+    importance_anneal_updates: int = 50_000
+    """Updates over which the importance exponent anneals linearly."""
     replay_ratio: float = 1.0
     """Updates per environment step."""
     update_period_steps: int = 1
@@ -63,14 +100,16 @@ class Config:
     target_sync_rate: float = 1.0
     """How far the target network then moves towards the online one; 1 is a hard copy."""
 
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Adam (Kingma and Ba 2015), or the centred RMSProp of Nature DQN."""
     learning_rate: float = 1e-3
-    """Adam's step size at the start."""
+    """Step size at the start."""
     learning_rate_final: float = 1e-3
-    """Adam's step size after learning_rate_anneal_updates, approached linearly."""
+    """Step size after learning_rate_anneal_updates, approached linearly."""
     learning_rate_anneal_updates: int = 0
     """Updates over which the step size anneals; 0 keeps learning_rate."""
-    adam_epsilon: float = 1e-7
-    """Adam's epsilon, added to the root of the second moment."""
+    optimizer_epsilon: float = 1e-7
+    """Added to the root of Adam's second moment, or within RMSProp's root."""
     max_gradient_norm: float = 0.0
     """Gradients longer than this are scaled down to it; 0 clips nothing."""
 
@@ -101,10 +140,13 @@ class Config:
             value = getattr(self, name)
             if value < low:
                 raise TensorqError(f"{name}: received {value}, expected {_expected(name)} of at least {low}.")
-        for name in ("gamma", "epsilon_start", "epsilon_final"):
+        for name in ("gamma", "epsilon_start", "epsilon_final", "importance_exponent", "importance_exponent_final"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TensorqError(f"{name}: received {getattr(self, name)}, expected a number from 0 to 1.")
-        for name in ("learning_rate", "adam_epsilon", "replay_ratio", "target_sync_rate"):
+        for name in (
+            "learning_rate", "optimizer_epsilon", "replay_ratio", "target_sync_rate", "noisy_deviation",
+            "hl_gauss_deviation", "munchausen_temperature",
+        ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise TensorqError(f"{name}: received {getattr(self, name)}, expected a number above 0.")
         if self.target_sync_rate > 1:
@@ -123,6 +165,19 @@ class Config:
                 f"num_envs {self.num_envs} is larger than replay_capacity {self.replay_capacity}: "
                 "lower the one or raise the other."
             )
+        if self.n_step * self.num_envs > self.replay_capacity:
+            raise TensorqError(
+                f"n_step {self.n_step} in num_envs {self.num_envs} environments spans more than replay_capacity "
+                f"{self.replay_capacity}: lower the one or raise the other."
+            )
+        if self.head != "expected" and self.loss != "huber":
+            raise TensorqError(f"loss {self.loss} does not go with head {self.head}, which has a loss of its own.")
+        if self.head != "expected" and self.num_atoms < 2:
+            raise TensorqError(f"num_atoms: received {self.num_atoms}, expected at least 2 for head {self.head}.")
+        if self.value_min >= self.value_max:
+            raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")
+        if self.munchausen_clip > 0:
+            raise TensorqError(f"munchausen_clip: received {self.munchausen_clip}, expected at most 0.")
         if self.learning_starts_steps >= self.steps:
             raise TensorqError(
                 f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
@@ -133,6 +188,11 @@ class Config:
         """Updates that should have been made once `steps` environment steps are done."""
         past = max(0, steps - self.learning_starts_steps)
         return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
+
+    @property
+    def outputs_per_action(self) -> int:
+        """How many outputs of the network belong to one action; an implicit quantile network takes more as an input."""
+        return self.num_atoms if self.head in ("categorical", "quantile", "hl_gauss") else 1
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -148,7 +208,8 @@ class Config:
 
 # Each numeric field's smallest value; those that must lie above 0 or within [0, 1] are checked in __post_init__.
 _AT_LEAST: dict[str, float] = {
-    "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1,
+    "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1, "n_step": 1,
+    "num_atoms": 1, "munchausen_scale": 0, "priority_exponent": 0, "importance_anneal_updates": 0,
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1, "learning_rate_final": 0,
     "learning_rate_anneal_updates": 0, "max_gradient_norm": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1,
     "evaluation_period_steps": 0, "evaluation_episodes": 0, "evaluation_max_episode_steps": 1,

@@ -28,7 +28,7 @@ from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
-from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.networks.numpy_network import NumpyNetwork
 from tensorq.replay.memory import check_fits
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -152,11 +152,10 @@ def _tell(observers: Sequence[Observer], event: Event) -> None:
         observer(event)
 
 
-def numpy_q_function(environment: Environment, config: Config) -> Callable[[np.ndarray], NumpyMLP]:
+def numpy_q_function(environment: Environment, config: Config) -> Callable[[np.ndarray], NumpyNetwork]:
     """Makes the default network in NumPy from a flat parameter vector."""
-    space = environment.observation_space
-    sizes = [input_size(space), *config.hidden_sizes, int(environment.action_space.n)]
-    return lambda params: NumpyMLP(space, layers_from_flat(params, sizes))
+    space, num_actions = environment.observation_space, int(environment.action_space.n)
+    return lambda params: NumpyNetwork(space, num_actions, config, params)
 
 
 def build_network(environment: Environment, config: Config, network: NetworkBuilder | None) -> Any:
@@ -168,7 +167,7 @@ def build_network(environment: Environment, config: Config, network: NetworkBuil
 
     num_actions = int(environment.action_space.n)
     if network is None:
-        return Network(build_mlp(environment.observation_space, num_actions, config.hidden_sizes, config.seed))
+        return Network(build_mlp(environment.observation_space, num_actions, config))
     keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours
     model = network(environment.observation_space, num_actions)
     if not isinstance(model, keras.Model):

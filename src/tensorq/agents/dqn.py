@@ -1,19 +1,21 @@
-"""DQN: deep Q-learning with replay and a target network (Mnih et al. 2015), as pure functions of its state."""
+"""DQN: deep Q-learning with replay and a target network (Mnih et al. 2015), as pure functions of its state.
+
+Its variants are switches of Config; each is a line or two here, and a formula in core/.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from tensorq.agents.heads import make_head, mean, midpoints
 from tensorq.config import Config
-from tensorq.core import losses
-from tensorq.core.exploration import epsilon_greedy
-from tensorq.core.optimizers import adam, clip_by_norm
+from tensorq.core import targets
+from tensorq.core.exploration import epsilon_greedy, noise
+from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
 from tensorq.core.schedules import linear
-from tensorq.core.targets import take, td_target
 from tensorq.core.types import AgentState, Batch, Metrics, OptimizerState, Tensor
 from tensorq.networks.network import Network
-
-LOSSES = {"mse": losses.squared, "huber": losses.huber}
+from tensorq.networks.numpy_network import ACTING_FRACTIONS
 
 
 class DQN:
@@ -22,6 +24,21 @@ class DQN:
     def __init__(self, config: Config, network: Network) -> None:
         self.config = config
         self.network = network
+        self.head = make_head(config)
+        self._implicit = config.head == "implicit_quantile"
+        # Of update's u: noise for the online and the target network, fractions for both.
+        fractions = config.batch_size * config.num_atoms if self._implicit else 0
+        self._update_widths = [2 * network.num_noise] * 2 + [fractions] * 2
+
+    @property
+    def act_uniforms(self) -> int:
+        """How many uniforms `act` needs for its noise."""
+        return 2 * self.network.num_noise
+
+    @property
+    def update_uniforms(self) -> int:
+        """How many uniforms `update` needs."""
+        return sum(self._update_widths)
 
     def init(self) -> AgentState:
         """The state before the first update; online and target network are equal."""
@@ -29,31 +46,79 @@ class DQN:
         zeros = tf.zeros_like(params)
         return AgentState(params, params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64))
 
-    def act(self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor) -> Tensor:
-        """Epsilon-greedy actions [N] int32 for observations [N, ...], from uniforms u [N, 2]."""
-        return epsilon_greedy(self.network.q_values(params, obs), epsilon, u)
+    def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
+        fractions = None
+        if self._implicit:
+            fractions = tf.zeros((obs.shape[0], 1)) + midpoints(ACTING_FRACTIONS)
+        return self.head.q_values(self.network.outputs(params, obs, noise, fractions))
 
-    def update(self, state: AgentState, batch: Batch) -> tuple[AgentState, Metrics]:
-        """One gradient step on a batch, then a move of the target network if it is due."""
-        config, q_values = self.config, self.network.q_values
-        target = td_target(
-            batch.reward,
-            batch.discount,
-            q_values(state.target_params, batch.next_obs),
-            q_values(state.params, batch.next_obs) if config.double else None,
-        )
+    def act(
+        self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Epsilon-greedy actions [N] int32 for observations [N, ...].
+
+        Args:
+            params: [P].
+            obs: [N, ...].
+            epsilon: scalar.
+            u: [N, 2] uniforms, a coin and a choice for each row.
+            noise_u: [act_uniforms] uniforms, from which noisy layers take one noise for all rows.
+            mask: [N, A] bool, the legal actions; None where all are.
+        """
+        return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
+
+    def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
+        """One gradient step on a batch, then a move of the target network if it is due; u [update_uniforms]."""
+        config = self.config
+        online_u, target_u, fractions_u, target_fractions_u = tf.split(u, self._update_widths)
+        online_noise, target_noise = noise(online_u), noise(target_u)
+        fractions, target_fractions = None, None
+        if self._implicit:
+            shape = (batch.action.shape[0], config.num_atoms)
+            fractions, target_fractions = tf.reshape(fractions_u, shape), tf.reshape(target_fractions_u, shape)
+
+        points, probabilities = self._target(state, batch, online_noise, target_noise, target_fractions)
         with tf.GradientTape() as tape:
             tape.watch(state.params)
-            q_taken = take(q_values(state.params, batch.obs), batch.action)
-            loss = tf.reduce_mean(batch.weight * LOSSES[config.loss](target - q_taken))
+            outputs = self.network.outputs(state.params, batch.obs, online_noise, fractions)
+            taken = targets.take(outputs, batch.action)
+            losses = self.head.loss(taken, fractions, points, probabilities)
+            loss = tf.reduce_mean(batch.weight * losses)
         gradients = tape.gradient(loss, state.params)
+        q_taken = self.head.q_values(taken[:, None, :])[:, 0]
+        metrics = Metrics(loss, tf.reduce_mean(q_taken), mean(points, probabilities) - q_taken)
+        return self._apply(state, gradients), metrics
+
+    def _target(
+        self, state: AgentState, batch: Batch, online_noise: Tensor, target_noise: Tensor, fractions: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Points and probabilities [B, M] of the return to learn."""
+        config = self.config
+        outputs = self.network.outputs(state.target_params, batch.next_obs, target_noise, fractions)
+        distribution = self.head.distribution(outputs)
+        # Who chooses the next action: the online network, or the one that also rates it.
+        chooser = (state.params, online_noise) if config.double else (state.target_params, target_noise)
+        next_q = self.q_values(chooser[0], batch.next_obs, chooser[1])
+        if not config.munchausen:
+            action = targets.greedy(next_q, batch.next_mask)
+            return targets.greedy_target(batch.reward, batch.discount, *distribution, action)
+        temperature = config.munchausen_temperature
+        q_now = self.q_values(state.target_params, batch.obs, target_noise)
+        log_taken = targets.take(targets.log_policy(q_now, temperature, batch.mask), batch.action)
+        bonus = targets.munchausen_bonus(log_taken, config.munchausen_scale, temperature, config.munchausen_clip)
+        log_policy = targets.log_policy(next_q, temperature, batch.next_mask)
+        return targets.soft_target(batch.reward + bonus, batch.discount, *distribution, log_policy, temperature)
+
+    def _apply(self, state: AgentState, gradients: Tensor) -> AgentState:
+        """One step of the optimizer, then a move of the target network if it is due."""
+        config = self.config
         if config.max_gradient_norm:
             gradients = clip_by_norm(gradients, config.max_gradient_norm)
-
         updates = state.updates + 1
-        params, optimizer = adam(
-            state.params, gradients, state.optimizer, updates, self.learning_rate(state.updates), config.adam_epsilon
-        )
+        rate = self.learning_rate(state.updates)
+        step = OPTIMIZERS[config.optimizer]
+        params, optimizer = step(state.params, gradients, state.optimizer, updates, rate, config.optimizer_epsilon)
         # Nature DQN's hard copy every C updates, or Polyak averaging (Lillicrap 2016) with a rate below 1.
         due = updates % config.target_sync_updates == 0
         moved = (
@@ -61,8 +126,7 @@ class DQN:
             if config.target_sync_rate == 1
             else (state.target_params + config.target_sync_rate * (params - state.target_params))
         )
-        target_params = tf.where(due, moved, state.target_params)
-        return AgentState(params, target_params, optimizer, updates), Metrics(loss, tf.reduce_mean(q_taken))
+        return AgentState(params, tf.where(due, moved, state.target_params), optimizer, updates)
 
     def learning_rate(self, updates: Tensor) -> Tensor:
         """The step size of the update that follows `updates` others."""

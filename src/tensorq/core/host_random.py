@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # One stream a purpose: numbers of different streams are independent, whatever their counters.
-ACTING, REPLAY, EVALUATION, INITIAL = range(4)
+ACTING, REPLAY, EVALUATION, INITIAL, NOISE, LEARNING = range(6)
 
 # SplitMix64's constants (Steele, Lea and Flood 2014; the variant of Stafford's mixer that java.util uses).
 STEP = 0x9E3779B97F4A7C15

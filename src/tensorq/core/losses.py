@@ -13,7 +13,32 @@ def squared(td_error: Tensor) -> Tensor:
 
 
 def huber(td_error: Tensor) -> Tensor:
-    """d^2 / 2 where |d| <= 1, |d| - 1/2 beyond: [B] -> [B]. Its gradient is d clipped to [-1, 1] (Huber 1964)."""
+    """d^2 / 2 where |d| <= 1, |d| - 1/2 beyond: elementwise. Its gradient is d clipped to [-1, 1] (Huber 1964)."""
     size = tf.abs(td_error)
     inner = tf.minimum(size, 1.0)
     return inner * (size - 0.5 * inner)
+
+
+def cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """-sum_k p_k log softmax(logits)_k: [B, K] and [B, K] -> [B]. Its gradient is softmax(logits) - p."""
+    return tf.reduce_sum(probabilities * (tf.reduce_logsumexp(logits, axis=-1, keepdims=True) - logits), axis=-1)
+
+
+def quantile_huber(quantiles: Tensor, fractions: Tensor, points: Tensor, probabilities: Tensor) -> Tensor:
+    """Quantile regression with Huber's loss in place of |d| (Dabney et al. 2018a, equation 10, kappa = 1).
+
+    sum over quantiles i of the expectation over target points j of |fraction_i - [d_ij < 0]| * huber(d_ij), with
+    d_ij = point_j - quantile_i.
+
+    Args:
+        quantiles: [B, K], the present estimates.
+        fractions: [B, K] or [K], the probability below each of them.
+        points, probabilities: [B, M], the target distribution.
+
+    Returns:
+        [B].
+    """
+    difference = points[:, None, :] - quantiles[:, :, None]
+    below = tf.cast(difference < 0, quantiles.dtype)
+    weighted = tf.abs(fractions[..., None] - below) * huber(difference) * probabilities[:, None, :]
+    return tf.reduce_sum(weighted, axis=(1, 2))

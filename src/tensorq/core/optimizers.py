@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorq.core.types import OptimizerState, Tensor
 
 BETA_1, BETA_2 = 0.9, 0.999
+DECAY = 0.95
 
 
 def adam(
@@ -32,6 +33,24 @@ def adam(
     t = tf.cast(count, tf.float32)
     rate = learning_rate * tf.sqrt(1 - BETA_2**t) / (1 - BETA_1**t)
     return params - rate * first / (tf.sqrt(second) + epsilon), OptimizerState(first, second)
+
+
+def rmsprop(
+    params: Tensor, gradients: Tensor, state: OptimizerState, count: Tensor, learning_rate: Tensor, epsilon: float
+) -> tuple[Tensor, OptimizerState]:
+    """One step of the centred RMSProp of Nature DQN (Graves 2013, equations 38 to 41, without momentum).
+
+    m = 0.95 m + 0.05 g;  n = 0.95 n + 0.05 g^2;  p = p - rate * g / sqrt(n - m^2 + epsilon)
+
+    Arguments as for adam; epsilon is added within the root, and `count` is not needed.
+    """
+    first = DECAY * state.first_moment + (1 - DECAY) * gradients
+    second = DECAY * state.second_moment + (1 - DECAY) * tf.square(gradients)
+    variance = tf.maximum(second - tf.square(first), 0.0)  # rounding can leave it below
+    return params - learning_rate * gradients / tf.sqrt(variance + epsilon), OptimizerState(first, second)
+
+
+OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop}
 
 
 def clip_by_norm(gradients: Tensor, max_norm: float) -> Tensor:

@@ -1,4 +1,8 @@
-"""Targets of temporal-difference learning."""
+"""Targets of temporal-difference learning.
+
+What an action is worth is a distribution over M points throughout: `points` and `probabilities` [B, A, M]. Ordinary
+Q-learning is the case of one point, the expected return.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,86 @@ import tensorflow as tf
 
 from tensorq.core.types import Tensor
 
-
-def take(q_values: Tensor, action: Tensor) -> Tensor:
-    """Q of the given actions: [B, A] and [B] -> [B]. A masked sum, which XLA fuses where a gather would not."""
-    return tf.reduce_sum(q_values * tf.one_hot(action, q_values.shape[-1], dtype=q_values.dtype), axis=-1)
+NEVER = -1e30  # the value of an illegal action: finite, since infinities times zero are not numbers
 
 
-def td_target(reward: Tensor, discount: Tensor, next_q: Tensor, selector_q: Tensor | None = None) -> Tensor:
-    """y = reward + discount * next_q[argmax selector_q], no gradient flowing through.
+def take(values: Tensor, action: Tensor) -> Tensor:
+    """The rows of the given actions: [B, A] and [B] -> [B]; [B, A, M] and [B] -> [B, M].
+
+    A masked sum, which XLA fuses where a gather would not.
+    """
+    chosen = tf.one_hot(action, values.shape[1], dtype=values.dtype)
+    return tf.reduce_sum(values * (chosen if len(values.shape) == 2 else chosen[:, :, None]), axis=1)
+
+
+def legal(q_values: Tensor, mask: Tensor | None) -> Tensor:
+    """Q-values [B, A] with those of illegal actions replaced, so that no maximum finds them."""
+    return q_values if mask is None else tf.where(mask, q_values, NEVER)
+
+
+def greedy(q_values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The first of the best legal actions: [B, A] -> [B] int32."""
+    return tf.argmax(legal(q_values, mask), axis=-1, output_type=tf.int32)
+
+
+def log_policy(q_values: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
+    """log of softmax(q / temperature) over legal actions: [B, A] -> [B, A]; stable for small temperatures.
+
+    Vieillard et al. 2020, appendix B.1: with v the maximum, q - v - temperature * log sum exp((q - v) / temperature),
+    divided by the temperature. Illegal actions get a finite, hugely negative number.
+    """
+    scores = legal(q_values, mask)
+    scores = (scores - tf.reduce_max(scores, axis=-1, keepdims=True)) / temperature
+    return tf.maximum(scores - tf.reduce_logsumexp(scores, axis=-1, keepdims=True), NEVER)
+
+
+def munchausen_bonus(log_policy_taken: Tensor, scale: float, temperature: float, lowest: float) -> Tensor:
+    """alpha * clip(temperature * log pi(a|s), lowest, 0), to be added to the reward: [B] -> [B].
+
+    Vieillard et al. 2020, equation 1 and section 3 (the clip).
+    """
+    return scale * tf.clip_by_value(temperature * log_policy_taken, lowest, 0.0)
+
+
+def greedy_target(
+    reward: Tensor, discount: Tensor, points: Tensor, probabilities: Tensor, action: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The distribution of reward + discount * Z(next state, action); no gradient flows through.
 
     Args:
-        reward: [B].
-        discount: [B], gamma^k * (1 - terminated).
-        next_q: [B, A], Q of the next observations by the target network.
-        selector_q: [B, A], the Q-values that choose the next action: the online network's for double
-            Q-learning (van Hasselt et al. 2016, equation 4); None lets next_q choose (Mnih et al. 2015, equation 1).
+        reward, discount: [B]; discount is gamma^k * (1 - terminated).
+        points, probabilities: [B, A, M], the target network's at the next state.
+        action: [B]: its own best action (Mnih et al. 2015, equation 1), or, for double Q-learning, the best one by the
+            online network (van Hasselt et al. 2016, equation 4).
 
     Returns:
-        [B] targets.
+        points [B, M] and probabilities [B, M].
     """
-    if selector_q is None:
-        value = tf.reduce_max(next_q, axis=-1)
-    else:
-        value = take(next_q, tf.argmax(selector_q, axis=-1, output_type=tf.int32))
-    return tf.stop_gradient(reward + discount * value)
+    value = reward[:, None] + discount[:, None] * take(points, action)
+    return tf.stop_gradient(value), tf.stop_gradient(take(probabilities, action))
+
+
+def soft_target(
+    reward: Tensor, discount: Tensor, points: Tensor, probabilities: Tensor, log_policy: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The distribution of reward + discount * (Z(s', a') - temperature * log pi(a'|s')), a' drawn from the policy.
+
+    Vieillard et al. 2020, equation 3, for distributions: a mixture over the actions, of A * M points. Its mean is
+    the paper's target.
+
+    Args:
+        reward, discount: [B].
+        points, probabilities: [B, A, M], the target network's at the next state.
+        log_policy: [B, A], the policy's at the next state.
+        temperature: of the entropy bonus.
+
+    Returns:
+        points [B, A * M] and probabilities [B, A * M].
+    """
+    policy = tf.exp(log_policy)
+    # An illegal action has probability 0 and must not bring its hugely negative logarithm along.
+    entropy = tf.where(policy > 0, -temperature * log_policy, 0.0)
+    value = reward[:, None, None] + discount[:, None, None] * (points + entropy[:, :, None])
+    weights = probabilities * policy[:, :, None]
+    flat = (-1, points.shape[1] * points.shape[2])
+    return tf.stop_gradient(tf.reshape(value, flat)), tf.stop_gradient(tf.reshape(weights, flat))

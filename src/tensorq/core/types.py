@@ -16,14 +16,16 @@ class Batch(NamedTuple):
 
     obs: Tensor  # [B, ...]
     action: Tensor  # [B] int32
-    reward: Tensor  # [B]
+    reward: Tensor  # [B], the discounted sum over the window
     discount: Tensor  # [B]
-    next_obs: Tensor  # [B, ...], the true final observation where an episode ended
+    next_obs: Tensor  # [B, ...], the true observation at the end of the window
     weight: Tensor  # [B], importance weights; 1 under uniform sampling
+    mask: Tensor | None = None  # [B, A] bool, the legal actions at obs; None where all are
+    next_mask: Tensor | None = None  # [B, A] bool, the legal actions at next_obs
 
 
 class OptimizerState(NamedTuple):
-    """Adam's memory: the two moment estimates, P numbers each."""
+    """The optimizer's memory: Adam's two moment estimates, or RMSProp's means of g and g^2; P numbers each."""
 
     first_moment: Tensor  # [P]
     second_moment: Tensor  # [P]
@@ -43,3 +45,4 @@ class Metrics(NamedTuple):
 
     loss: Tensor  # scalar, weighted mean over the batch
     mean_q: Tensor  # scalar, mean online Q of the actions taken
+    td_error: Tensor  # [B], expected target minus Q of the action taken, before weighting

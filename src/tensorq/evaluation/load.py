@@ -15,7 +15,7 @@ from tensorq.envs.description import observation_space_from_json
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
-from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.networks.numpy_network import NumpyNetwork
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
@@ -55,23 +55,20 @@ def load_agent(
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
     if network is None:
-        sizes = [input_size(space), *config.hidden_sizes, num_actions]
-        expected = sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
-        if params.shape != (expected,):
-            raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
-        q_function: QFunction = NumpyMLP(space, layers_from_flat(params, sizes))
+        q_function: QFunction = NumpyNetwork(space, num_actions, config, params)
     else:
-        q_function = _keras_q_function(network(space, num_actions), params)
+        q_function = _keras_q_function(network(space, num_actions), config, params)
     return TrainedAgent(q_function, space, int(description["first_action"]))
 
 
-def _keras_q_function(model: Any, params: np.ndarray) -> QFunction:
+def _keras_q_function(model: Any, config: Config, params: np.ndarray) -> QFunction:
+    import tensorflow as tf
+
+    from tensorq.agents.dqn import DQN
     from tensorq.networks.network import Network
 
-    weights = Network(model).unflatten(params)
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)
-    return lambda obs: np.asarray(model(obs))
+    agent = DQN(config, Network(model))
+    return lambda obs: agent.q_values(params, tf.constant(obs)).numpy()
 
 
 def evaluate_run(

@@ -16,7 +16,7 @@ from tensorq.core.schedules import linear
 from tensorq.core.types import AgentState, Tensor
 from tensorq.envs.world import World
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
-from tensorq.replay.device import DeviceReplay, DeviceReplayState
+from tensorq.replay.device import DeviceReplay, DeviceReplayState, Transition
 
 DEFAULT_EVALUATION_EPISODES = 100
 MAX_STEPS_PER_CALL = 20_000
@@ -52,7 +52,7 @@ class CompiledLoop:
 
     def __init__(self, config: Config, agent: DQN, world: World) -> None:
         self.config, self.agent, self.world = config, agent, world
-        self.replay = DeviceReplay(config.replay_capacity, world.observation_space.shape)
+        self.replay = DeviceReplay(config, world.observation_space.shape)
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart; short calls keep signals from waiting for one that is huge.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
@@ -109,11 +109,13 @@ class CompiledLoop:
         length = config.epsilon_anneal_steps
         epsilon = linear(config.epsilon_start, config.epsilon_final, length, state.steps, tf.minimum)
         obs = world.observe(state.world)
-        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u)
+        noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
+        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u)
         next_world, reward, terminated = world.step(state.world, action, step_u)
         # A time limit ends the episode and leaves the value of what would have followed: only termination has none.
         discount = config.gamma * (1.0 - tf.cast(terminated, tf.float32))
-        replay = self.replay.add(state.replay, obs, action, reward, discount, world.observe(next_world))
+        step = Transition(obs, action, reward, discount, world.observe(next_world), state.age)
+        replay = self.replay.add(state.replay, step)
 
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | (age >= world.max_episode_steps)
@@ -137,24 +139,35 @@ class CompiledLoop:
         past = past // config.update_period_steps * config.update_period_steps
         owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
 
-        def behind(agent: AgentState, *sums: Tensor) -> Tensor:
+        def behind(agent: AgentState, *others: Any) -> Tensor:
             return agent.updates < owed
 
-        def update(agent: AgentState, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor) -> tuple[Any, ...]:
+        def update(agent: AgentState, tree: Any, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor) -> tuple[Any, ...]:
             bits = random.random_bits(state.seed, random.REPLAY, agent.updates, config.batch_size)
-            agent, metrics = self.agent.update(agent, self.replay.sample(state.replay, bits))
+            u = random.to_uniforms(random.random_bits(state.seed, random.LEARNING, agent.updates, self.agent.update_uniforms))
+            replay = state.replay._replace(tree=tree)
+            batch, places = self.replay.sample(replay, bits, self._importance_exponent(agent.updates))
+            agent, metrics = self.agent.update(agent, batch, u)
             first_bad = (bad_update < 0) & ~tf.math.is_finite(metrics.loss)
             return (
                 agent,
+                self.replay.prioritise(tree, places, metrics.td_error),
                 loss_sum + metrics.loss,
                 q_sum + metrics.mean_q,
                 tf.where(first_bad, agent.updates, bad_update),
             )
 
         sums = (record.loss_sum, record.q_sum, record.bad_update)
-        agent, loss_sum, q_sum, bad_update = tf.while_loop(behind, update, (state.agent, *sums))
+        agent, tree, loss_sum, q_sum, bad_update = tf.while_loop(
+            behind, update, (state.agent, state.replay.tree, *sums)
+        )
         record = record._replace(loss_sum=loss_sum, q_sum=q_sum, bad_update=bad_update)
-        return state._replace(agent=agent), record
+        return state._replace(agent=agent, replay=state.replay._replace(tree=tree)), record
+
+    def _importance_exponent(self, updates: Tensor) -> Tensor:
+        config = self.config
+        first, final, length = config.importance_exponent, config.importance_exponent_final, config.importance_anneal_updates
+        return tf.cast(linear(first, final, length, updates, tf.minimum), tf.float64)
 
     def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> Tensor:
         """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
@@ -167,7 +180,7 @@ class CompiledLoop:
             return tf.reshape(random.to_uniforms(bits), (count, width))
 
         def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-            q_values = self.agent.network.q_values(params, world.observe(state))
+            q_values = self.agent.q_values(params, world.observe(state))
             action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
             state, reward, terminated = world.step(state, action, uniforms(step, world.step_uniforms))
             return step + 1, state, alive & ~terminated, total + tf.where(alive, reward, 0.0)

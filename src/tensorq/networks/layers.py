@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 
 
 @keras.saving.register_keras_serializable("tensorq")
-class QValues(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
-    """The dense output layer, one unit an action, its kernel stored as [actions, inputs].
+class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
+    """A dense layer whose kernel is stored as [units, inputs], with factorised noise if noise_deviation is not 0.
 
-    The same mathematics as keras.layers.Dense. With so few columns, XLA's product (and its gradient) with rows that
-    lie in one piece takes a fraction of the time: a whole update of the 256-unit network falls from 70 to 34 us.
+    Without noise the mathematics are those of keras.layers.Dense. With few units XLA's product (and its gradient) with
+    rows that lie in one piece takes a fraction of the time: a whole update of the 256-unit network falls from 70 to
+    34 us.
+
+    With noise (Fortunato et al. 2018, equations 9 to 11) weights are kernel + kernel_deviation * (f_out x f_in), the
+    f being the layer's non-trainable weight `noise` [inputs + units]: it is zero as built, and whoever calls the
+    model statelessly passes what exploration.noise made. Deviations begin at noise_deviation / sqrt(inputs).
     """
 
-    def __init__(self, num_actions: int, kernel_initializer: Any = "glorot_uniform", **keywords: Any) -> None:
+    def __init__(self, units: int, noise_deviation: float = 0.0, seed: int | None = None, **keywords: Any) -> None:
         super().__init__(**keywords)
-        self.num_actions = num_actions
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.units = units
+        self.noise_deviation = noise_deviation
+        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the kernel and the bias."""
-        shape = (self.num_actions, input_shape[-1])
-        self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
-        self.bias = self.add_weight(shape=(self.num_actions,), initializer="zeros", name="bias")
+        """Make the weights."""
+        inputs = int(input_shape[-1] or 0)
+        bound = 1 / math.sqrt(inputs)
+        seeds = (None, None) if self.seed is None else (self.seed, self.seed + 50)
+        kernel: Any = keras.initializers.GlorotUniform(seed=seeds[0])
+        bias: Any = "zeros"
+        if self.noise_deviation:
+            kernel = keras.initializers.RandomUniform(-bound, bound, seed=seeds[0])
+            bias = keras.initializers.RandomUniform(-bound, bound, seed=seeds[1])
+        self.kernel = self.add_weight(shape=(self.units, inputs), initializer=kernel, name="kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer=bias, name="bias")
+        if self.noise_deviation:
+            first = keras.initializers.Constant(self.noise_deviation * bound)
+            self.kernel_deviation = self.add_weight(self.kernel.shape, initializer=first, name="kernel_deviation")
+            self.bias_deviation = self.add_weight(self.bias.shape, initializer=first, name="bias_deviation")
+            self.noise = self.add_weight((inputs + self.units,), initializer="zeros", trainable=False, name="noise")
 
     def call(self, inputs: Any) -> Any:
-        """[N, inputs] -> [N, actions]."""
-        return keras.ops.matmul(inputs, keras.ops.transpose(self.kernel)) + self.bias
+        """[..., inputs] -> [..., units]."""
+        kernel, bias = self.kernel.value, self.bias.value
+        if self.noise_deviation:
+            noise_in, noise_out = keras.ops.split(self.noise.value, [inputs.shape[-1]])
+            kernel = kernel + self.kernel_deviation * noise_out[:, None] * noise_in
+            bias = bias + self.bias_deviation * noise_out
+        return keras.ops.matmul(inputs, keras.ops.transpose(kernel)) + bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[N, inputs] -> [N, actions]."""
-        return (*input_shape[:-1], self.num_actions)
+        """[..., inputs] -> [..., units]."""
+        return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
         """What Keras needs to make it again."""
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        return {**super().get_config(), "num_actions": self.num_actions, "kernel_initializer": initializer}
+        own = {"units": self.units, "noise_deviation": self.noise_deviation, "seed": self.seed}
+        return {**super().get_config(), **own}

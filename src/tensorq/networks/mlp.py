@@ -1,20 +1,34 @@
-"""The default network: dense layers with ReLU."""
+"""The default network: dense layers with ReLU, then one output an action, or several for a distributional head."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import gymnasium as gym
 import keras
 
-from tensorq.networks.layers import QValues
+from tensorq.config import Config
+from tensorq.networks.layers import RowDense
+
+COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
+LAYER_NORM_EPSILON = 1e-5
 
 
-def build_mlp(observation_space: gym.Space, num_actions: int, hidden_sizes: Sequence[int], seed: int) -> keras.Model:
-    """Observations [N, ...] to Q-values [N, A]: flattened (uint8 scaled to [0, 1]) or one-hot, then dense layers.
+def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) -> keras.Model:
+    """Observations [N, ...] to outputs [N, A], or [N, A, M] for a distributional head.
 
-    Weights start Glorot-uniform (Glorot and Bengio 2010), biases at zero, as Keras does, each layer from its own seed.
+    Observations are flattened (uint8 scaled to [0, 1]) or one-hot. Weights start Glorot-uniform (Glorot and Bengio
+    2010), biases at zero, as Keras does, each layer from its own seed; those of noisy layers as RowDense says. With
+    `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense layer is noisy.
+
+    A dueling network has one more output, the value, to which the advantages, centred over actions, are added
+    (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
+
+    An implicit quantile network takes fractions [N, K] as a second input; their cosines' embedding is multiplied onto
+    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K.
     """
+    deviation = config.noisy_deviation if config.noisy else 0.0
+    seed = config.seed * 100
     if isinstance(observation_space, gym.spaces.Discrete):
         inputs = keras.Input((), dtype="int32")
         count, start = int(observation_space.n), int(observation_space.start)
@@ -24,9 +38,31 @@ def build_mlp(observation_space: gym.Space, num_actions: int, hidden_sizes: Sequ
         x = keras.layers.Flatten()(inputs)
         if observation_space.dtype == "uint8":
             x = keras.layers.Rescaling(1 / 255)(x)
-    for layer, units in enumerate(hidden_sizes):
-        kernel = keras.initializers.GlorotUniform(seed=seed * 100 + layer)
-        x = keras.layers.Dense(units, activation="relu", kernel_initializer=kernel, name=f"hidden_{layer + 1}")(x)
-    kernel = keras.initializers.GlorotUniform(seed=seed * 100 + len(hidden_sizes))
-    x = QValues(num_actions, kernel_initializer=kernel, name="q_values")(x)
+    for layer, units in enumerate(config.hidden_sizes):
+        name = f"hidden_{layer + 1}"
+        if deviation:
+            x = RowDense(units, deviation, seed + layer, name=name)(x)
+        else:
+            kernel = keras.initializers.GlorotUniform(seed=seed + layer)
+            x = keras.layers.Dense(units, kernel_initializer=kernel, name=name)(x)
+        if config.layer_norm:
+            x = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm")(x)
+        x = keras.layers.ReLU()(x)
+
+    streams, outputs_per_action = num_actions + config.dueling, config.outputs_per_action
+    outputs = RowDense(streams * outputs_per_action, deviation, seed + len(config.hidden_sizes), name="outputs")
+    if config.head == "implicit_quantile":
+        fractions = keras.Input((None,))
+        cosines = keras.ops.cos(math.pi * keras.ops.arange(COSINES, dtype="float32") * fractions[:, :, None])
+        kernel = keras.initializers.GlorotUniform(seed=seed + 99)
+        embedding = keras.layers.Dense(x.shape[-1], "relu", kernel_initializer=kernel, name="fractions")(cosines)
+        x = keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1))
+        inputs = [inputs, fractions]
+    else:
+        x = outputs(x)
+        if outputs_per_action > 1:
+            x = keras.layers.Reshape((streams, outputs_per_action))(x)
+    if config.dueling:
+        advantages = x[:, 1:]
+        x = x[:, :1] + advantages - keras.ops.mean(advantages, axis=1, keepdims=True)
     return keras.Model(inputs, x, name="mlp")

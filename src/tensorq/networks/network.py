@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from keras import Model
@@ -10,9 +12,10 @@ from tensorq.core.types import Tensor
 
 
 class Network:
-    """Wraps a Keras model: parameters in and out as one vector [P], and no state of its own.
+    """Wraps a Keras model: parameters in and out as one vector [P], noise in as another, and no state of its own.
 
-    Non-trainable weights (a batch norm's averages, say) stay as they were built.
+    Noise goes to the non-trainable weights named `noise`; other such weights (a batch norm's averages, say) stay as
+    they were built.
     """
 
     def __init__(self, model: Model) -> None:
@@ -20,26 +23,52 @@ class Network:
         self.names = [weight.path for weight in model.trainable_variables]
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
+        self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if _is_noise(weight)]
 
     @property
     def num_params(self) -> int:
         """P, the number of trainable numbers."""
         return sum(self._sizes)
 
+    @property
+    def num_noise(self) -> int:
+        """Z, the number of random numbers that noisy layers need; 0 without any."""
+        return sum(self._noise_sizes)
+
     def initial_params(self) -> np.ndarray:
         """The model's own weights, as built: [P] float32."""
         return np.concatenate([np.ravel(weight.numpy()) for weight in self.model.trainable_variables])
 
     def unflatten(self, params: Tensor) -> list[Tensor]:
-        """[P] -> the model's weights, as slices. Works on tensors and on arrays."""
-        parts, start = [], 0
-        for size, shape in zip(self._sizes, self.shapes, strict=True):
-            part = params[start : start + size]
-            parts.append(part.reshape(shape) if isinstance(params, np.ndarray) else tf.reshape(part, shape))
-            start += size
-        return parts
+        """[P] -> the model's weights. By tf.split, whose gradient is one concatenation; slices' are padded and added."""
+        parts = tf.split(params, self._sizes)
+        return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def q_values(self, params: Tensor, obs: Tensor) -> Tensor:
-        """[P] and [N, ...] -> [N, A]. Call it while tracing: Keras costs milliseconds a call."""
-        frozen = [weight.value for weight in self.model.non_trainable_variables]
-        return self.model.stateless_call(self.unflatten(params), frozen, obs, training=False)[0]
+    def outputs(
+        self, params: Tensor, obs: Tensor, noise: Tensor | None = None, fractions: Tensor | None = None
+    ) -> Tensor:
+        """What the model makes of observations. Call it while tracing: Keras costs milliseconds a call.
+
+        Args:
+            params: [P].
+            obs: [N, ...].
+            noise: [Z] for noisy layers; None leaves it out, which is how to act greedily.
+            fractions: [N, K] for implicit quantile networks.
+
+        Returns:
+            [N, A, M], M outputs an action.
+        """
+        values: list[Any] = [weight.value for weight in self.model.non_trainable_variables]
+        if noise is not None and self.num_noise:
+            parts = iter(tf.split(noise, self._noise_sizes))
+            weights = self.model.non_trainable_variables
+            values = [
+                next(parts) if _is_noise(weight) else value for weight, value in zip(weights, values, strict=True)
+            ]
+        inputs = obs if fractions is None else [obs, fractions]
+        result = self.model.stateless_call(self.unflatten(params), values, inputs, training=False)[0]
+        return result if len(result.shape) == 3 else result[:, :, None]
+
+
+def _is_noise(weight: Any) -> bool:
+    return bool(weight.name == "noise")

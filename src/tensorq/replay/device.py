@@ -7,55 +7,115 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tensorq.core.random import to_indices
+from tensorq.config import Config
+from tensorq.core.random import to_indices, to_uniforms
 from tensorq.core.types import Batch, Tensor
+from tensorq.replay.device_tree import DeviceTree, TreeState
+from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
 
 
 class DeviceReplayState(NamedTuple):
     """The rows, and how many were ever written; row r holds transition number n for the largest n = r mod capacity."""
 
-    rows: Tensor  # [capacity, row width] float32: obs, next_obs, action, reward, discount
+    rows: Tensor  # [capacity, row width] float32: obs, action, next_obs, discount, reward and, with masks, both masks
     written: Tensor  # int64 scalar
+    tree: TreeState | tuple[()]  # priorities; empty where all transitions are alike
+
+
+class Transition(NamedTuple):
+    """One step of N environments."""
+
+    obs: Tensor  # [N, ...]
+    action: Tensor  # [N] int32
+    reward: Tensor  # [N]
+    discount: Tensor  # [N], gamma * (1 - terminated)
+    next_obs: Tensor  # [N, ...]
+    age: Tensor  # [N] int32, steps that the episode had before this one
+    mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
+    next_mask: Tensor | None = None  # [N, A] bool
 
 
 class DeviceReplay:
-    """Uniform replay. A transition is one packed row: one scatter stores it and one gather fetches it."""
+    """Replay of n-step transitions. Each is one packed row: one gather fetches it.
 
-    def __init__(self, capacity: int, obs_shape: tuple[int, ...]) -> None:
-        self.capacity = capacity
+    A row is written when its first step is made and its window grows with each later step of its episode, up to n:
+    so every row is always a transition of the true length, at the end of episodes and of what was written.
+    """
+
+    def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
+        """masked_actions is the number of actions where the world says which are legal, else 0."""
+        self._config = config
+        self.capacity = config.replay_capacity
         self._obs_shape = obs_shape
-        self._obs_size = int(np.prod(obs_shape))
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the rows take."""
-        return 4 * self.capacity * (2 * self._obs_size + 3)
+        size = int(np.prod(obs_shape))
+        self._widths = (size, masked_actions, 1, size, masked_actions, 1, 1)
+        self._tree = DeviceTree(self.capacity) if config.priority_exponent else None
 
     def init(self) -> DeviceReplayState:
         """An empty replay."""
-        return DeviceReplayState(tf.zeros((self.capacity, 2 * self._obs_size + 3)), tf.constant(0, tf.int64))
+        rows = tf.zeros((self.capacity, sum(self._widths)))
+        return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else ())
 
-    def add(
-        self, state: DeviceReplayState, obs: Tensor, action: Tensor, reward: Tensor, discount: Tensor, next_obs: Tensor
-    ) -> DeviceReplayState:
-        """Store N transitions, one a row of each argument; the oldest give way."""
-        count = obs.shape[0]
-        numbers = [tf.cast(x, tf.float32)[:, None] for x in (action, reward, discount)]
-        flat = [tf.reshape(x, (count, self._obs_size)) for x in (obs, next_obs)]
+    def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
+        """Store a step of each of N environments; the oldest N rows give way."""
+        count = step.action.shape[0]
         place = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
-        rows = tf.tensor_scatter_nd_update(state.rows, place[:, None], tf.concat(flat + numbers, axis=1))
-        return DeviceReplayState(rows, state.written + count)
+        head = self._pack(step.obs, step.mask, step.action)
+        end = self._pack(step.next_obs, step.next_mask, step.discount)
+        places, rows = [place], [tf.concat([head, end, step.reward[:, None]], axis=1)]
+        for back in range(1, self._config.n_step):
+            earlier = (place - back * count) % self.capacity
+            old = tf.gather(state.rows, earlier)
+            gamma = self._config.gamma**back
+            discounted = tf.concat([end[:, :-1], gamma * end[:, -1:], old[:, -1:] + gamma * step.reward[:, None]], 1)
+            grown = tf.concat([old[:, : head.shape[1]], discounted], axis=1)
+            places.append(earlier)
+            rows.append(tf.where((step.age >= back)[:, None], grown, old))
+        stored = tf.tensor_scatter_nd_update(state.rows, tf.concat(places, 0)[:, None], tf.concat(rows, 0))
+        tree: TreeState | tuple[()] = ()
+        if self._tree:
+            highest = self._tree.maximum(state.tree)
+            first = tf.where(highest > 0, highest, tf.constant(FIRST_PRIORITY, tf.float64))
+            tree = self._tree.set(state.tree, place, tf.repeat(first, count))
+        return DeviceReplayState(stored, state.written + count, tree)
 
-    def sample(self, state: DeviceReplayState, bits: Tensor) -> Batch:
-        """B transitions, uniformly and with replacement, for B random uint32 words."""
+    def _pack(self, obs: Tensor, mask: Tensor | None, number: Tensor) -> Tensor:
+        parts = [obs, number] if mask is None else [obs, mask, number]
+        return tf.concat([tf.cast(tf.reshape(part, (number.shape[0], -1)), tf.float32) for part in parts], axis=1)
+
+    def sample(self, state: DeviceReplayState, bits: Tensor, importance_exponent: Tensor) -> tuple[Batch, Tensor]:
+        """B transitions and their rows' numbers [B], with replacement, for B random uint32 words.
+
+        Uniformly with weights of 1; or, with priorities, one from each of B equal parts of their sum, weighted by
+        (size * probability)^-importance_exponent over the batch's largest weight (Schaul et al. 2016, section 3.4).
+        """
         size = tf.minimum(state.written, self.capacity)
-        rows = tf.gather(state.rows, to_indices(bits, size))
-        width, shape = self._obs_size, (bits.shape[0], *self._obs_shape)
-        return Batch(
-            obs=tf.reshape(rows[:, :width], shape),
-            action=tf.cast(rows[:, -3], tf.int32),
-            reward=rows[:, -2],
-            discount=rows[:, -1],
-            next_obs=tf.reshape(rows[:, width : 2 * width], shape),
-            weight=tf.ones(bits.shape[0]),
+        if self._tree:
+            places, probability = self._tree.sample(state.tree, to_uniforms(bits))
+            weight = to_weights(probability * tf.cast(size, tf.float64), importance_exponent, tf.reduce_max)
+            weight = tf.cast(weight, tf.float32)
+        else:
+            places, weight = to_indices(bits, size), tf.ones(bits.shape[0])
+        fields = tf.split(tf.gather(state.rows, places), self._widths, axis=1)
+        obs, mask, action, next_obs, next_mask, discount, reward = fields
+        shape, masked = (bits.shape[0], *self._obs_shape), self._widths[1]
+        batch = Batch(
+            obs=tf.reshape(obs, shape),
+            action=tf.cast(action[:, 0], tf.int32),
+            reward=reward[:, 0],
+            discount=discount[:, 0],
+            next_obs=tf.reshape(next_obs, shape),
+            weight=weight,
+            mask=mask > 0 if masked else None,
+            next_mask=next_mask > 0 if masked else None,
         )
+        return batch, places
+
+    def prioritise(
+        self, tree: TreeState | tuple[()], places: Tensor, td_error: Tensor
+    ) -> TreeState | tuple[()]:
+        """The tree after the transitions in these rows were found to have these TD errors [B]."""
+        if not self._tree:
+            return tree
+        priority = to_priority(tf.cast(tf.abs(td_error), tf.float64), self._config.priority_exponent)
+        return self._tree.set(tree, places, priority)
