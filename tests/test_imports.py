@@ -14,7 +14,7 @@ import tensorq
 SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
-    {"errors", "config", "events", "core"},
+    {"errors", "config", "events", "core", "process"},
     {"networks"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
@@ -32,7 +32,8 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "api", "trainer", "config", "events", "errors", "runs", "show", "evaluation", "replay.host", "envs.host"
+    "cli", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation", "replay.host",
+    "envs.host", "networks.build",
 )  # fmt: skip
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.trained import QFunction, TrainedAgent
@@ -15,17 +13,18 @@ from tensorq.envs.description import observation_space_from_json
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
-from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.networks.build import NetworkBuilder, build_network, num_params, numpy_q_function
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
 
+if TYPE_CHECKING:
+    from tensorq.networks.network import Network
+
 EVALUATION_ENVS = 20
 
 
-def load_agent(
-    run_dir: Path, which: str = "best", network: Callable[[gym.Space, int], Any] | None = None
-) -> TrainedAgent:
+def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> TrainedAgent:
     """The agent that a run kept.
 
     Args:
@@ -55,21 +54,20 @@ def load_agent(
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
     if network is None:
-        sizes = [input_size(space), *config.hidden_sizes, num_actions]
-        expected = sum((inputs + 1) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+        expected = num_params(space, num_actions, config)
         if params.shape != (expected,):
             raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
-        q_function: QFunction = NumpyMLP(space, layers_from_flat(params, sizes))
+        q_function: QFunction = numpy_q_function(space, num_actions, config)(params)
     else:
-        q_function = _keras_q_function(network(space, num_actions), params)
+        q_function = _keras_q_function(build_network(space, num_actions, config, network), params, run_dir)
     return TrainedAgent(q_function, space, int(description["first_action"]))
 
 
-def _keras_q_function(model: Any, params: np.ndarray) -> QFunction:
-    from tensorq.networks.network import Network
-
-    weights = Network(model).unflatten(params)
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
+def _keras_q_function(network: Network, params: np.ndarray, run_dir: Path) -> QFunction:
+    model, expected = network.model, network.initial_params().size
+    if params.shape != (expected,):
+        raise TensorqError(f"{run_dir}: {params.size} parameters are stored, the network function built {expected}.")
+    for variable, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
         variable.assign(value)
     return lambda obs: np.asarray(model(obs))
 
@@ -80,7 +78,7 @@ def evaluate_run(
     *,
     which: str = "best",
     make: EnvironmentMaker | None = None,
-    network: Callable[[gym.Space, int], Any] | None = None,
+    network: NetworkBuilder | None = None,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if episodes < 1:
