@@ -148,6 +148,14 @@ def test_updates_owed(steps: int, owed: int) -> None:
     assert dataclasses.replace(config, num_envs=4).updates_owed(steps) == owed
 
 
+def test_schedules_on_plain_numbers() -> None:
+    config = Config(epsilon_start=1, epsilon_final=0.2, epsilon_anneal_steps=100, learning_rate=0.1)
+    assert [config.epsilon_at(steps) for steps in (0, 50, 100, 900)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    annealed = dataclasses.replace(config, learning_rate_final=0.02, learning_rate_anneal_updates=4)
+    assert [annealed.learning_rate_at(updates) for updates in (0, 2, 4, 9)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
+    assert config.learning_rate_at(9) == 0.1
+
+
 def test_presets_load_the_default_first() -> None:
     names = preset_names()
     assert names[0] == DEFAULT_PRESET == "dqn"

@@ -27,6 +27,7 @@ RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).
 SIDEWAYS = {
     ("config", "errors"),
+    ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
     ("agents", "envs.host"),  # obs_layout: in what dtype and shape observations come
     ("evaluation", "runs"),

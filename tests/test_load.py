@@ -39,8 +39,8 @@ def make_run(path: Path, params: np.ndarray, network: str) -> dict[str, Any]:
         "environment": ENVIRONMENT.to_json(),
         "network": network,
     }
-    run = directory.create(path, content)
-    Checkpoints(run.checkpoints_path).save_best({"agent.params": params}, {})
+    with directory.create(path, content) as run:
+        Checkpoints(run.checkpoints_path).save_best({"agent.params": params}, {})
     return content
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, get_args, get_type_hints
 
+from tensorq.core.schedules import linear
 from tensorq.errors import TensorqError
 
 if sys.version_info >= (3, 11):
@@ -18,6 +19,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_PRESET = "dqn"
+DEFAULT_EVALUATION_EPISODES = {"compiled": 100, "host": 10}
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,20 @@ class Config:
         """Updates that should have been made once `steps` environment steps are done."""
         past = max(0, steps - self.learning_starts_steps)
         return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
+
+    def epsilon_at(self, steps: float) -> float:
+        """Probability of a random action once `steps` environment steps are done."""
+        return float(linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps))
+
+    def learning_rate_at(self, updates: int) -> float:
+        """The step size of the update that follows `updates` others."""
+        if not self.learning_rate_anneal_updates:
+            return self.learning_rate
+        return float(linear(self.learning_rate, self.learning_rate_final, self.learning_rate_anneal_updates, updates))
+
+    def num_evaluation_episodes(self, loop: str) -> int:
+        """Greedy episodes in one evaluation: which the compiled loop plays all at once."""
+        return self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from tensorq.config import Config
-from tensorq.core.schedules import linear
 from tensorq.envs.description import Environment, choose_loop, describe
 from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
 from tensorq.errors import TensorqError
@@ -70,8 +69,7 @@ def train(
     _check(config, environment)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
-    directory = run_directory.create(folder, content)
-    with directory:
+    with run_directory.create(folder, content) as directory:
         _Training(config, environment, network, directory, observers).run()
     return directory.path
 
@@ -307,17 +305,12 @@ class _Training:
     def _record_metrics(
         self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
     ) -> None:
-        config = self.config
-        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, loop.steps)
-        rate = config.learning_rate
-        if config.learning_rate_anneal_updates:
-            rate = linear(rate, config.learning_rate_final, config.learning_rate_anneal_updates, loop.updates)
         progress = Progress(
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._episodes,
-            epsilon=epsilon,
-            learning_rate=rate,
+            epsilon=self.config.epsilon_at(loop.steps),
+            learning_rate=self.config.learning_rate_at(loop.updates),
             loss=report.loss,
             mean_q=report.mean_q,
             mean_return=float(np.mean(self._recent)) if self._recent else None,

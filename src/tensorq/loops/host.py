@@ -15,14 +15,12 @@ from tensorq.agents.trained import QFunction
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_uniforms
-from tensorq.core.schedules import linear
 from tensorq.core.types import AgentState, Batch, OptimizerState, Tensor
 from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
 from tensorq.evaluation.play import play_episodes
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.replay.host import HostReplay, row_dtype
 
-DEFAULT_EVALUATION_EPISODES = 10
 EVALUATION_ENVS = 5
 CHECKPOINTS_KEPT = 2
 STATE_NAMES = (
@@ -173,10 +171,8 @@ class HostLoop:
 
     def _act(self, obs: np.ndarray) -> np.ndarray:
         """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
-        config = self.config
         u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
-        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, self.steps)
-        explore = u[:, 0] < epsilon
+        explore = u[:, 0] < self.config.epsilon_at(self.steps)
         actions = (u[:, 1] * self._num_actions).astype(np.int32)
         if not explore.all():
             actions = np.where(explore, actions, self._q_values(obs).argmax(axis=1))
@@ -201,7 +197,7 @@ class HostLoop:
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
         config = self.config
-        episodes = config.evaluation_episodes or DEFAULT_EVALUATION_EPISODES
+        episodes = config.num_evaluation_episodes("host")
         envs = make_host_environments(self._make, min(EVALUATION_ENVS, episodes))
         try:
             seeds = seeds_for(config.seed, 2**32 + self.steps, episodes)

@@ -17,14 +17,8 @@ class Network:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.names = [weight.path for weight in model.trainable_variables]
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
-
-    @property
-    def num_params(self) -> int:
-        """P, the number of trainable numbers."""
-        return sum(self._sizes)
 
     def initial_params(self) -> np.ndarray:
         """The model's own weights, as built: [P] float32."""

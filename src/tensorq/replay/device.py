@@ -26,11 +26,6 @@ class DeviceReplay:
         self._obs_shape = obs_shape
         self._obs_size = int(np.prod(obs_shape))
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the rows take."""
-        return 4 * self.capacity * (2 * self._obs_size + 3)
-
     def init(self) -> DeviceReplayState:
         """An empty replay."""
         return DeviceReplayState(tf.zeros((self.capacity, 2 * self._obs_size + 3)), tf.constant(0, tf.int64))
