@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from measure import RESULTS, write
-from tensorq import trainer
 from tensorq.config import Config, resolve
 from tensorq.envs.description import describe
 from tensorq.evaluation.statistics import bootstrap_interval
+from tensorq.networks.build import build_network
+from tensorq.process import import_tensorflow
 
-trainer.import_tensorflow(1)
+import_tensorflow(1)
 import tensorflow as tf  # noqa: E402  # quietly, and with one thread
 
 from tensorq.agents.dqn import DQN  # noqa: E402
@@ -120,15 +121,16 @@ class PostLoop(CompiledLoop):
     agent: PostAgent
 
     def __init__(self, config: Config, slips: tuple[str, ...]) -> None:
-        self.slips, self._environment = slips, describe(config.env)
-        agent = PostAgent(config, trainer.build_network(self._environment, config, None))
+        self.slips, environment = slips, describe(config.env)
+        self._spaces = environment.observation_space, int(environment.action_space.n)
+        agent = PostAgent(config, build_network(*self._spaces, config))
         world: Any = MortalCartPole() if LIMIT in slips else CartPole()
         super().__init__(config, agent, world)
 
     def begin(self, seed: int) -> None:
         """Start anew with another seed and the same programs."""
         self.config = dataclasses.replace(self.config, seed=seed)
-        self.agent.network = trainer.build_network(self._environment, self.config, None)
+        self.agent.network = build_network(*self._spaces, self.config)
         self._state, self.steps, self.updates = self._initial_state(), 0, 0
 
     def _initial_state(self) -> LoopState:

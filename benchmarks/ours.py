@@ -6,6 +6,7 @@ python benchmarks/ours.py compiled [--num-envs 1] | host | floor
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 import time
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorq import trainer
 from tensorq.config import Config, resolve
 from tensorq.envs.description import describe
+from tensorq.networks.build import build_network
+from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.process import import_tensorflow
 
 WARM_UP_STEPS, STEPS = 2_000, {"compiled": 20_000, "host": 8_000}
 
@@ -28,7 +31,7 @@ def blog(**changes: Any) -> Config:
 
 def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
     """Steps a second after learning has started and everything is compiled."""
-    trainer.import_tensorflow(1)
+    import_tensorflow(1)
     from tensorq.agents.dqn import DQN
     from tensorq.envs.world import make_world
     from tensorq.loops.compiled import CompiledLoop
@@ -36,7 +39,8 @@ def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
 
     config = blog(num_envs=num_envs, replay_ratio=1 / num_envs, log_period_steps=1_000 * num_envs)
     environment = describe(config.env)
-    agent = DQN(config, trainer.build_network(environment, config, None))
+    spaces = environment.observation_space, int(environment.action_space.n)
+    agent = DQN(config, build_network(*spaces, config))
     with tempfile.TemporaryDirectory() as folder:
         loop = (
             CompiledLoop(config, agent, make_world(config.env))
@@ -46,7 +50,7 @@ def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
                 agent,
                 environment.make,
                 Path(folder) / "replay.bin",
-                trainer.numpy_q_function(environment, config),
+                functools.partial(NumpyNetwork, *spaces, config),
             )
         )
         loop.advance(WARM_UP_STEPS * num_envs, None, lambda: False)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forked import run, start
-from tensorq import trainer
+from tensorq.process import Signals
 
 QUICK = [
     "--hidden-sizes",
@@ -176,7 +176,7 @@ def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop:
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    with trainer._Signals() as signals:
+    with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
         assert signals() and codes == []
         signal.raise_signal(signal.SIGINT)

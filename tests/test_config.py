@@ -22,7 +22,7 @@ WHOLE = {
     "evaluation_episodes": 0, "evaluation_max_episode_steps": 1, "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 FRACTIONS = (
-    "gamma", "replay_ratio", "target_sync_rate", "learning_rate", "learning_rate_final", "adam_epsilon",
+    "gamma", "replay_ratio", "target_sync_rate", "learning_rate", "learning_rate_final", "optimizer_epsilon",
     "max_gradient_norm", "epsilon_start", "epsilon_final",
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"epsilon_start": 2}, "epsilon_start: received 2.0, expected a number from 0 to 1."),
         ({"epsilon_final": 1.5}, "epsilon_final: received 1.5, expected a number from 0 to 1."),
         ({"learning_rate": 0}, "learning_rate: received 0.0, expected a number above 0."),
-        ({"adam_epsilon": 0}, "adam_epsilon: received 0.0, expected a number above 0."),
+        ({"optimizer_epsilon": 0}, "optimizer_epsilon: received 0.0, expected a number above 0."),
         ({"replay_ratio": 0}, "replay_ratio: received 0.0, expected a number above 0."),
         ({"target_sync_rate": 0}, "target_sync_rate: received 0.0, expected a number above 0."),
         ({"target_sync_rate": 1.1}, "target_sync_rate: received 1.1, expected at most 1 (a hard copy)."),
@@ -121,7 +121,7 @@ def test_from_dict_reads_what_json_kept() -> None:
     ("values", "message"),
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
-        ({"qqqq": 1}, "unknown setting 'qqqq': known: adam_epsilon, batch_size"),
+        ({"qqqq": 1}, "unknown setting 'qqqq': known: optimizer_epsilon, batch_size"),
         ({"steps": {}}, "steps: received {}, expected a whole number."),
         ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),
         ({"hidden_sizes": {"a": 1}}, "hidden_sizes: received ('a',), expected whole numbers"),
@@ -146,6 +146,14 @@ def test_updates_owed(steps: int, owed: int) -> None:
     config = Config(replay_ratio=0.5, update_period_steps=4, learning_starts_steps=10)
     assert config.updates_owed(steps) == owed
     assert dataclasses.replace(config, num_envs=4).updates_owed(steps) == owed
+
+
+def test_schedules_on_plain_numbers() -> None:
+    config = Config(epsilon_start=1, epsilon_final=0.2, epsilon_anneal_steps=100, learning_rate=0.1)
+    assert [config.epsilon_at(steps) for steps in (0, 50, 100, 900)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    annealed = dataclasses.replace(config, learning_rate_final=0.02, learning_rate_anneal_updates=4)
+    assert [annealed.learning_rate_at(updates) for updates in (0, 2, 4, 9)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
+    assert config.learning_rate_at(9) == 0.1
 
 
 def test_presets_load_the_default_first() -> None:
@@ -180,7 +188,7 @@ def test_preset_blog_is_the_post() -> None:
         gamma=0.99,  # DISCOUNT
         learning_rate=0.001,  # Adam(learning_rate=0.001), its epsilon Keras' default
         learning_rate_anneal_updates=0,
-        adam_epsilon=1e-7,
+        optimizer_epsilon=1e-7,
         max_gradient_norm=0.0,
         loss="mse",  # losses.MSE
         double=False,

@@ -16,7 +16,7 @@ from tensorq.config import Config
 from tensorq.core.types import AgentState, Batch
 from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_mlp import NumpyMLP, input_size, layers_from_flat
+from tensorq.networks.numpy_network import NumpyNetwork
 
 INPUTS, HIDDEN, ACTIONS, SAMPLES, UPDATES = 2, 6, 3, 16, 9
 SPACE = gym.spaces.Box(-np.inf, np.inf, (INPUTS,), np.float32)
@@ -29,8 +29,8 @@ SWITCHES: list[dict[str, Any]] = [
     {"target_sync_updates": 2},
     {"learning_rate": 0.02},
     {"learning_rate_final": 0.005, "learning_rate_anneal_updates": 4},
-    {"adam_epsilon": 0.1},
-    {"double": True, "loss": "mse", "max_gradient_norm": 1.0, "target_sync_rate": 0.5, "adam_epsilon": 0.01},
+    {"optimizer_epsilon": 0.1},
+    {"double": True, "loss": "mse", "max_gradient_norm": 1.0, "target_sync_rate": 0.5, "optimizer_epsilon": 0.01},
 ]
 
 
@@ -63,15 +63,16 @@ def batches() -> list[Batch]:
 
 
 def tensors(batch: Batch) -> Batch:
-    return Batch(*map(tf.constant, batch))
+    return Batch(*map(tf.constant, batch[:6]))
 
 
 def learn(dqn: DQN, mode: str = "eager") -> list[tuple[AgentState, Any]]:
     """State and metrics after each update."""
     step = dqn.update if mode == "eager" else tf.function(dqn.update, jit_compile=True, autograph=False)
+    nothing = tf.zeros(0)
     state, history = dqn.init(), []
     for batch in batches():
-        state, metrics = step(state, tensors(batch))
+        state, metrics = step(state, tensors(batch), nothing)
         history.append((state, metrics))
     return history
 
@@ -127,7 +128,7 @@ def learn_in_numpy(config: Config, params: np.ndarray) -> list[dict[str, Any]]:
             done = min(1, (t - 1) / config.learning_rate_anneal_updates)
             rate += done * (config.learning_rate_final - config.learning_rate)
         rate *= np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        params = params - rate * first_moment / (np.sqrt(second_moment) + config.adam_epsilon)
+        params = params - rate * first_moment / (np.sqrt(second_moment) + config.optimizer_epsilon)
         if t % config.target_sync_updates == 0:
             target = config.target_sync_rate * params + (1 - config.target_sync_rate) * target
         loss, mean_q = np.mean(batch.weight * each), q[rows, batch.action].mean()

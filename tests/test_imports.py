@@ -14,7 +14,7 @@ import tensorq
 SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
-    {"errors", "config", "events", "core"},
+    {"errors", "config", "events", "core", "process"},
     {"networks"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
@@ -27,12 +27,14 @@ RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).
 SIDEWAYS = {
     ("config", "errors"),
+    ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
     ("agents", "envs.host"),  # obs_layout: in what dtype and shape observations come
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "api", "trainer", "config", "events", "errors", "runs", "show", "evaluation", "replay.host", "envs.host"
+    "cli", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation", "replay.host",
+    "envs.host", "networks.build",
 )  # fmt: skip
 
 

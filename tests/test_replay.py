@@ -80,7 +80,6 @@ def test_device_replay_is_a_list_of_the_last(capacity: int, num_envs: int, calls
     assert batch.obs.shape == (size, *shape)
     assert batch.action.dtype == tf.int32
     np.testing.assert_array_equal(batch.weight, np.ones(size))
-    assert replay.num_bytes == state.rows.numpy().nbytes
 
 
 def test_device_replay_samples_evenly() -> None:

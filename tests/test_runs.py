@@ -63,8 +63,6 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     assert_same(tensors, TENSORS)
     assert metadata == METADATA
     assert tensors["params/kernel"].flags.writeable
-    params, _ = checkpoint.load(path, "params/")
-    assert sorted(params) == ["params/kernel", "params/scale"]
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
@@ -253,6 +251,7 @@ def test_links_out_of_the_run_are_refused(tmp_path: Path) -> None:
     outside.mkdir()
     checkpoint.save(outside / "a.safetensors", {}, {})
     run = directory.create(tmp_path / "run", {})
+    run.unlock()
     run.checkpoints_path.symlink_to(outside, target_is_directory=True)
     with pytest.raises(TensorqError, match="leads out of the run folder"):
         Checkpoints(run.checkpoints_path).save(1, {}, {})
@@ -374,7 +373,10 @@ def test_a_long_table_is_read_quickly(tmp_path: Path) -> None:
 
 def test_create_open_and_read(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "one"
-    directory.create(path, {"config": {"env": "CartPole-v1", "rate": np.float32(0.5)}, "environment": {"id": "x"}})
+    run = directory.create(path, {"config": {"env": "CartPole-v1", "rate": np.float32(0.5)}, "environment": {}})
+    with pytest.raises(TensorqError, match="is training"):
+        directory.open(path).lock()  # it is locked from its beginning
+    run.unlock()
     data = directory.read_config(directory.open(path).path)
     assert data["config"] == {"env": "CartPole-v1", "rate": 0.5}
     assert list(data["versions"]) == ["python", "tensorflow", "keras", "numpy", "gymnasium", "tensorq"]
@@ -420,6 +422,7 @@ def test_no_permission_to_write(tmp_path: Path) -> None:
 
 def test_what_is_not_a_run(tmp_path: Path) -> None:
     run = directory.create(tmp_path / "run", {})
+    run.unlock()
     cases = {
         tmp_path: "without config.json",
         tmp_path / "none": "does not exist",
@@ -444,11 +447,13 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
         (b'{"a": "' + b"x" * 100 + b'"}', "larger than 50"),
     ],
 )
-def test_damaged_json(tmp_path: Path, data: bytes, message: str) -> None:
+def test_damaged_json(tmp_path: Path, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(data)
+    if "larger" in message:
+        monkeypatch.setattr(directory, "JSON_LIMIT_BYTES", 50)
     with pytest.raises(TensorqError, match=message):
-        directory.read_json(path, limit_bytes=50 if "larger" in message else 1_000_000)
+        directory.read_json(path)
 
 
 def test_a_failed_write_leaves_the_old_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,6 +498,7 @@ for steps in range(10**9):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_the_lock_ends_with_its_process_and_the_checkpoint_stays(tmp_path: Path) -> None:
     run = directory.create(tmp_path / "run", {})
+    run.unlock()
     command = [sys.executable, "-c", TRAINER, str(run.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trainer:
@@ -523,6 +529,7 @@ def test_no_tensorflow_and_nothing_slow_is_imported() -> None:
 
 def test_config_json_is_readable_text(tmp_path: Path) -> None:
     run = directory.create(tmp_path / "run", {"config": {"b": 1, "a": 2}})
+    run.unlock()
     text = run.config_path.read_text()
     assert text.startswith('{\n  "config": {\n    "b": 1,') and text.endswith("}\n")
     assert json.loads(text) == directory.read_config(run.path)

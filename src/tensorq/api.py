@@ -14,9 +14,9 @@ from tensorq.envs.host import EnvironmentMaker
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
+from tensorq.networks.build import NetworkBuilder
 from tensorq.runs import directory
 from tensorq.show.progress import Mode, observer
-from tensorq.trainer import NetworkBuilder
 
 
 @dataclass(frozen=True)

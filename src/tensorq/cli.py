@@ -194,8 +194,8 @@ def _shown(value: Any) -> str:
 
 def doctor() -> None:
     """Show versions, devices, threads and extras, and how to install what is missing."""
+    from tensorq.process import import_tensorflow
     from tensorq.show.catalogue import print_diagnosis
-    from tensorq.trainer import import_tensorflow
 
     import_tensorflow(1)
     print_diagnosis()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, get_args, get_type_hints
 
+from tensorq.core.schedules import linear
 from tensorq.errors import TensorqError
 
 if sys.version_info >= (3, 11):
@@ -18,6 +19,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_PRESET = "dqn"
+DEFAULT_EVALUATION_EPISODES = {"compiled": 100, "host": 10}
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,25 @@ class Config:
     def outputs_per_action(self) -> int:
         """How many outputs of the network belong to one action; an implicit quantile network takes more as an input."""
         return self.num_atoms if self.head in ("categorical", "quantile", "hl_gauss") else 1
+
+    def epsilon_at(self, steps: float) -> float:
+        """Probability of a random action once `steps` environment steps are done."""
+        return float(linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps))
+
+    def learning_rate_at(self, updates: int) -> float:
+        """The step size of the update that follows `updates` others."""
+        if not self.learning_rate_anneal_updates:
+            return self.learning_rate
+        return float(linear(self.learning_rate, self.learning_rate_final, self.learning_rate_anneal_updates, updates))
+
+    def importance_exponent_at(self, updates: int) -> float:
+        """How far importance weights correct in the update that follows `updates` others."""
+        first, final = self.importance_exponent, self.importance_exponent_final
+        return float(linear(first, final, self.importance_anneal_updates, updates))
+
+    def num_evaluation_episodes(self, loop: str) -> int:
+        """Greedy episodes in one evaluation: which the compiled loop plays all at once."""
+        return self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

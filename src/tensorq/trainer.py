@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
-import sys
-import threading
+import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from tensorq.config import Config
-from tensorq.core.schedules import linear
 from tensorq.envs.description import Environment, choose_loop, describe
 from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
+from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.process import Signals, import_tensorflow, process_seconds
 from tensorq.replay.memory import check_fits
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -41,8 +37,6 @@ METRICS = (
 EPISODES = ("episode", "steps", "env_index", "length", "return")
 RECENT_EPISODES = 100  # whose mean is mean_return
 SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
-
-NetworkBuilder = Callable[[gym.Space, int], Any]  # (observation space, number of actions) -> keras.Model
 
 
 class Stopped(Exception):
@@ -77,8 +71,7 @@ def train(
     _check(config, environment)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
-    directory = run_directory.create(folder, content)
-    with directory:
+    with run_directory.create(folder, content) as directory:
         _Training(config, environment, network, directory, observers).run()
     return directory.path
 
@@ -152,102 +145,6 @@ def _tell(observers: Sequence[Observer], event: Event) -> None:
         observer(event)
 
 
-def numpy_q_function(environment: Environment, config: Config) -> Callable[[np.ndarray], NumpyNetwork]:
-    """Makes the default network in NumPy from a flat parameter vector."""
-    space, num_actions = environment.observation_space, int(environment.action_space.n)
-    return lambda params: NumpyNetwork(space, num_actions, config, params)
-
-
-def build_network(environment: Environment, config: Config, network: NetworkBuilder | None) -> Any:
-    """The Q-network as a networks.network.Network."""
-    import keras
-
-    from tensorq.networks.mlp import build_mlp
-    from tensorq.networks.network import Network
-
-    num_actions = int(environment.action_space.n)
-    if network is None:
-        return Network(build_mlp(environment.observation_space, num_actions, config))
-    keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours
-    model = network(environment.observation_space, num_actions)
-    if not isinstance(model, keras.Model):
-        raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
-    if not model.built or model.output_shape[1:] != (num_actions,):
-        shape = model.output_shape if model.built else "unknown"
-        raise TensorqError(
-            f"the network's output shape is {shape}, expected (None, {num_actions}): one Q-value an action. "
-            "Start the model with a keras.Input of the observation's shape."
-        )
-    return Network(model)
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hide what TensorFlow's C++ side writes to stderr while it loads; Python's errors are exceptions and stay."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as devnull:
-            os.dup2(devnull.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def import_tensorflow(threads: int) -> str | None:
-    """Import TensorFlow quietly and set its threads; returns a warning when it was running with others already."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr():
-        import tensorflow as tf
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        used = tf.config.threading.get_intra_op_parallelism_threads()
-        if used != threads:
-            return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
-    return None
-
-
-def process_seconds() -> float:
-    """Seconds since this process started; since Python loaded this module where the system does not tell."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, IndexError, ValueError):
-        return time.monotonic() - _LOADED
-
-
-_LOADED = time.monotonic()
-
-
-class _Signals:
-    """While entered: the first SIGINT or SIGTERM is remembered, a second ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._previous: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        return self.received != 0
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
-            os._exit(128 + number)  # whatever is half written was written aside
-        self.received = number
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
 class _Training:
     """One run from its folder's present state to its end."""
 
@@ -274,7 +171,7 @@ class _Training:
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
         self._tell(Message("loading TensorFlow ..."))
-        with _Signals() as signals:
+        with Signals() as signals:
             warning = import_tensorflow(self.config.threads)
             if warning:
                 self._tell(Message(warning))
@@ -304,7 +201,8 @@ class _Training:
     def _make_loop(self, kind: str) -> Loop:
         from tensorq.agents.dqn import DQN
 
-        agent = DQN(self.config, build_network(self.environment, self.config, self._network))
+        spaces = self.environment.observation_space, int(self.environment.action_space.n)
+        agent = DQN(self.config, build_network(*spaces, self.config, self._network))
         if kind == "compiled":
             from tensorq.envs.world import make_world
             from tensorq.loops.compiled import CompiledLoop
@@ -312,7 +210,7 @@ class _Training:
             return CompiledLoop(self.config, agent, make_world(self.config.env))
         from tensorq.loops.host import HostLoop
 
-        numpy_q = numpy_q_function(self.environment, self.config) if self._network is None else None
+        numpy_q = functools.partial(NumpyNetwork, *spaces, self.config) if self._network is None else None
         replay_path = self.directory.path / "replay.bin"
         return HostLoop(self.config, agent, self.environment.make, replay_path, numpy_q)
 
@@ -355,7 +253,7 @@ class _Training:
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: _Signals) -> None:
+    def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: Signals) -> None:
         config = self.config
         self._started = time.perf_counter()
         self._started_steps = loop.steps
@@ -409,17 +307,12 @@ class _Training:
     def _record_metrics(
         self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
     ) -> None:
-        config = self.config
-        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, loop.steps)
-        rate = config.learning_rate
-        if config.learning_rate_anneal_updates:
-            rate = linear(rate, config.learning_rate_final, config.learning_rate_anneal_updates, loop.updates)
         progress = Progress(
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._episodes,
-            epsilon=epsilon,
-            learning_rate=rate,
+            epsilon=self.config.epsilon_at(loop.steps),
+            learning_rate=self.config.learning_rate_at(loop.updates),
             loss=report.loss,
             mean_q=report.mean_q,
             mean_return=float(np.mean(self._recent)) if self._recent else None,

@@ -48,9 +48,7 @@ class DQN:
 
     def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
-        fractions = None
-        if self._implicit:
-            fractions = tf.zeros((obs.shape[0], 1)) + midpoints(ACTING_FRACTIONS)
+        fractions = midpoints(ACTING_FRACTIONS)[None] if self._implicit else None
         return self.head.q_values(self.network.outputs(params, obs, noise, fractions))
 
     def act(

@@ -28,9 +28,15 @@ class TrainedAgent:
         result = self._q_function(batch)
         return result[0] if single else result
 
-    def act(self, obs: Any) -> Any:
-        """The greedy action (an int) for one observation, or [N] actions for a batch."""
-        actions = self.q_values(obs).argmax(axis=-1) + self._first_action
+    def act(self, obs: Any, mask: Any = None) -> Any:
+        """The greedy action (an int) for one observation, or [N] actions for a batch.
+
+        `mask`, [A] or [N, A], tells which actions are legal, as an environment's info["action_mask"] does.
+        """
+        q_values = self.q_values(obs)
+        if mask is not None:
+            q_values = np.where(np.asarray(mask, bool), q_values, -np.inf)
+        actions = q_values.argmax(axis=-1) + self._first_action
         return int(actions) if np.ndim(actions) == 0 else actions
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:

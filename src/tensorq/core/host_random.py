@@ -52,6 +52,14 @@ def to_uniforms(bits: np.ndarray) -> np.ndarray:
     return bits * 2.0**-32
 
 
+def to_noise(bits: np.ndarray) -> np.ndarray:
+    """[Z] float32 numbers for noisy layers from [2 Z] words: core.exploration.noise in NumPy, up to rounding."""
+    radius, angle = np.split(to_uniforms(bits), 2)
+    normal = np.sqrt(-2.0 * np.log(1.0 - radius)) * np.cos(2 * np.pi * angle)
+    noise: np.ndarray = (np.sign(normal) * np.sqrt(np.abs(normal))).astype(np.float32)
+    return noise
+
+
 def to_indices(bits: np.ndarray, size: int) -> np.ndarray:
     """Integers in [0, size) from uint32 words: floor(bits * size / 2^32)."""
     return (bits.astype(np.uint64) * np.uint64(size)) >> np.uint64(32)

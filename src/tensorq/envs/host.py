@@ -6,7 +6,7 @@ No TensorFlow here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,7 @@ from tensorq.config import nearest
 from tensorq.errors import TensorqError
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
+MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
 
 
 class Transitions(NamedTuple):
@@ -26,6 +27,7 @@ class Transitions(NamedTuple):
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     valid: np.ndarray  # [N] bool
+    next_mask: np.ndarray | None  # [N, A] bool, the actions that are legal at next_obs; None where all always are
 
 
 class HostEnvironments(Protocol):
@@ -35,6 +37,7 @@ class HostEnvironments(Protocol):
     action_space: gym.spaces.Discrete
     num_envs: int
     obs: np.ndarray
+    mask: np.ndarray | None  # [N, A] bool, the legal actions at obs, if the environment's info has an action_mask
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
@@ -69,26 +72,40 @@ class SingleEnvironments:
         self._first_action = int(self.action_space.start)
         dtype, shape = obs_layout(self.observation_space)
         self.obs = np.zeros((self.num_envs, *shape), dtype)
+        self.mask = None
         self._valid = np.ones(self.num_envs, bool)
+        self.reset(range(self.num_envs))
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            self.obs[index] = env.reset(seed=seed)[0]
+            self.obs[index], info = env.reset(seed=seed)
+            self._see(index, info)
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
         next_obs = np.empty_like(self.obs)
+        next_mask = None if self.mask is None else np.empty_like(self.mask)
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         for index, env in enumerate(self._envs):
             action = int(actions[index]) + self._first_action
-            observed, reward[index], terminated[index], truncated[index], _ = env.step(action)
+            observed, reward[index], terminated[index], truncated[index], info = env.step(action)
             next_obs[index] = observed
+            if next_mask is not None:
+                next_mask[index] = info.get(MASK, True)
             if terminated[index] or truncated[index]:
-                observed = env.reset()[0]
+                observed, info = env.reset()
             self.obs[index] = observed
-        return Transitions(next_obs, reward, terminated, truncated, self._valid)
+            self._see(index, info)
+        return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
+
+    def _see(self, index: int, info: dict[str, Any]) -> None:
+        """Take in which actions are legal."""
+        if MASK in info:
+            if self.mask is None:
+                self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
+            self.mask[index] = info[MASK]
 
     def close(self) -> None:
         """Close them all."""
@@ -108,15 +125,18 @@ class VectorEnvironments:
         self.obs = np.zeros((self.num_envs, *shape), self._dtype)
         # Gymnasium's default, for vector environments that do not say.
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self.mask = None
         self._resetting = np.zeros(self.num_envs, bool)  # rows whose next step is a reset (NEXT_STEP)
+        self.reset(range(self.num_envs))
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         try:
-            obs = self._env.reset(seed=list(seeds))[0]  # type: ignore[arg-type]
+            obs, info = self._env.reset(seed=list(seeds))  # type: ignore[arg-type]
         except (gym.error.Error, TypeError):  # it takes one seed for all, as Gymnasium's own CartPole does
-            obs = self._env.reset(seed=seeds[0])[0]
+            obs, info = self._env.reset(seed=seeds[0])
         self.obs = self._copy(obs)
+        self.mask = self._masks(info)
         self._resetting[:] = False
 
     def step(self, actions: np.ndarray) -> Transitions:
@@ -128,15 +148,31 @@ class VectorEnvironments:
         # Copies, because some vector environments hand out the same arrays at every step.
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         valid, done = ~self._resetting, terminated | truncated
+        mask, next_mask = self._masks(info), self._masks(info)
         if self._mode == AutoresetMode.SAME_STEP:
             for index in np.flatnonzero(done):
                 next_obs[index] = info["final_obs"][index]
+                if next_mask is not None:
+                    next_mask[index] = info["final_info"][MASK][index]
         elif self._mode == AutoresetMode.NEXT_STEP:
             self._resetting = done & valid
         elif done.any():  # DISABLED
-            obs = self._copy(self._env.reset(options={"reset_mask": done})[0])
-        self.obs = obs
-        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid)
+            reset_obs, info = self._env.reset(options={"reset_mask": done})
+            obs, fresh = self._copy(reset_obs), self._masks(info)
+            if mask is not None and fresh is not None:
+                mask = np.where(done[:, None], fresh, mask)
+        self.obs, self.mask = obs, mask
+        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid, next_mask)
+
+    def _masks(self, info: dict[str, Any]) -> np.ndarray | None:
+        """[N, A] bool from a vector environment's info, in which rows may be missing: there all actions are legal."""
+        if MASK not in info:
+            return None
+        given = info.get(f"_{MASK}", np.ones(self.num_envs, bool))
+        masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
+        for index in np.flatnonzero(given):
+            masks[index] = info[MASK][index]
+        return masks
 
     def _copy(self, obs: np.ndarray) -> np.ndarray:
         return np.array(obs, self._dtype)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.trained import QFunction, TrainedAgent
@@ -15,17 +13,19 @@ from tensorq.envs.description import observation_space_from_json
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
-from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.networks.build import NetworkBuilder, build_network
+from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
 
+if TYPE_CHECKING:
+    from tensorq.networks.network import Network
+
 EVALUATION_ENVS = 20
 
 
-def load_agent(
-    run_dir: Path, which: str = "best", network: Callable[[gym.Space, int], Any] | None = None
-) -> TrainedAgent:
+def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> TrainedAgent:
     """The agent that a run kept.
 
     Args:
@@ -55,20 +55,25 @@ def load_agent(
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
     if network is None:
+        expected = num_params(space, num_actions, config)
+        if params.shape != (expected,):
+            raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
         q_function: QFunction = NumpyNetwork(space, num_actions, config, params)
     else:
-        q_function = _keras_q_function(network(space, num_actions), config, params)
+        q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
     return TrainedAgent(q_function, space, int(description["first_action"]))
 
 
-def _keras_q_function(model: Any, config: Config, params: np.ndarray) -> QFunction:
+def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_dir: Path) -> QFunction:
     import tensorflow as tf
 
     from tensorq.agents.dqn import DQN
-    from tensorq.networks.network import Network
 
-    agent = DQN(config, Network(model))
-    return lambda obs: agent.q_values(params, tf.constant(obs)).numpy()
+    expected = network.initial_params().size
+    if params.shape != (expected,):
+        raise TensorqError(f"{run_dir}: {params.size} parameters are stored, the network function built {expected}.")
+    agent = DQN(config, network)
+    return lambda obs: np.asarray(agent.q_values(params, tf.constant(obs)))
 
 
 def evaluate_run(
@@ -77,7 +82,7 @@ def evaluate_run(
     *,
     which: str = "best",
     make: EnvironmentMaker | None = None,
-    network: Callable[[gym.Space, int], Any] | None = None,
+    network: NetworkBuilder | None = None,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if episodes < 1:

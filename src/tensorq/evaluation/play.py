@@ -24,6 +24,13 @@ class Episodes(NamedTuple):
         return float(self.returns.mean())
 
 
+def greedy(q_values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """The first of the best actions [N] int32 for Q-values [N, A], among the legal ones if a mask [N, A] says which."""
+    scores = q_values if mask is None else np.where(mask, q_values, -np.inf)
+    actions: np.ndarray = scores.argmax(axis=1).astype(np.int32)
+    return actions
+
+
 def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[int], max_steps: int) -> Episodes:
     """One greedy episode for each seed, num_envs at a time.
 
@@ -42,7 +49,7 @@ def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[i
         alive = np.arange(count) < wanted
         total, length = np.zeros(count), np.zeros(count, np.int64)
         while alive.any() and length.max() < max_steps:
-            step = envs.step(q_values(envs.obs).argmax(axis=1).astype(np.int32))
+            step = envs.step(greedy(q_values(envs.obs), envs.mask))
             total += step.reward * alive
             length += alive
             alive &= ~(step.terminated | step.truncated)

@@ -18,7 +18,6 @@ from tensorq.envs.world import World
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.replay.device import DeviceReplay, DeviceReplayState, Transition
 
-DEFAULT_EVALUATION_EPISODES = 100
 MAX_STEPS_PER_CALL = 20_000
 
 
@@ -56,7 +55,7 @@ class CompiledLoop:
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart; short calls keep signals from waiting for one that is huge.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
-        self._evaluation_episodes = config.evaluation_episodes or DEFAULT_EVALUATION_EPISODES
+        self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
         self._advance = tf.function(self._program, jit_compile=True, autograph=False).get_concrete_function(
             self._state, *[tf.TensorSpec((), tf.int64)] * 2

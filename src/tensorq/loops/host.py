@@ -14,15 +14,13 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.trained import QFunction
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.host_random import CounterRandom, to_uniforms
-from tensorq.core.schedules import linear
+from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import AgentState, Batch, OptimizerState, Tensor
 from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
-from tensorq.evaluation.play import play_episodes
+from tensorq.evaluation.play import greedy, play_episodes
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.replay.host import HostReplay, row_dtype
 
-DEFAULT_EVALUATION_EPISODES = 10
 EVALUATION_ENVS = 5
 CHECKPOINTS_KEPT = 2
 STATE_NAMES = (
@@ -53,10 +51,11 @@ class HostLoop:
         self._envs = make_host_environments(make, config.num_envs)
         count, space = self._envs.num_envs, self._envs.observation_space
         self._num_actions = int(self._envs.action_space.n)
-        self._row_dtype = row_dtype(*obs_layout(space))
+        self._row_dtype = row_dtype(config, *obs_layout(space), self._num_actions if self._envs.mask is not None else 0)
         slack = (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + count)
-        self.replay = HostReplay(replay_path, config.replay_capacity, slack, self._row_dtype)
+        self.replay = HostReplay(replay_path, config, count, slack, self._row_dtype)
         self._act_random = CounterRandom(config.seed, random.ACTING, 2 * count)
+        self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
         # Updates that come due together are made in one call: the cost is the call, not the arithmetic.
         together = int(config.replay_ratio * max(config.update_period_steps, count))
         self._updates_per_call = min(max(together, 1), 64)
@@ -84,19 +83,24 @@ class HostLoop:
         """Q-values of the present parameters: in NumPy where the network allows, else through TensorFlow."""
         if self._numpy_q is not None:
             return self._numpy_q(self._params)
-        network, vector, size = self.agent.network, self._vector, self._sizes[0]
+        agent, vector, size = self.agent, self._vector, self._sizes[0]
 
-        def rate(obs: Tensor) -> Tensor:
-            return network.q_values(vector.read_value()[:size], obs)
+        def rate(obs: Tensor, noise: Tensor) -> Tensor:
+            return agent.q_values(vector.read_value()[:size], obs, noise if noise.shape[0] else None)
 
         function = tf.function(rate, jit_compile=True, autograph=False)
         dtype, shape = obs_layout(self._envs.observation_space)
-        compiled: dict[int, Any] = {}
+        nothing = np.zeros(0, np.float32)
+        compiled: dict[tuple[int, int], Any] = {}
 
-        def q_values(obs: np.ndarray) -> np.ndarray:
-            if len(obs) not in compiled:  # one for training, one for evaluation
-                compiled[len(obs)] = function.get_concrete_function(tf.TensorSpec((len(obs), *shape), dtype))
-            result: np.ndarray = compiled[len(obs)](tf.constant(obs)).numpy()
+        def q_values(obs: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+            noise = nothing if noise is None else noise
+            sizes = len(obs), len(noise)
+            if sizes not in compiled:  # one for training, one for evaluation
+                compiled[sizes] = function.get_concrete_function(
+                    tf.TensorSpec((len(obs), *shape), dtype), tf.TensorSpec(noise.shape, tf.float32)
+                )
+            result: np.ndarray = compiled[sizes](tf.constant(obs), tf.constant(noise)).numpy()
             return result
 
         return q_values
@@ -115,8 +119,8 @@ class HostLoop:
             numbers = tf.cast(part, tf.bool) if base.kind == "b" else tf.bitcast(part, base)
             return tf.reshape(numbers, (count, *shape))
 
-        obs, action, reward, discount, next_obs = map(field, ("obs", "action", "reward", "discount", "next_obs"))
-        return Batch(obs, action, reward, discount, next_obs, weight=tf.ones(count))
+        present = {name: field(name) for name in fields}
+        return Batch(**{"weight": tf.ones(count), **present})
 
     def _state(self) -> AgentState:
         """The agent's state, cut from the vector that holds it."""
@@ -125,19 +129,26 @@ class HostLoop:
         return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
 
     def _updates(self, batches: Tensor) -> Tensor:
-        """Updates on batches [K, B, row bytes]; returns new parameters [P], losses [K], mean Q-values [K] as one."""
-        count = self._updates_per_call
+        """Updates on batches [K, B, row bytes]; returns new parameters [P], losses [K], mean Q-values [K] as one.
 
-        def body(index: Tensor, state: Any, losses: Tensor, means: Tensor) -> tuple[Any, ...]:
-            state, metrics = self.agent.update(state, self._unpack(batches[index]))
+        With priorities, the TD errors [K, B] follow.
+        """
+        count, config, agent = self._updates_per_call, self.config, self.agent
+        first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, config.batch_size)))
+
+        def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
+            bits = random.random_bits(config.seed, random.LEARNING, state.updates, agent.update_uniforms)
+            state, metrics = agent.update(state, self._unpack(batches[index]), random.to_uniforms(bits))
             here = tf.one_hot(index, count)
-            return index + 1, state, losses + here * metrics.loss, means + here * metrics.mean_q
+            new = (here * metrics.loss, here * metrics.mean_q, here[:, None] * metrics.td_error)
+            return index + 1, state, *(old + more for old, more in zip(found, new, strict=True))
 
-        carry: tuple[Any, ...] = (tf.constant(0), self._state(), tf.zeros(count), tf.zeros(count))
+        carry: tuple[Any, ...] = (tf.constant(0), self._state(), *first)
         carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
-        _, state, losses, means = carry
+        _, state, losses, means, td_errors = carry
         self._vector.assign(tf.concat(_numbers(state), axis=0))
-        return tf.concat([state.params, losses, means], axis=0)
+        parts = [state.params, losses, means] + ([tf.reshape(td_errors, [-1])] if config.priority_exponent else [])
+        return tf.concat(parts, axis=0)
 
     # --- what the trainer calls -----------------------------------------------------------------------------------
 
@@ -150,16 +161,17 @@ class HostLoop:
         while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
             if interrupted():
                 raise Interrupted
-            obs = envs.obs.copy()
-            actions = self._act(obs)
+            obs, mask = envs.obs.copy(), None if envs.mask is None else envs.mask.copy()
+            actions = self._act(obs, mask)
             step = envs.step(actions)
-            discount = config.gamma * ~step.terminated
-            self.replay.add(obs, actions, step.reward, discount, step.next_obs, step.valid)
+            discount, ended = config.gamma * ~step.terminated, (step.terminated | step.truncated) & step.valid
+            self.replay.add(
+                obs, actions, step.reward, discount, step.next_obs, step.valid, ended, mask, step.next_mask
+            )
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1
             self._age += step.valid
             self._total_return += step.reward * step.valid
-            ended = (step.terminated | step.truncated) & step.valid
             for index in np.flatnonzero(ended) if ended.any() else ():
                 length, total = int(self._age[index]), float(self._total_return[index])
                 episodes.append(Episode(self.steps, int(index), length, total))
@@ -171,24 +183,32 @@ class HostLoop:
         made = self.updates - updates_before
         return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
 
-    def _act(self, obs: np.ndarray) -> np.ndarray:
+    def _act(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
-        config = self.config
         u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
-        epsilon = linear(config.epsilon_start, config.epsilon_final, config.epsilon_anneal_steps, self.steps)
         explore = u[:, 0] < epsilon
-        actions = (u[:, 1] * self._num_actions).astype(np.int32)
+        if mask is None:
+            actions = (u[:, 1] * self._num_actions).astype(np.int32)
+        else:
+            place = mask.cumsum(axis=1)  # of each legal action among them, from 1
+            actions = (place > np.floor(u[:, 1:] * place[:, -1:])).argmax(axis=1).astype(np.int32)
         if not explore.all():
-            actions = np.where(explore, actions, self._q_values(obs).argmax(axis=1))
+            noise = None
+            if self.agent.act_uniforms:
+                noise = to_noise(self._noise_random.row(self._vector_steps))
+            actions = np.where(explore, actions, greedy(self._q_values(obs, noise), mask))
         return actions
 
     def _learn_once(self) -> tuple[float, float]:
         """One call of the compiled updates; returns the sums of losses and of mean Q-values."""
         bits = self._batch_random.row(self.updates // self._updates_per_call)
-        rows = self.replay.sample(bits.reshape(self._updates_per_call, self.config.batch_size))
-        result = self._learn(tf.constant(rows)).numpy()
         size, count = self._sizes[0], self._updates_per_call
-        params, losses, means = result[:size], result[size : size + count], result[size + count :]
+        shape = (count, self.config.batch_size)
+        rows, places = self.replay.sample(bits.reshape(shape), self.config.importance_exponent_at(self.updates))
+        result = self._learn(tf.constant(rows)).numpy()
+        params, losses, means, td_errors = np.split(result, [size, size + count, size + 2 * count])
+        if places is not None:
+            self.replay.prioritise(places, td_errors.reshape(shape))
         loss_sum = float(losses.sum())
         self.updates += count
         if not math.isfinite(loss_sum):
@@ -201,7 +221,7 @@ class HostLoop:
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
         config = self.config
-        episodes = config.evaluation_episodes or DEFAULT_EVALUATION_EPISODES
+        episodes = config.num_evaluation_episodes("host")
         envs = make_host_environments(self._make, min(EVALUATION_ENVS, episodes))
         try:
             seeds = seeds_for(config.seed, 2**32 + self.steps, episodes)
@@ -213,6 +233,7 @@ class HostLoop:
         """End all episodes and reseed from (seed, step): an environment's inner state cannot be saved."""
         self._envs.reset(seeds_for(self.config.seed, self.steps, self._envs.num_envs))
         self._age[:], self._total_return[:] = 0, 0.0
+        self.replay.cut()
 
     def save(self) -> Tensors:
         """The agent, the counters, and where in the replay file the rows are."""

@@ -20,15 +20,9 @@ class Network:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.names = [weight.path for weight in model.trainable_variables]
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if _is_noise(weight)]
-
-    @property
-    def num_params(self) -> int:
-        """P, the number of trainable numbers."""
-        return sum(self._sizes)
 
     @property
     def num_noise(self) -> int:
@@ -53,7 +47,7 @@ class Network:
             params: [P].
             obs: [N, ...].
             noise: [Z] for noisy layers; None leaves it out, which is how to act greedily.
-            fractions: [N, K] for implicit quantile networks.
+            fractions: [N, K], or [1, K] for the same in every row, for implicit quantile networks.
 
         Returns:
             [N, A, M], M outputs an action.

@@ -9,55 +9,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorq.config import Config
-from tensorq.errors import TensorqError
 
 FloatArray = NDArray[np.float32]
 COSINES, LAYER_NORM_EPSILON = 64, 1e-5  # as in networks/mlp.py, which imports Keras
 ACTING_FRACTIONS = 32
 
 
+def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Config) -> list[tuple[int, ...]]:
+    """The default network's weights, in Keras' order."""
+    shapes: list[tuple[int, ...]] = []
+    size = input_size(observation_space)
+    for units in config.hidden_sizes:
+        # networks.layers.RowDense, the noisy one, stores [units, inputs], and the deviations of both after them.
+        shapes += [(units, size), (units,)] * 2 if config.noisy else [(size, units), (units,)]
+        shapes += [(units,), (units,)] if config.layer_norm else []
+        size = units
+    if config.head == "implicit_quantile":
+        shapes += [(COSINES, size), (size,)]
+    rows = (num_actions + config.dueling) * config.outputs_per_action
+    return shapes + [(rows, size), (rows,)] * (1 + config.noisy)
+
+
+def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
+    """P, the numbers in the default network's flat parameter vector."""
+    return sum(math.prod(shape) for shape in parameter_shapes(observation_space, num_actions, config))
+
+
 class NumpyNetwork:
     """The default network's Q-values. Weights are views of `params`, so that renewing those in place renews it."""
 
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
-        """Cut the flat parameter vector [P] in Keras' order; raises TensorqError if it is not as long as needed."""
-        self._space, self._config, self._num_actions = observation_space, config, num_actions
+        """Cut the flat parameter vector [P], in Keras' order."""
+        self._space, self._config = observation_space, config
         self._scale = np.float32(1 / 255 if observation_space.dtype == np.uint8 else 1)
-        self._params, self._used = params, 0
-        size = input_size(observation_space)
-        self.num_noise = 0
+        weights, start = [], 0
+        for shape in parameter_shapes(observation_space, num_actions, config):
+            weights.append(params[start : start + math.prod(shape)].reshape(shape))
+            start += math.prod(shape)
+        parts = iter(weights)
+
+        def dense(by_rows: bool) -> tuple[FloatArray, ...]:
+            """(kernel [inputs, units], bias) and, of a noisy layer, their deviations."""
+            layer = [next(parts) for _ in range(4 if config.noisy and by_rows else 2)]
+            return tuple(weight.T if by_rows else weight for weight in layer)
+
         self._hidden = []
-        for units in config.hidden_sizes:
-            dense = self._dense(size, units, by_rows=config.noisy, noisy=config.noisy)
-            norm = (self._cut((units,)), self._cut((units,))) if config.layer_norm else None
-            self._hidden.append((dense, norm))
-            size = units
-        implicit = config.head == "implicit_quantile"
-        embedding = self._dense(COSINES, size) if implicit else None
-        rows = (num_actions + config.dueling) * config.outputs_per_action
-        self._output = self._dense(size, rows, by_rows=True, noisy=config.noisy)
-        if self._used != params.size:
-            raise TensorqError(f"{params.size} parameters are stored, the settings describe {self._used}.")
-        self._embedding = embedding
-        if implicit:
+        for _ in config.hidden_sizes:
+            weights_here = dense(by_rows=config.noisy)
+            self._hidden.append((weights_here, (next(parts), next(parts)) if config.layer_norm else None))
+        self._embedding = dense(by_rows=False) if config.head == "implicit_quantile" else None
+        self._output = dense(by_rows=True)
+        noisy = [layer for layer, _ in self._hidden] + [self._output]
+        self.num_noise = sum(sum(layer[0].shape) for layer in noisy) if config.noisy else 0
+        if self._embedding is not None:
             fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
             self._cosines = np.cos(math.pi * np.arange(COSINES, dtype=np.float32) * fractions[:, None])
         if config.head in ("categorical", "hl_gauss"):
             self._support = np.linspace(config.value_min, config.value_max, config.num_atoms, dtype=np.float32)
-
-    def _cut(self, shape: tuple[int, ...]) -> FloatArray:
-        first, self._used = self._used, self._used + math.prod(shape)
-        part = self._params[first : self._used]
-        return part.reshape(shape) if part.size == math.prod(shape) else np.zeros(shape, np.float32)
-
-    def _dense(self, inputs: int, units: int, by_rows: bool = False, noisy: bool = False) -> tuple[FloatArray, ...]:
-        """(kernel [inputs, units], bias) and, of a noisy layer, their deviations, seen as networks.layers has them."""
-        parts: list[FloatArray] = []
-        for _ in range(1 + noisy):
-            kernel = self._cut((units, inputs) if by_rows else (inputs, units))
-            parts += [kernel.T if by_rows else kernel, self._cut((units,))]
-        self.num_noise += (inputs + units) * noisy
-        return tuple(parts)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
@@ -78,16 +86,15 @@ class NumpyNetwork:
             x = np.maximum(x, 0)
         if self._embedding is not None:
             kernel, bias = self._embedding
-            x = x[:, None, :] * np.maximum(self._cosines @ kernel + bias, 0)
+            # What follows is linear, so the mean over fractions may be taken here.
+            x = x * np.maximum(self._cosines @ kernel + bias, 0).mean(axis=0)
         x = _apply(self._output, x, None if noise is None else noise[used:])
         return self._to_q_values(x)
 
     def _to_q_values(self, outputs: FloatArray) -> FloatArray:
-        """[N, rows], or [N, K, rows] of an implicit quantile network, to [N, A]."""
+        """[N, rows] to [N, A]."""
         config = self._config
-        if self._embedding is not None:
-            outputs = outputs.mean(axis=1)  # the mean over fractions passes through what is linear
-        elif config.outputs_per_action > 1:
+        if config.outputs_per_action > 1:
             outputs = outputs.reshape(len(outputs), -1, config.outputs_per_action)
             if config.head == "quantile":
                 outputs = outputs.mean(axis=2)

@@ -13,31 +13,44 @@ from pathlib import Path
 
 import numpy as np
 
-from tensorq.core.host_random import to_indices
+from tensorq.config import Config
+from tensorq.core.host_random import to_indices, to_uniforms
 from tensorq.errors import TensorqError
+from tensorq.replay.host_tree import HostTree
+from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
 
 
-def row_dtype(obs_dtype: np.dtype, obs_shape: tuple[int, ...]) -> np.dtype:
-    """One transition, packed."""
-    return np.dtype(
-        [
-            ("obs", obs_dtype, obs_shape),
-            ("next_obs", obs_dtype, obs_shape),
-            ("action", np.int32),
-            ("reward", np.float32),
-            ("discount", np.float32),
-        ]
-    )
+def row_dtype(config: Config, obs_dtype: np.dtype, obs_shape: tuple[int, ...], masked_actions: int = 0) -> np.dtype:
+    """One transition, packed; masked_actions is the number of actions where an environment says which are legal."""
+    fields: list[tuple[object, ...]] = [
+        ("obs", obs_dtype, obs_shape),
+        ("next_obs", obs_dtype, obs_shape),
+        ("action", np.int32),
+        ("reward", np.float32),
+        ("discount", np.float32),
+    ]
+    if masked_actions:
+        fields += [("mask", np.bool_, (masked_actions,)), ("next_mask", np.bool_, (masked_actions,))]
+    if config.priority_exponent:
+        fields += [("weight", np.float32)]  # filled in when the row is drawn, and last
+    return np.dtype(fields)
 
 
 class HostReplay:
-    """Uniform replay over the last `capacity` transitions."""
+    """Replay of n-step transitions over the last `capacity` steps.
 
-    def __init__(self, path: Path, capacity: int, slack: int, dtype: np.dtype) -> None:
+    As on the device (replay.device.DeviceReplay), a row is written when its first step is made, and its window grows
+    with each later step of its episode, up to n.
+    """
+
+    def __init__(self, path: Path, config: Config, num_envs: int, slack: int, dtype: np.dtype) -> None:
         """Open or create the file. `slack` is how many rows may be written past a checkpoint that must stay intact."""
-        self.capacity = capacity
+        self.capacity = config.replay_capacity
         self.written = 0
-        self._length = capacity + slack
+        self._config = config
+        self._windows: list[list[int]] = [[] for _ in range(num_envs)]  # rows that still grow, the newest first
+        self._tree = HostTree(self.capacity) if config.priority_exponent else None
+        self._length = self.capacity + slack
         self._path = path
         _reserve(path, self._length * dtype.itemsize)
         self._map = np.memmap(path, dtype, "r+", shape=(self._length,))
@@ -55,20 +68,70 @@ class HostReplay:
         discount: np.ndarray,
         next_obs: np.ndarray,
         valid: np.ndarray,
+        ended: np.ndarray,
+        mask: np.ndarray | None = None,
+        next_mask: np.ndarray | None = None,
     ) -> None:
-        """Store the valid ones of N transitions."""
+        """Store a step of each of N environments, where it is valid; `ended` tells where it was an episode's last."""
         for index in range(len(action)):
-            if valid[index]:
-                self._rows[self.written % self._length] = (
-                    obs[index], next_obs[index], action[index], reward[index], discount[index]
-                )  # fmt: skip
-                self.written += 1
+            if not valid[index]:
+                continue
+            row = self.written % self._length
+            fields = [obs[index], next_obs[index], action[index], reward[index], discount[index]]
+            if mask is not None and next_mask is not None:
+                fields += [mask[index], next_mask[index]]
+            if self._tree is not None:
+                fields += [1.0]
+            self._rows[row] = tuple(fields)
+            if self._tree is not None:
+                place = np.array([self.written % self.capacity])
+                self._tree.set(place, np.array([self._tree.maximum or FIRST_PRIORITY]))
+            if self._config.n_step > 1:
+                self._grow(self._windows[index], row)
+                self._windows[index] = [] if ended[index] else [row, *self._windows[index]][: self._config.n_step - 1]
+            self.written += 1
 
-    def sample(self, bits: np.ndarray) -> np.ndarray:
-        """Rows as bytes [..., row bytes], uniformly and with replacement, one for each random uint32 word."""
+    def _grow(self, window: list[int], last: int) -> None:
+        """Let the windows of earlier steps take in the step in row `last`."""
+        rows = self._rows
+        for back, row in enumerate(window, start=1):
+            gamma = self._config.gamma**back
+            rows["reward"][row] += np.float32(gamma) * rows["reward"][last]
+            rows["discount"][row] = gamma * rows["discount"][last]
+            rows["next_obs"][row] = rows["next_obs"][last]
+            if "next_mask" in rows.dtype.fields:
+                rows["next_mask"][row] = rows["next_mask"][last]
+
+    def cut(self) -> None:
+        """All episodes end here without having ended: no window grows any more."""
+        self._windows = [[] for _ in self._windows]
+
+    def sample(self, bits: np.ndarray, importance_exponent: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows as bytes [K, B, row bytes] for random uint32 words [K, B], with replacement; their places, if prioritised.
+
+        Uniformly; or with priorities and weights as replay.device.DeviceReplay.sample, all K batches by the same.
+        """
         size = min(self.written, self.capacity)
-        indices = to_indices(bits, size)
-        return self._bytes[(indices + np.uint64(self.written - size)) % np.uint64(self._length)]
+        oldest = self.written - size
+        if self._tree is None:
+            indices = to_indices(bits, size)
+            return self._bytes[(indices + np.uint64(oldest)) % np.uint64(self._length)], None
+        # Drawn from equal parts in order, and dealt to the batches in turn.
+        uniforms = to_uniforms(bits.T.ravel())
+        places, probability = self._tree.sample(uniforms)
+        places, probability = places.reshape(bits.T.shape).T, probability.reshape(bits.T.shape).T
+        weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
+        # A place belongs to the newest transition whose number leaves it as the remainder by the capacity.
+        numbers = self.written - 1 - (self.written - 1 - places) % self.capacity
+        rows = self._bytes[numbers % self._length]
+        rows[..., -4:] = weights.astype(np.float32)[..., None].view(np.uint8)
+        return rows, places
+
+    def prioritise(self, places: np.ndarray | None, td_error: np.ndarray) -> None:
+        """The transitions at these places were found to have these TD errors [K, B]."""
+        if self._tree is not None and places is not None:
+            priorities = to_priority(np.abs(td_error.astype(np.float64)), self._config.priority_exponent)
+            self._tree.set(places.ravel(), priorities.ravel())
 
     def save(self) -> dict[str, np.ndarray]:
         """Flush the rows, and return what a checkpoint must hold to find and check them again."""
@@ -78,14 +141,20 @@ class HostReplay:
         oldest = self.written - self.capacity
         self._segments = [segment for segment in self._segments if segment[1] > oldest]
         self._map.flush()
-        return {
+        saved = {
             "replay.written": np.array(self.written, np.int64),
             "replay.segments": np.array(self._segments, np.int64).reshape(-1, 3),
         }
+        if self._tree is not None:
+            saved["replay.priorities"] = self._tree.leaves[: min(self.written, self.capacity)].copy()
+        return saved
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         """Go back to a checkpoint; raises TensorqError when rows it needs have changed on disk."""
         self.written = self._saved = int(tensors["replay.written"])
+        self.cut()
+        if self._tree is not None:
+            self._tree.restore(tensors["replay.priorities"])
         self._segments = [(int(first), int(last), int(crc)) for first, last, crc in tensors["replay.segments"]]
         for first, last, crc in self._segments:
             if self._crc(first, last) != crc:

@@ -122,8 +122,8 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]
     write_atomically(path, data, "the last checkpoint is intact: put this right, then `tensorq resume` goes on from it")
 
 
-def load(path: Path, names_prefix: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the tensors (those whose names start with `names_prefix`) and the metadata of a verified checkpoint."""
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the metadata of a verified checkpoint."""
     if not os.path.isfile(path):
         raise TensorqError(f"there is no checkpoint {path}")
     try:
@@ -138,7 +138,7 @@ def load(path: Path, names_prefix: str | None = None) -> tuple[dict[str, np.ndar
         raise DamagedCheckpoint(f"{path} is damaged or not a checkpoint ({reason})") from error
     if not isinstance(metadata, dict) or digest != _digest(arrays, metadata):
         raise DamagedCheckpoint(f"{path} is damaged: its content does not match its checksum")
-    return {name: array for name, array in arrays.items() if name.startswith(names_prefix or "")}, metadata
+    return arrays, metadata
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

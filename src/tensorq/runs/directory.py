@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tensorq.errors import TensorqError
 from tensorq.runs.checkpoint import open_in_place, remove_leftovers, require_inside, write_atomically
-from tensorq.runs.tables import read_table
 
 try:
     import fcntl
@@ -26,10 +25,10 @@ __all__ = [
     "create",
     "default_run_dir",
     "open",
+    "plain_data",
     "read_config",
     "read_json",
     "read_result",
-    "read_table",
     "write_json",
 ]
 
@@ -142,7 +141,7 @@ class RunDirectory:
 
 
 def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
-    """Begin a run: make the folder, which must be new or empty, and write config.json with the versions in use."""
+    """Begin a run: make the folder, which must be new or empty, lock it, and write config.json with the versions."""
     _refuse_taken(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -151,9 +150,13 @@ def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
             f"cannot create the run folder {path}: {error.strerror}; choose another with --run-dir"
         ) from error
     run = RunDirectory(path)
-    with run:
+    run.lock()
+    try:
         _refuse_taken(path)  # another process may have been quicker
         write_json(run.config_path, {**config_json, "versions": versions()})
+    except BaseException:
+        run.unlock()
+        raise
     return run
 
 
@@ -205,20 +208,20 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write `data` atomically; numbers that JSON does not know (NaN, infinities) become null."""
-    write_atomically(path, (json.dumps(_jsonable(data), indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(path, (json.dumps(plain_data(data), indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path, limit_bytes: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, which is data and is never run or followed."""
     try:
         if not os.path.isfile(path):
             raise TensorqError(f"there is no file {path}")
         with path.open("rb") as file:
-            text = file.read(limit_bytes + 1)
+            text = file.read(JSON_LIMIT_BYTES + 1)
     except OSError as error:
         raise TensorqError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(text) > limit_bytes:
-        raise TensorqError(f"{path} is larger than {limit_bytes:,} bytes; that is not a file that tensorq wrote")
+    if len(text) > JSON_LIMIT_BYTES:
+        raise TensorqError(f"{path} is larger than {JSON_LIMIT_BYTES:,} bytes; that is not a file that tensorq wrote")
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -270,15 +273,16 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+def plain_data(value: Any) -> Any:
+    """Numbers, text, lists and dicts for JSON; what is not finite becomes None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    elif hasattr(value, "tolist"):  # NumPy
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _jsonable(value.tolist())
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return [plain_data(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -56,14 +56,13 @@ class CsvTable:
             raise writing_failed(self.path, error, len(self._pending), kept) from error
         self._pending.clear()
 
-    def position(self, sync: bool = True) -> int:
-        """Flush, with `sync` wait for the disk, and return the size in bytes, for a checkpoint to remember."""
+    def position(self) -> int:
+        """Flush, wait for the disk, and return the size in bytes, for a checkpoint to remember."""
         self.flush()
-        if sync:
-            try:
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                raise writing_failed(self.path, error, 0, "the last checkpoint is intact") from error
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise writing_failed(self.path, error, 0, "the last checkpoint is intact") from error
         return self._file.seek(0, os.SEEK_END)
 
     def truncate(self, position: int) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.config import Config
-from tensorq.core.schedules import linear
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
 from tensorq.runs.checkpoint import write_atomically, writing_failed
@@ -71,9 +70,7 @@ def draw_run(run_dir: Path, output: Path) -> Path:
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
     plan = Config.from_dict(run.config)
     epsilon_steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
-    epsilon = np.array(
-        [linear(plan.epsilon_start, plan.epsilon_final, plan.epsilon_anneal_steps, step) for step in epsilon_steps]
-    )
+    epsilon = np.array([plan.epsilon_at(step) for step in epsilon_steps])
     below.fill_between(epsilon_steps, epsilon, color=_GREY, alpha=0.35, linewidth=0)
     below.plot(epsilon_steps, epsilon, color=_GREY, linewidth=1.2)
     below.set(ylim=(0, 1.05), yticks=(0, 1))

@@ -13,6 +13,7 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import load_agent
+from tensorq.networks.build import NetworkBuilder
 from tensorq.runs import directory
 from tensorq.show.video import Frame, frame_stride, record
 
@@ -38,7 +39,7 @@ def film(
     seed: int | None = None,
     short: bool = False,
     make: EnvironmentMaker | None = None,
-    network: Any = None,
+    network: NetworkBuilder | None = None,
 ) -> Path:
     """Write a .gif or .mp4 of one greedy episode in Gymnasium's own environment, no screen needed.
 

@@ -14,10 +14,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
+from tensorq.runs.directory import plain_data
+from tensorq.show.numbers import finite_number, format_number
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,7 +69,7 @@ class JsonObserver(ProgressObserver):
     def __call__(self, event: Event) -> None:
         """Write one line."""
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-        line = json.dumps({"event": type(event).__name__.lower(), **_plain_data(fields)}, allow_nan=False)
+        line = json.dumps({"event": type(event).__name__.lower(), **plain_data(fields)}, allow_nan=False)
         self._stream.write_line(line)
 
 
@@ -184,9 +186,9 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     result, run_dir = event.result, event.run_dir
     best = result.get("best")
     best = best if isinstance(best, Mapping) else {}
-    solved_return = None if started is None else _finite(started.solved_return)
-    best_return = _finite(best.get("mean_return"))
-    at = f"best greedy return {_format(best_return, '.1f')} at step {_format(best.get('steps'), ',.0f')}"
+    solved_return = None if started is None else finite_number(started.solved_return)
+    best_return = finite_number(best.get("mean_return"))
+    at = f"best greedy return {format_number(best_return, '.1f')} at step {format_number(best.get('steps'), ',.0f')}"
     if best_return is None:
         first = "finished, without a greedy evaluation"
     elif solved_return is None:
@@ -195,19 +197,19 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         first = f"not solved: {at} (goal {solved_return:g})"
     else:
         first = f"solved: {at} (goal {solved_return:g})"
-    seconds = _format(result.get("seconds"), ".1f")
-    if _finite(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
+    seconds = format_number(result.get("seconds"), ".1f")
+    if finite_number(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
         first += f", {result['seconds_to_solved']:.1f} s after the start"
-    counts = [f"{_format(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
+    counts = [f"{format_number(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
     lines = [
         first,
-        f"{', '.join(counts)} in {seconds} s, {_format(result.get('steps_per_second'), ',.0f')} steps/s",
+        f"{', '.join(counts)} in {seconds} s, {format_number(result.get('steps_per_second'), ',.0f')} steps/s",
         "",
     ]
     lines.append(f"run    {run_dir}")
     for name, files in (("curve", ("curve.png",)), ("video", ("video.gif", "video.mp4"))):
         lines += [f"{name}  {run_dir / file}" for file in files if (run_dir / file).exists()]
-    steps = _finite(result.get("steps"))
+    steps = finite_number(result.get("steps"))
     run = shlex.quote(str(run_dir))
     lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
     if steps is not None:
@@ -264,7 +266,7 @@ class _Status:
         if self.started is None:
             return ""
         config = self.started.config
-        goal = _finite(self.started.solved_return)
+        goal = finite_number(self.started.solved_return)
         parts = [config.env, f"preset {config.preset}", f"seed {config.seed}", f"{self.started.loop} loop"]
         parts += [] if goal is None else [f"solved at {goal:g}"]
         return (" · " if self._unicode else ", ").join(parts)
@@ -299,17 +301,17 @@ class _Status:
         (first_seconds, first_steps), (seconds, steps) = self._times[0], self._times[-1]
         if seconds > first_seconds:
             return (steps - first_steps) / (seconds - first_seconds)
-        return _finite(self.progress.steps_per_second)
+        return finite_number(self.progress.steps_per_second)
 
     def values(self) -> Iterator[tuple[str, str]]:
         """Names and values worth showing."""
         now = self.progress
-        yield "mean return", _format(now and now.mean_return, ".1f")
-        yield "best greedy", _format(now and now.best_return, ".1f")
-        yield "epsilon", _format(now and now.epsilon, ".3f")
-        yield "loss", _format(now and now.loss, ".2g")
-        yield "mean Q", _format(now and now.mean_q, ".4g")
-        yield "steps/s", _format(self.steps_per_second, ",.0f")
+        yield "mean return", format_number(now and now.mean_return, ".1f")
+        yield "best greedy", format_number(now and now.best_return, ".1f")
+        yield "epsilon", format_number(now and now.epsilon, ".3f")
+        yield "loss", format_number(now and now.loss, ".2g")
+        yield "mean Q", format_number(now and now.mean_q, ".4g")
+        yield "steps/s", format_number(self.steps_per_second, ",.0f")
 
     def line(self) -> str:
         """All of it in one line."""
@@ -367,37 +369,8 @@ def _is_activity(event: Message) -> bool:
     return event.text.rstrip().endswith(("...", "…"))
 
 
-def _finite(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _format(value: Any, form: str) -> str:
-    number = _finite(value)
-    return "-" if number is None else format(number, form)
-
-
 def _duration(seconds: float) -> str:
     minutes, hours = round(seconds) // 60, round(seconds) // 3600
     if hours:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{minutes} min {round(seconds) % 60:02d} s" if minutes else f"{round(seconds)} s"
-
-
-def _plain_data(value: Any) -> Any:
-    """Numbers, text, lists and dicts for JSON; what is not finite becomes None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    elif hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain_data(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain_data(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_interval, interquartile_mean
-from tensorq.runs.directory import read_config, read_result, read_table
+from tensorq.runs.directory import read_config, read_result
+from tensorq.runs.tables import read_table
+from tensorq.show.numbers import finite_number, format_number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +71,7 @@ def read_run(run_dir: Path) -> Run:
         missing = [column for column in columns if column not in table]
         if missing:
             raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
-    return Run(run_dir, document["config"], _number(solved_return), metrics, episodes, read_result(run_dir))
+    return Run(run_dir, document["config"], finite_number(solved_return), metrics, episodes, read_result(run_dir))
 
 
 def group_by_setting(run_dirs: Sequence[Path]) -> list[Setting]:
@@ -129,10 +131,10 @@ def compare(run_dirs: Sequence[Path]) -> tuple[Table, list[dict[str, Any]]]:
         worst = "-" if row["worst_return"] is None else f"{row['worst_return']:.1f} (seed {row['worst_seed']})"
         cells += [
             f"{len(row['seeds'])}{unfinished}",
-            _text(row["steps"], ",.0f"),
-            _text(row["best_return_mean"], ".1f"),
+            format_number(row["steps"], ",.0f"),
+            format_number(row["best_return_mean"], ".1f"),
         ]
-        cells += [interval, worst, _text(row["seconds"], ".1f"), _text(row["steps_per_second"], ",.0f")]
+        cells += [interval, worst, format_number(row["seconds"], ".1f"), format_number(row["steps_per_second"], ",.0f")]
         table.add_row(*cells)
     return table, rows
 
@@ -173,15 +175,15 @@ def _row(setting: Setting) -> dict[str, Any]:
         "best_return_interquartile_mean": interquartile_mean(returns) if returns else None,
         "worst_return": worst_return,
         "worst_seed": worst_seed,
-        "seconds": _mean([_number(result.get("seconds")) for result in results]),
-        "steps_per_second": _mean([_number(result.get("steps_per_second")) for result in results]),
+        "seconds": _mean([finite_number(result.get("seconds")) for result in results]),
+        "steps_per_second": _mean([finite_number(result.get("steps_per_second")) for result in results]),
         "runs": [str(run.path) for run in runs],
     }
 
 
 def _best_return(run: Run) -> float | None:
     best = (run.result or {}).get("best")
-    kept = _number(best.get("mean_return")) if isinstance(best, dict) else None
+    kept = finite_number(best.get("mean_return")) if isinstance(best, dict) else None
     returns = run.evaluations[1]
     return kept if kept is not None or not returns.size else float(returns.max())
 
@@ -189,15 +191,6 @@ def _best_return(run: Run) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or None for whatever else a file may hold."""
-    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,82 @@
+"""The process that a run has to itself: TensorFlow's start, its age, and the signals that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hide what TensorFlow's C++ side writes to stderr while it loads; Python's errors are exceptions and stay."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as devnull:
+            os.dup2(devnull.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def import_tensorflow(threads: int) -> str | None:
+    """Import TensorFlow quietly and set its threads; returns a warning when it was running with others already."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr():
+        import tensorflow as tf
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        used = tf.config.threading.get_intra_op_parallelism_threads()
+        if used != threads:
+            return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
+    return None
+
+
+def process_seconds() -> float:
+    """Seconds since this process started; since Python loaded this module where the system does not tell."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, IndexError, ValueError):
+        return time.monotonic() - _LOADED
+
+
+_LOADED = time.monotonic()
+
+
+class Signals:
+    """While entered: the first SIGINT or SIGTERM is remembered, a second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        """Whether one was received."""
+        return self.received != 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            os._exit(128 + number)  # whatever is half written was written aside
+        self.received = number
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,21 @@
+"""Numbers that may be missing or not finite, as text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def finite_number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def format_number(value: Any, form: str) -> str:
+    """The number as text, or "-" where there is none."""
+    number = finite_number(value)
+    return "-" if number is None else format(number, form)
