@@ -22,7 +22,7 @@ from tensorq.networks.network import Network
 def play(num_envs: int, steps: int, epsilon: float) -> tuple[CompiledLoop, list[Any], np.ndarray]:
     """Steps in the compiled loop by a hand-made policy; returns it, its episodes and rows [vector steps, N, 11]."""
     config = Config(
-        seed=11, num_envs=num_envs, steps=steps, learning_starts_steps=steps - 1, replay_ratio=1e-9,
+        seed=11, num_envs=num_envs, steps=steps, learning_starts_steps=steps - 1, learning_rate=1e-12,
         replay_capacity=steps, epsilon_start=epsilon, epsilon_final=epsilon, gamma=0.5, evaluation_episodes=4,
     )  # fmt: skip
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

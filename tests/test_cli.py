@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from forked import run, start
+from tensorq import cli
 from tensorq.process import Signals
 
 QUICK = [
@@ -54,6 +55,12 @@ REFUSED = [
         "learning_starts_steps 9000 is not",
     ),
     (["train", "CartPole-v1", "--replay-capacity", "1000000000000"], "of memory and"),
+    (["train", "CartPole-v1", "--hidden-sizes", "1000000", "1000000"], "of memory, and"),
+    (["train", "CartPol-v1", "--steps", "5"], "unknown environment 'CartPol-v1'"),
+    (["train", ""], "the environment's name is empty"),
+    (["train", ":"], "environment ':': expected an id such as CartPole-v1, or MODULE:ID"),
+    (["train", "a:b:c"], "environment 'a:b:c': expected an id"),
+    (["train", ".a:b"], "environment '.a:b': expected an id"),
     (["train", "Pendulum-v1"], "expected Discrete actions"),
     (["train", "Acrobot-v1", "--loop", "compiled"], "Acrobot-v1 has no compiled world"),
     (["train"], "expected an environment first"),
@@ -181,6 +188,11 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
         assert signals() and codes == []
         signal.raise_signal(signal.SIGINT)
     assert codes == [130]
+
+
+def test_the_last_preset_counts() -> None:
+    assert cli._option(["--preset", "blog", "--preset=dqn"], "--preset") == "dqn"
+    assert cli._option(["--preset=dqn", "--seed", "1", "--preset", "blog"], "--preset") == "blog"
 
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:

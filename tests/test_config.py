@@ -97,6 +97,11 @@ def test_numbers_too_large_for_64_bits() -> None:
             "learning_starts_steps 1000 is not before the end of training at 1000 steps, so nothing would be learned: "
             "lower it or raise steps.",
         ),
+        (  # 1 099 - 1 000 is less than a period of 100
+            {"steps": 1_099, "update_period_steps": 100},
+            "replay_ratio 1 with update_period_steps 100 owes no update in the 99 steps after learning_starts_steps, "
+            "so nothing would be learned: raise replay_ratio or steps, or lower the others.",
+        ),
     ],
 )
 def test_refusals_name_received_and_expected(settings: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorq import trainer
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import load_agent
-from tensorq.networks.build import build_network
+from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.networks.build import build_network, num_params
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
+from tensorq.show.film import film
 
 CONFIG = Config(seed=7)
 ENVIRONMENT = describe(CONFIG.env)
@@ -32,16 +35,15 @@ def half_frozen(space: gym.Space, num_actions: int) -> keras.Model:
     return keras.Sequential([keras.Input(space.shape), frozen, keras.layers.Dense(num_actions)])
 
 
-def make_run(path: Path, params: np.ndarray, network: str) -> dict[str, Any]:
-    """A run folder with a best agent; returns config.json."""
+def make_run(path: Path, params: np.ndarray, network: str = "mlp", **settings: Any) -> None:
+    """A run folder with a best agent."""
     content = {
-        "config": dataclasses.asdict(CONFIG),
+        "config": dataclasses.asdict(dataclasses.replace(CONFIG, **settings)),
         "environment": ENVIRONMENT.to_json(),
         "network": network,
     }
     with directory.create(path, content) as run:
         Checkpoints(run.checkpoints_path).save_best({"agent.params": params}, {})
-    return content
 
 
 def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> None:
@@ -54,3 +56,65 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
     with pytest.raises(TensorqError, match="18 parameters are stored, the network function built 10"):
         load_agent(tmp_path / "run", network=lambda space, count: keras.Sequential(
             [keras.Input(space.shape), keras.layers.Dense(count)]))  # fmt: skip
+
+
+DAMAGE: dict[str, Any] = {
+    "none": None,
+    "empty": {},
+    "list": [],
+    "text": "CartPole-v1",
+    "no dtype": {"observation": {"shape": [4]}},
+    "bad dtype": {"observation": {"shape": [4], "dtype": "float33"}},
+    "object dtype": {"observation": {"shape": [4], "dtype": "object"}},
+    "huge shape": {"observation": {"shape": [10**6, 10**6], "dtype": "float32"}},
+    "negative shape": {"observation": {"shape": [-4], "dtype": "float32"}},
+    "no actions": {"num_actions": 0},
+    "custom": {"custom": "no"},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_environment_is_one_clear_line(tmp_path: Path, damage: Any) -> None:
+    run = tmp_path / "run"
+    make_run(run, np.zeros(num_params(*SPACES, CONFIG), np.float32))
+    content = directory.read_config(run)
+    content["environment"] = {**content["environment"], **damage} if damage and isinstance(damage, dict) else damage
+    directory.write_json(run / "config.json", content)
+    for use in (load_agent, evaluate_run, lambda path: film(path, tmp_path / "a.gif"), trainer.resume):
+        with pytest.raises(TensorqError, match=r'the "environment" of .*config.json is damaged \(.+put the original'):
+            use(run)
+
+
+class Made(Exception):
+    """Somebody asked for an environment."""
+
+
+def make() -> gym.Env:
+    raise Made
+
+
+def test_a_run_on_an_id_with_a_module_goes_on_with_a_function(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make_run(run, np.zeros(num_params(*SPACES, CONFIG), np.float32), env="module:CartPole-v1")
+    uses: list[Any] = [
+        trainer.resume,
+        evaluate_run,
+        lambda path, **maker: film(path, tmp_path / "a.gif", **maker),
+    ]
+    for use in uses:
+        with pytest.raises(TensorqError, match="import module in Python and go on there, with make_env="):
+            use(run)
+        with pytest.raises(Made):
+            use(run, make=make)
+    make_run(tmp_path / "other", np.zeros(1, np.float32))
+    with pytest.raises(TensorqError, match="was started without make_env"):
+        trainer.resume(tmp_path / "other", make=make)
+
+
+def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match="seed: received -1"):
+        film(tmp_path, tmp_path / "a.gif", seed=-1)
+    most = max(64, 4 * (os.cpu_count() or 1))
+    with pytest.raises(TensorqError, match=f"threads: received {most + 1}, expected at most {most} on this machine"):
+        trainer.train(Config(threads=most + 1, loop="host"), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -240,6 +240,13 @@ def test_a_file_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) ->
         rows.replay.restore(saved)
 
 
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "replay.bin").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TensorqError, match=r"cannot open the replay .*replay.bin: it is a link, remove that"):
+        Rows(str(tmp_path), capacity=10, slack=5)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
@@ -248,6 +255,13 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(TensorqError, match="the replay needs 300 bytes of disk, and they are not free"):
         Rows(str(tmp_path), capacity=10, slack=5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_does_not_fit_is_refused_with_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    memory.check_network_fits(2**26, (8, 8))  # 4 vectors of 2^26 float32
+    with pytest.raises(TensorqError, match=r"hidden_sizes 8 8 make 67,108,865 parameters, .* 1.0 GiB of memory"):
+        memory.check_network_fits(2**26 + 1, (8, 8))
 
 
 def test_a_replay_that_does_not_fit_is_refused_with_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", None, "there is no file"),
+        ("config.json", None, "is a folder without config.json"),
         ("metrics.csv", None, "cannot read the table"),
         ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
         ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "not a table of numbers"),
@@ -237,6 +237,12 @@ def test_damaged_runs_get_one_clear_line(tmp_path: Path, file: str, content: str
         with pytest.raises(TensorqError, match=message) as caught:
             draw()
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_a_run_leads_to_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(TensorqError, match=f"did you mean {run}"):
+        draw_run(run / "metrics.csv", tmp_path / "c.png")
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, resolve
-from tensorq.envs.host import EnvironmentMaker
+from tensorq.envs.host import EnvironmentMaker, require_known
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
@@ -79,8 +79,11 @@ def train(
     Raises:
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
     """
-    make = None if isinstance(env, str) else env
-    name = env if isinstance(env, str) else getattr(env, "__name__", "custom").strip("<>")
+    if isinstance(env, str):
+        require_known(env)  # before the settings, whose errors would be of no use
+        make, name = None, env
+    else:
+        make, name = env, getattr(env, "__name__", "custom").strip("<>")
     config = resolve(name, preset, **settings)
     show = observer(progress)
     try:

@@ -48,9 +48,11 @@ def train(arguments: list[str]) -> None:
         raise TensorqError("tensorq train: expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     settings = dataclasses.asdict(resolve(env, _option(arguments, "--preset") or DEFAULT_PRESET))
     options = _parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
-    config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
-
     from tensorq import trainer
+    from tensorq.envs.host import require_known
+
+    require_known(env)  # before the settings, whose errors would be of no use
+    config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
 
     with _progress(options.quiet, options.json) as show:
         trainer.train(config, run_dir=options.run_dir, observers=[show])
@@ -261,13 +263,14 @@ def _help() -> str:
 
 
 def _option(arguments: list[str], name: str) -> str | None:
-    """The value of an option before the rest is parsed: the preset decides the other options' defaults."""
+    """The last value of an option before the rest is parsed: the preset decides the other options' defaults."""
+    value = None
     for index, argument in enumerate(arguments):
         if argument == name and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
+            value = arguments[index + 1]
+        elif argument.startswith(f"{name}="):
+            value = argument.partition("=")[2]
+    return value
 
 
 def _parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:

@@ -123,7 +123,7 @@ class Config:
     """Environment steps over which epsilon anneals linearly."""
 
     log_period_steps: int = 1_000
-    """Environment steps between two rows of metrics.csv."""
+    """Environment steps between two rows of metrics.csv, which has one at each evaluation and checkpoint as well."""
     evaluation_period_steps: int = 2_500
     """Environment steps between two greedy evaluations; 0 evaluates only at the end."""
     evaluation_episodes: int = 0
@@ -184,6 +184,13 @@ class Config:
             raise TensorqError(
                 f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
                 f"{self.steps} steps, so nothing would be learned: lower it or raise steps."
+            )
+        if self.updates_owed(self.steps) < 1:
+            left = self.steps - self.learning_starts_steps
+            raise TensorqError(
+                f"replay_ratio {self.replay_ratio:g} with update_period_steps {self.update_period_steps} owes no "
+                f"update in the {left} steps after learning_starts_steps, so nothing would be learned: raise "
+                "replay_ratio or steps, or lower the others."
             )
 
     def updates_owed(self, steps: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from tensorq.config import Config
-from tensorq.envs.description import Environment, choose_loop, describe
+from tensorq.envs.description import Environment, choose_loop, describe, read_environment
 from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
 from tensorq.networks.build import NetworkBuilder, build_network
-from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.process import Signals, import_tensorflow, process_seconds
-from tensorq.replay.memory import check_fits
+from tensorq.replay.memory import check_fits, check_network_fits
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory
@@ -68,7 +69,7 @@ def train(
     environment = describe(config.env, make)
     if environment.num_envs is not None:
         config = dataclasses.replace(config, num_envs=environment.num_envs)
-    _check(config, environment)
+    _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
     with run_directory.create(folder, content) as directory:
@@ -107,20 +108,26 @@ def resume(
     finished = run_directory.read_result(run_dir) is not None
     if finished and config == old:
         raise TensorqError(f"{run_dir} is finished at {old.steps} steps; go on with --steps N, N above {old.steps}.")
-    saved = content.get("environment", {})
-    for given, was, name in ((make, saved.get("custom"), "make_env"), (network, content.get("network"), "network")):
-        if (given is None) != (was in (False, "mlp")):
-            needs = "needs" if given is None else "was started without"
+    custom = read_environment(run_dir, content).custom
+    if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
+        custom = True
+    for given, needed, name in (
+        (make, custom, "make_env"),
+        (network, content.get("network") != "mlp", "network"),
+    ):
+        if (given is not None) != needed:
+            needs = "needs" if needed else "was started without"
             raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
     environment = describe(config.env if make else saved_id(config.env), make)
-    _check(config, environment)
+    _check(config, environment, network)
     with directory:
         if config != old:
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
         with contextlib.suppress(FileNotFoundError):
             directory.result_path.unlink()
+        began_with = content.get("versions")
         for name, now in run_directory.versions().items():
-            before = content.get("versions", {}).get(name)
+            before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
                 _tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
         _Training(config, environment, network, directory, observers).run()
@@ -131,12 +138,18 @@ def _kind(network: NetworkBuilder | None) -> str:
     return "mlp" if network is None else "custom"
 
 
-def _check(config: Config, environment: Environment) -> None:
-    """Refuse, before anything is written or waited for, what could not work."""
+def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
+    """Refuse, before anything is written or waited for, what could not work on this machine."""
     loop = choose_loop(config.loop, config.env, environment.custom)
+    most_threads = max(64, 4 * (os.cpu_count() or 1))
+    if config.threads > most_threads:
+        raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
+    if network is None:
+        count = num_params(environment.observation_space, int(environment.action_space.n), config)
+        check_network_fits(count, config.hidden_sizes)
     dtype, shape = obs_layout(environment.observation_space)
     row_bytes = 2 * max(1, int(np.prod(shape))) * dtype.itemsize + 12
-    copies = 2 if loop == "compiled" else 1  # a program's arguments and its results
+    copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
     check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
 
 

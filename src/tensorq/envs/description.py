@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +15,8 @@ from gymnasium.vector import VectorEnv
 from tensorq.envs.host import EnvironmentMaker, check_spaces, gymnasium_maker, obs_layout
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
+
+_MOST_NUMBERS = 2**26  # in one observation that a file speaks of
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,36 @@ def choose_loop(loop: str, env: str, custom: bool) -> str:
     return "compiled" if has_world and loop != "host" else "host"
 
 
-def observation_space_from_json(data: Mapping[str, Any]) -> gym.Space:
-    """The observation space of config.json, as far as a network cares: bounds are not kept."""
+@dataclass(frozen=True)
+class SavedEnvironment:
+    """What a run's agent has to know of the environment that it was trained on."""
+
+    custom: bool
+    observation_space: gym.Space  # as far as a network cares: bounds are not kept
+    num_actions: int
+    first_action: int
+
+
+def read_environment(run_dir: Path, content: Mapping[str, Any]) -> SavedEnvironment:
+    """What config.json of a run says of its environment; raises TensorqError where that is damaged."""
+    try:
+        data = content["environment"]
+        custom, num_actions = data["custom"], int(data["num_actions"])
+        if not isinstance(custom, bool) or num_actions < 1:
+            raise ValueError(f"custom is {custom!r}, num_actions is {num_actions}")
+        return SavedEnvironment(custom, _space_from_json(data["observation"]), num_actions, int(data["first_action"]))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise TensorqError(
+            f'the "environment" of {run_dir / "config.json"} is damaged ({reason}); put the original file back.'
+        ) from error
+
+
+def _space_from_json(data: Mapping[str, Any]) -> gym.Space:
     if "discrete" in data:
         return gym.spaces.Discrete(int(data["discrete"]), start=int(data["start"]))
-    dtype = np.dtype(str(data["dtype"]))
-    if dtype.kind not in "fiub":
-        raise TensorqError(f"config.json: observations of dtype {dtype}, expected numbers.")
+    dtype, shape = np.dtype(str(data["dtype"])), tuple(int(size) for size in data["shape"])
+    if dtype.kind not in "fiub" or math.prod(shape) > _MOST_NUMBERS:
+        raise ValueError(f"observations of dtype {dtype} and shape {shape}")
     low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
-    return gym.spaces.Box(low, high, tuple(int(size) for size in data["shape"]), dtype.type)
+    return gym.spaces.Box(low, high, shape, dtype.type)

@@ -199,19 +199,31 @@ def _single(make: EnvironmentMaker) -> gym.Env:
     return env
 
 
-def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
-    """A maker for an id of Gymnasium's registry; raises TensorqError, with the nearest names, for an unknown one."""
-    if ":" not in env and "/" not in env and env not in gym.registry:
+def require_known(env: str) -> None:
+    """Raise TensorqError, with the nearest names, for what is no id of Gymnasium's registry, nor of MODULE:ID."""
+    if not env:
+        raise TensorqError("the environment's name is empty; expected one such as CartPole-v1.")
+    module, colon, name = env.rpartition(":")
+    if colon and not (name and all(part.isidentifier() for part in module.split("."))):
+        raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
+    if not colon and "/" not in env and env not in gym.registry:
         raise TensorqError(f"unknown environment {env!r}: {nearest(env, gym.registry)}")
+
+
+def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
+    """A maker for an id of Gymnasium's registry; raises TensorqError as `require_known` does."""
+    require_known(env)
 
     def make() -> gym.Env:
         try:
             return gym.make(env, **keywords)  # type: ignore[arg-type]
-        except gym.error.Error as error:
-            hint = " ".join(str(error).split())
-            raise TensorqError(f"environment {env!r} cannot be made: {hint}") from error
-        except ImportError as error:
+        except (gym.error.Error, ImportError) as error:
             raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+        except TypeError as error:
+            if not keywords:
+                raise
+            asked = ", ".join(keywords)
+            raise TensorqError(f"environment {env!r} takes no {asked}: {' '.join(str(error).split())}") from error
 
     return make
 
@@ -222,7 +234,8 @@ def saved_id(env: str) -> str:
         module, _, name = env.partition(":")
         raise TensorqError(
             f"config.json names the environment {env!r}, which would import the module {module}, and nothing that is "
-            f"loaded may run code: import {module} in Python and go on there, with a function that makes {name}."
+            f"loaded may run code: import {module} in Python and go on there, with make_env=, a function that makes "
+            f"{name}."
         )
     return env
 

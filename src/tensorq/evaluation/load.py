@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
-from tensorq.envs.description import observation_space_from_json
+from tensorq.envs.description import read_environment
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
@@ -37,7 +37,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
     run = directory.open(run_dir)
     content = directory.read_config(run_dir)
-    config, description = Config.from_dict(content["config"]), content["environment"]
+    config, environment = Config.from_dict(content["config"]), read_environment(run_dir, content)
     checkpoints = Checkpoints(run.checkpoints_path)
     if which == "best":
         if not checkpoints.best_path.exists():
@@ -49,8 +49,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
             raise TensorqError(f"{run_dir} has no checkpoint yet.")
         tensors = found[0]
     params = tensors["agent.params"]
-    space = observation_space_from_json(description["observation"])
-    num_actions = int(description["num_actions"])
+    space, num_actions = environment.observation_space, environment.num_actions
     if (network is None) != (content.get("network") == "mlp"):
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
@@ -61,7 +60,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         q_function: QFunction = NumpyNetwork(space, num_actions, config, params)
     else:
         q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
-    return TrainedAgent(q_function, space, int(description["first_action"]))
+    return TrainedAgent(q_function, space, environment.first_action)
 
 
 def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_dir: Path) -> QFunction:
@@ -74,6 +73,16 @@ def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_
         raise TensorqError(f"{run_dir}: {params.size} parameters are stored, the network function built {expected}.")
     agent = DQN(config, network)
     return lambda obs: np.asarray(agent.q_values(params, tf.constant(obs)))
+
+
+def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: object) -> EnvironmentMaker:
+    """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
+    if make is not None:
+        return make
+    content = directory.read_config(run_dir)
+    if read_environment(run_dir, content).custom:
+        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with make_env=.")
+    return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
 
 
 def evaluate_run(
@@ -89,9 +98,7 @@ def evaluate_run(
         raise TensorqError(f"episodes: received {episodes}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
     config = Config.from_dict(directory.read_config(run_dir)["config"])
-    if make is None and directory.read_config(run_dir)["environment"]["custom"]:
-        raise TensorqError(f"{run_dir} was trained on an environment of your own: evaluate it from Python, with make=.")
-    envs = make_host_environments(make or gymnasium_maker(saved_id(config.env)), min(EVALUATION_ENVS, episodes))
+    envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
     try:
         seeds = seeds_for(0, 0, episodes, evaluation=True)
         return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)

@@ -170,13 +170,17 @@ class HostReplay:
         return zlib.crc32(pieces[1].data, zlib.crc32(pieces[0].data))
 
     def close(self) -> None:
-        """Flush and unmap."""
+        """Write what is not on disk yet."""
         self._map.flush()
 
 
 def _reserve(path: Path, size: int) -> None:
     """Make the file as large as needed and its blocks real: a full disk shows here, not as a crash while training."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        why = "it is a link, remove that" if path.is_symlink() else error.strerror
+        raise TensorqError(f"cannot open the replay {path}: {why}.") from error
     try:
         present = os.fstat(descriptor).st_size
         if present not in (0, size):

@@ -1,8 +1,9 @@
-"""Whether a replay fits, asked before training begins."""
+"""Whether a replay and a network fit into memory, asked before training begins."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorq.errors import TensorqError
@@ -38,6 +39,17 @@ def check_fits(bytes_needed: int, replay_capacity: int) -> None:
         raise TensorqError(
             f"replay_capacity {replay_capacity:,} needs {_size(bytes_needed)} of memory and {_size(available)} are "
             f"available: lower --replay-capacity to about {int(0.8 * replay_capacity * available / bytes_needed):,}."
+        )
+
+
+def check_network_fits(num_params: int, hidden_sizes: Sequence[int]) -> None:
+    """Raise TensorqError, with the sizes, when a network takes more memory than there is."""
+    available = available_bytes()
+    bytes_needed = 4 * 4 * num_params  # float32: online and target network, Adam's two moments
+    if available is not None and bytes_needed > available:
+        raise TensorqError(
+            f"hidden_sizes {' '.join(map(str, hidden_sizes))} make {num_params:,} parameters, which need "
+            f"{_size(bytes_needed)} of memory, and {_size(available)} are available: lower --hidden-sizes."
         )
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, saved_id, seeds_for
+from tensorq.envs.host import EnvironmentMaker, seeds_for
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import load_agent
+from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
-from tensorq.runs import directory
 from tensorq.show.video import Frame, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
@@ -53,12 +52,11 @@ def film(
         make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
         network: the function that built the network, if the run was started with one.
     """
+    if seed is not None and seed < 0:
+        raise TensorqError(f"seed: received {seed}, expected a whole number of at least 0.")
     agent = load_agent(run_dir, which, network)
-    content = directory.read_config(run_dir)
-    if make is None and content["environment"]["custom"]:
-        raise TensorqError(f"{run_dir} was trained on an environment of your own: record it from Python, with make=.")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
-    env = (make or gymnasium_maker(saved_id(content["config"]["env"]), render_mode="rgb_array"))()
+    env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
     fps = int(env.metadata.get("render_fps", DEFAULT_FRAMES_PER_SECOND))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_interval, interquartile_mean
+from tensorq.runs import directory
 from tensorq.runs.directory import read_config, read_result
 from tensorq.runs.tables import read_table
 from tensorq.show.numbers import finite_number, format_number
@@ -59,7 +60,7 @@ class Setting:
 
 def read_run(run_dir: Path) -> Run:
     """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
-    document = read_config(run_dir)
+    document = read_config(directory.open(run_dir).path)
     environment = document.get("environment")
     solved_return = environment.get("solved_return") if isinstance(environment, dict) else None
     metrics = read_table(run_dir / "metrics.csv")
