@@ -72,7 +72,7 @@ class SingleEnvironments:
         self._first_action = int(self.action_space.start)
         dtype, shape = obs_layout(self.observation_space)
         self.obs = np.zeros((self.num_envs, *shape), dtype)
-        self.mask = None
+        self.mask: np.ndarray | None = None
         self._valid = np.ones(self.num_envs, bool)
         self.reset(range(self.num_envs))
 
@@ -125,7 +125,7 @@ class VectorEnvironments:
         self.obs = np.zeros((self.num_envs, *shape), self._dtype)
         # Gymnasium's default, for vector environments that do not say.
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self.mask = None
+        self.mask: np.ndarray | None = None
         self._resetting = np.zeros(self.num_envs, bool)  # rows whose next step is a reset (NEXT_STEP)
         self.reset(range(self.num_envs))
 

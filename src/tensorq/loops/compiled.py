@@ -141,9 +141,13 @@ class CompiledLoop:
         def behind(agent: AgentState, *others: Any) -> Tensor:
             return agent.updates < owed
 
-        def update(agent: AgentState, tree: Any, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor) -> tuple[Any, ...]:
+        def update(
+            agent: AgentState, tree: Any, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor
+        ) -> tuple[Any, ...]:
             bits = random.random_bits(state.seed, random.REPLAY, agent.updates, config.batch_size)
-            u = random.to_uniforms(random.random_bits(state.seed, random.LEARNING, agent.updates, self.agent.update_uniforms))
+            u = random.to_uniforms(
+                random.random_bits(state.seed, random.LEARNING, agent.updates, self.agent.update_uniforms)
+            )
             replay = state.replay._replace(tree=tree)
             batch, places = self.replay.sample(replay, bits, self._importance_exponent(agent.updates))
             agent, metrics = self.agent.update(agent, batch, u)
@@ -165,7 +169,11 @@ class CompiledLoop:
 
     def _importance_exponent(self, updates: Tensor) -> Tensor:
         config = self.config
-        first, final, length = config.importance_exponent, config.importance_exponent_final, config.importance_anneal_updates
+        first, final, length = (
+            config.importance_exponent,
+            config.importance_exponent_final,
+            config.importance_anneal_updates,
+        )
         return tf.cast(linear(first, final, length, updates, tf.minimum), tf.float64)
 
     def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> Tensor:
@@ -259,7 +267,8 @@ def _where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 
 
 def _named(prefix: str, value: Any) -> list[tuple[str, Tensor]]:
-    """Leaves of nested NamedTuples with their dotted names, in tf.nest's order."""
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return [leaf for name in value._fields for leaf in _named(f"{prefix}{name}.", getattr(value, name))]
-    return [(prefix[:-1], value)]
+    """Leaves of nested tuples with their dotted names or places, in tf.nest's order."""
+    if not isinstance(value, tuple):
+        return [(prefix[:-1], value)]
+    names = getattr(value, "_fields", range(len(value)))
+    return [leaf for name, part in zip(names, value, strict=True) for leaf in _named(f"{prefix}{name}.", part)]

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.dqn import DQN
-from tensorq.agents.trained import QFunction
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
@@ -30,6 +29,7 @@ STATE_NAMES = (
     "agent.optimizer.second_moment",
 )
 COUNT_BASE = 2**24
+NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
 
 
 class HostLoop:
@@ -43,7 +43,7 @@ class HostLoop:
         agent: DQN,
         make: EnvironmentMaker,
         replay_path: Path,
-        numpy_q: Callable[[np.ndarray], QFunction] | None,
+        numpy_q: Callable[[np.ndarray], NoisyQFunction] | None,
     ) -> None:
         self.config, self.agent = config, agent
         self.steps = self.updates = 0
@@ -79,7 +79,7 @@ class HostLoop:
 
     # --- acting and learning --------------------------------------------------------------------------------------
 
-    def _acting_function(self) -> QFunction:
+    def _acting_function(self) -> NoisyQFunction:
         """Q-values of the present parameters: in NumPy where the network allows, else through TensorFlow."""
         if self._numpy_q is not None:
             return self._numpy_q(self._params)
@@ -165,9 +165,7 @@ class HostLoop:
             actions = self._act(obs, mask)
             step = envs.step(actions)
             discount, ended = config.gamma * ~step.terminated, (step.terminated | step.truncated) & step.valid
-            self.replay.add(
-                obs, actions, step.reward, discount, step.next_obs, step.valid, ended, mask, step.next_mask
-            )
+            self.replay.add(obs, actions, step.reward, discount, step.next_obs, step.valid, ended, mask, step.next_mask)
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1
             self._age += step.valid
@@ -186,7 +184,7 @@ class HostLoop:
     def _act(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
         u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
-        explore = u[:, 0] < epsilon
+        explore = u[:, 0] < self.config.epsilon_at(self.steps)
         if mask is None:
             actions = (u[:, 1] * self._num_actions).astype(np.int32)
         else:

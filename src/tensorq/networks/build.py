@@ -40,7 +40,7 @@ def build_network(
     if not model.built or model.output_shape[1:] != expected[1:]:
         shape = model.output_shape if model.built else "unknown"
         raise TensorqError(
-            f"the network's output shape is {shape}, expected {expected} for {num_actions} actions, head {config.head}. "
+            f"the network's output shape is {shape}, expected {expected} for head {config.head}. "
             "Start the model with a keras.Input of the observation's shape."
         )
     return Network(model)

@@ -34,7 +34,7 @@ class Network:
         return np.concatenate([np.ravel(weight.numpy()) for weight in self.model.trainable_variables])
 
     def unflatten(self, params: Tensor) -> list[Tensor]:
-        """[P] -> the model's weights. By tf.split, whose gradient is one concatenation; slices' are padded and added."""
+        """[P] -> the model's weights. By tf.split, whose gradient is one concatenation, where slices' is a long sum."""
         parts = tf.split(params, self._sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 

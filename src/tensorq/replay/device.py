@@ -19,7 +19,7 @@ class DeviceReplayState(NamedTuple):
 
     rows: Tensor  # [capacity, row width] float32: obs, action, next_obs, discount, reward and, with masks, both masks
     written: Tensor  # int64 scalar
-    tree: TreeState | tuple[()]  # priorities; empty where all transitions are alike
+    tree: TreeState  # of priorities; without levels where all transitions are alike
 
 
 class Transition(NamedTuple):
@@ -54,7 +54,7 @@ class DeviceReplay:
     def init(self) -> DeviceReplayState:
         """An empty replay."""
         rows = tf.zeros((self.capacity, sum(self._widths)))
-        return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else ())
+        return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else TreeState((), ()))
 
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments; the oldest N rows give way."""
@@ -72,7 +72,7 @@ class DeviceReplay:
             places.append(earlier)
             rows.append(tf.where((step.age >= back)[:, None], grown, old))
         stored = tf.tensor_scatter_nd_update(state.rows, tf.concat(places, 0)[:, None], tf.concat(rows, 0))
-        tree: TreeState | tuple[()] = ()
+        tree = state.tree
         if self._tree:
             highest = self._tree.maximum(state.tree)
             first = tf.where(highest > 0, highest, tf.constant(FIRST_PRIORITY, tf.float64))
@@ -111,9 +111,7 @@ class DeviceReplay:
         )
         return batch, places
 
-    def prioritise(
-        self, tree: TreeState | tuple[()], places: Tensor, td_error: Tensor
-    ) -> TreeState | tuple[()]:
+    def prioritise(self, tree: TreeState, places: Tensor, td_error: Tensor) -> TreeState:
         """The tree after the transitions in these rows were found to have these TD errors [B]."""
         if not self._tree:
             return tree

@@ -107,9 +107,9 @@ class HostReplay:
         self._windows = [[] for _ in self._windows]
 
     def sample(self, bits: np.ndarray, importance_exponent: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows as bytes [K, B, row bytes] for random uint32 words [K, B], with replacement; their places, if prioritised.
+        """Rows as bytes [K, B, row bytes] for random uint32 words [K, B], and their places if there are priorities.
 
-        Uniformly; or with priorities and weights as replay.device.DeviceReplay.sample, all K batches by the same.
+        Drawn uniformly, with replacement; or with priorities and weights as replay.device.DeviceReplay.sample, all K batches by the same.
         """
         size = min(self.written, self.capacity)
         oldest = self.written - size
@@ -141,7 +141,7 @@ class HostReplay:
         oldest = self.written - self.capacity
         self._segments = [segment for segment in self._segments if segment[1] > oldest]
         self._map.flush()
-        saved = {
+        saved: dict[str, np.ndarray] = {
             "replay.written": np.array(self.written, np.int64),
             "replay.segments": np.array(self._segments, np.int64).reshape(-1, 3),
         }
