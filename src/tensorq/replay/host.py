@@ -107,9 +107,10 @@ class HostReplay:
         self._windows = [[] for _ in self._windows]
 
     def sample(self, bits: np.ndarray, importance_exponent: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows as bytes [K, B, row bytes] for random uint32 words [K, B], and their places if there are priorities.
+        """Rows as bytes [K, B, row bytes] for random words [K, B], and their places if there are priorities.
 
-        Drawn uniformly, with replacement; or with priorities and weights as replay.device.DeviceReplay.sample, all K batches by the same.
+        Drawn uniformly, with replacement; or by priorities and with weights, as replay.device.DeviceReplay.sample has
+        them, all K batches from the same.
         """
         size = min(self.written, self.capacity)
         oldest = self.written - size
