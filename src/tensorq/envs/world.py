@@ -10,7 +10,11 @@ import gymnasium as gym
 from tensorq.core.types import Tensor
 
 # Environment id -> where its world is; read without importing TensorFlow.
-WORLDS = {"CartPole-v1": "tensorq.envs.cartpole:CartPole"}
+WORLDS = {
+    "CartPole-v1": "tensorq.envs.cartpole:CartPole",
+    "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
+    "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
+}
 
 
 class World(Protocol):
