@@ -41,6 +41,8 @@ class Config:
     num_envs: int = 1
     """Environments stepped side by side."""
 
+    algorithm: Literal["dqn", "pqn"] = "dqn"
+    """dqn replays; pqn learns from what many environments have just done, without target network (Gallici 2025)."""
     gamma: float = 0.99
     """Discount factor."""
     double: bool = False
@@ -97,6 +99,12 @@ class Config:
     """Learn every this many environment steps, then all the updates that are owed."""
     learning_starts_steps: int = 1_000
     """Environment steps before the first update."""
+    rollout_length: int = 32
+    """pqn: steps of each environment between two rounds of learning."""
+    rollout_epochs: int = 2
+    """pqn: how often a round goes through them, in shuffled batches of batch_size."""
+    trace_decay: float = 0.65
+    """pqn: lambda of its returns; 0 looks one step ahead, 1 to the end."""
     target_sync_updates: int = 100
     """Updates between two moves of the target network."""
     target_sync_rate: float = 1.0
@@ -142,7 +150,14 @@ class Config:
             value = getattr(self, name)
             if value < low:
                 raise TensorqError(f"{name}: received {value}, expected {_expected(name)} of at least {low}.")
-        for name in ("gamma", "epsilon_start", "epsilon_final", "importance_exponent", "importance_exponent_final"):
+        for name in (
+            "gamma",
+            "epsilon_start",
+            "epsilon_final",
+            "importance_exponent",
+            "importance_exponent_final",
+            "trace_decay",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise TensorqError(f"{name}: received {getattr(self, name)}, expected a number from 0 to 1.")
         for name in (
@@ -172,6 +187,8 @@ class Config:
                 f"n_step {self.n_step} in num_envs {self.num_envs} environments spans more than replay_capacity "
                 f"{self.replay_capacity}: lower the one or raise the other."
             )
+        if self.algorithm == "pqn":
+            self._check_pqn()
         if self.head != "expected" and self.loss != "huber":
             raise TensorqError(f"loss {self.loss} does not go with head {self.head}, which has a loss of its own.")
         if self.head != "expected" and self.num_atoms < 2:
@@ -193,8 +210,30 @@ class Config:
                 "replay_ratio or steps, or lower the others."
             )
 
+    def _check_pqn(self) -> None:
+        """Refuse what means nothing without replay and target network."""
+        reasons = {
+            "double": "has no second network", "munchausen": "has no target network", "noisy": "explores by epsilon",
+            "priority_exponent": "replays nothing",
+        }  # fmt: skip
+        for switch, reason in reasons.items():
+            if getattr(self, switch):
+                raise TensorqError(f"{switch} does not go with algorithm pqn, which {reason}: leave it off.")
+        if self.n_step > 1:
+            raise TensorqError("n_step does not go with algorithm pqn, which has trace_decay in its place.")
+        if self.head != "expected":
+            raise TensorqError(f"head {self.head} does not go with algorithm pqn, whose returns are expected ones.")
+        if self.num_envs * self.rollout_length % self.batch_size:
+            raise TensorqError(
+                f"batch_size {self.batch_size} does not divide the {self.num_envs * self.rollout_length} steps of a "
+                f"rollout, num_envs {self.num_envs} times rollout_length {self.rollout_length}."
+            )
+
     def updates_owed(self, steps: int) -> int:
         """Updates that should have been made once `steps` environment steps are done."""
+        if self.algorithm == "pqn":
+            steps_a_round = self.num_envs * self.rollout_length
+            return steps // steps_a_round * self.rollout_epochs * (steps_a_round // self.batch_size)
         past = max(0, steps - self.learning_starts_steps)
         return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
 
@@ -237,7 +276,8 @@ class Config:
 # Each numeric field's smallest value; those that must lie above 0 or within [0, 1] are checked in __post_init__.
 _AT_LEAST: dict[str, float] = {
     "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1, "n_step": 1,
-    "num_atoms": 1, "munchausen_scale": 0, "priority_exponent": 0, "importance_anneal_updates": 0,
+    "num_atoms": 1, "rollout_length": 1, "rollout_epochs": 1,
+    "munchausen_scale": 0, "priority_exponent": 0, "importance_anneal_updates": 0,
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1, "learning_rate_final": 0,
     "learning_rate_anneal_updates": 0, "max_gradient_norm": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1,
     "evaluation_period_steps": 0, "evaluation_episodes": 0, "evaluation_max_episode_steps": 1,

@@ -213,9 +213,11 @@ class _Training:
 
     def _make_loop(self, kind: str) -> Loop:
         from tensorq.agents.dqn import DQN
+        from tensorq.agents.pqn import PQN
 
         spaces = self.environment.observation_space, int(self.environment.action_space.n)
-        agent = DQN(self.config, build_network(*spaces, self.config, self._network))
+        kinds = {"dqn": DQN, "pqn": PQN}
+        agent = kinds[self.config.algorithm](self.config, build_network(*spaces, self.config, self._network))
         if kind == "compiled":
             from tensorq.envs.world import make_world
             from tensorq.loops.compiled import CompiledLoop

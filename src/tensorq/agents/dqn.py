@@ -7,64 +7,29 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tensorq.agents.heads import make_head, mean, midpoints
+from tensorq.agents.agent import Agent
+from tensorq.agents.heads import mean
 from tensorq.config import Config
 from tensorq.core import targets
-from tensorq.core.exploration import epsilon_greedy, noise
-from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
-from tensorq.core.schedules import linear
-from tensorq.core.types import AgentState, Batch, Metrics, OptimizerState, Tensor
+from tensorq.core.exploration import noise
+from tensorq.core.types import AgentState, Batch, Metrics, Tensor
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_network import ACTING_FRACTIONS
 
 
-class DQN:
-    """Holds settings and a network, and no state: what learning changes is in AgentState."""
+class DQN(Agent):
+    """Learns from batches of replayed transitions."""
 
     def __init__(self, config: Config, network: Network) -> None:
-        self.config = config
-        self.network = network
-        self.head = make_head(config)
+        super().__init__(config, network)
         self._implicit = config.head == "implicit_quantile"
         # Of update's u: noise for the online and the target network, fractions for both.
         fractions = config.batch_size * config.num_atoms if self._implicit else 0
         self._update_widths = [2 * network.num_noise] * 2 + [fractions] * 2
 
     @property
-    def act_uniforms(self) -> int:
-        """How many uniforms `act` needs for its noise."""
-        return 2 * self.network.num_noise
-
-    @property
     def update_uniforms(self) -> int:
         """How many uniforms `update` needs."""
         return sum(self._update_widths)
-
-    def init(self) -> AgentState:
-        """The state before the first update; online and target network are equal."""
-        params = tf.constant(self.network.initial_params())
-        zeros = tf.zeros_like(params)
-        return AgentState(params, params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64))
-
-    def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
-        fractions = midpoints(ACTING_FRACTIONS)[None] if self._implicit else None
-        return self.head.q_values(self.network.outputs(params, obs, noise, fractions))
-
-    def act(
-        self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        """Epsilon-greedy actions [N] int32 for observations [N, ...].
-
-        Args:
-            params: [P].
-            obs: [N, ...].
-            epsilon: scalar.
-            u: [N, 2] uniforms, a coin and a choice for each row.
-            noise_u: [act_uniforms] uniforms, from which noisy layers take one noise for all rows.
-            mask: [N, A] bool, the legal actions; None where all are.
-        """
-        return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
 
     def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
         """One gradient step on a batch, then a move of the target network if it is due; u [update_uniforms]."""
@@ -110,13 +75,8 @@ class DQN:
 
     def _apply(self, state: AgentState, gradients: Tensor) -> AgentState:
         """One step of the optimizer, then a move of the target network if it is due."""
-        config = self.config
-        if config.max_gradient_norm:
-            gradients = clip_by_norm(gradients, config.max_gradient_norm)
-        updates = state.updates + 1
-        rate = self.learning_rate(state.updates)
-        step = OPTIMIZERS[config.optimizer]
-        params, optimizer = step(state.params, gradients, state.optimizer, updates, rate, config.optimizer_epsilon)
+        config, updates = self.config, state.updates + 1
+        params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
         # Nature DQN's hard copy every C updates, or Polyak averaging (Lillicrap 2016) with a rate below 1.
         due = updates % config.target_sync_updates == 0
         moved = (
@@ -125,12 +85,3 @@ class DQN:
             else (state.target_params + config.target_sync_rate * (params - state.target_params))
         )
         return AgentState(params, tf.where(due, moved, state.target_params), optimizer, updates)
-
-    def learning_rate(self, updates: Tensor) -> Tensor:
-        """The step size of the update that follows `updates` others."""
-        config = self.config
-        if not config.learning_rate_anneal_updates:
-            return tf.constant(config.learning_rate, tf.float32)
-        length = config.learning_rate_anneal_updates
-        rate = linear(config.learning_rate, config.learning_rate_final, length, updates, tf.minimum)
-        return tf.cast(rate, tf.float32)

@@ -24,6 +24,33 @@ class Batch(NamedTuple):
     next_mask: Tensor | None = None  # [B, A] bool, the legal actions at next_obs
 
 
+class Transition(NamedTuple):
+    """One step of N environments."""
+
+    obs: Tensor  # [N, ...]
+    action: Tensor  # [N] int32
+    reward: Tensor  # [N]
+    discount: Tensor  # [N], gamma * (1 - terminated)
+    next_obs: Tensor  # [N, ...]
+    ended: Tensor  # [N] bool, whether it was the episode's last
+    age: Tensor  # [N] int32, steps that the episode had before this one
+    mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
+    next_mask: Tensor | None = None  # [N, A] bool
+
+
+class Rollout(NamedTuple):
+    """T steps of N environments in the order in which they were made."""
+
+    obs: Tensor  # [T, N, ...]
+    action: Tensor  # [T, N] int32
+    reward: Tensor  # [T, N]
+    discount: Tensor  # [T, N], gamma * (1 - terminated)
+    next_obs: Tensor  # [T, N, ...], the true final observation where an episode ended
+    ended: Tensor  # [T, N] bool, whether the step was an episode's last
+    weight: Tensor  # [T, N], 0 for what is not experience
+    next_mask: Tensor | None = None  # [T, N, A] bool, the legal actions at next_obs
+
+
 class OptimizerState(NamedTuple):
     """The optimizer's memory: Adam's two moment estimates, or RMSProp's means of g and g^2; P numbers each."""
 
@@ -35,7 +62,7 @@ class AgentState(NamedTuple):
     """All that learning changes. Parameters are one flat vector of P numbers: few, large tensors are cheap to carry."""
 
     params: Tensor  # [P]
-    target_params: Tensor  # [P]
+    target_params: Tensor  # [P]; [0] for an agent without a target network
     optimizer: OptimizerState
     updates: Tensor  # int64 scalar
 

@@ -18,7 +18,10 @@ WORLDS = {
 
 
 class World(Protocol):
-    """What the compiled loop needs. Time limits and automatic resets are the loop's business."""
+    """What the compiled loop needs. Time limits and automatic resets are the loop's business.
+
+    A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`.
+    """
 
     id: str
     observation_space: gym.spaces.Box

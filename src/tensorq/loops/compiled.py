@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tensorq.agents.dqn import DQN
+from tensorq.agents.agent import Agent
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.schedules import linear
-from tensorq.core.types import AgentState, Tensor
+from tensorq.core.targets import greedy
+from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
+from tensorq.loops.compiled_learning import Progress, make_learning
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
-from tensorq.replay.device import DeviceReplay, DeviceReplayState, Transition
 
 MAX_STEPS_PER_CALL = 20_000
 
@@ -26,7 +27,7 @@ class LoopState(NamedTuple):
 
     seed: Tensor  # int64 scalar; never changes, and is here so that one program serves every seed
     agent: AgentState
-    replay: DeviceReplayState
+    memory: Any  # of self.learning
     world: Tensor  # the states of N environments
     age: Tensor  # [N] int32, steps since reset
     total_return: Tensor  # [N], rewards since reset
@@ -39,9 +40,7 @@ class Record(NamedTuple):
 
     lengths: Tensor  # [vector steps, N] int32
     returns: Tensor  # [vector steps, N]
-    loss_sum: Tensor
-    q_sum: Tensor
-    bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
+    progress: Progress
 
 
 class CompiledLoop:
@@ -49,9 +48,10 @@ class CompiledLoop:
 
     exact_anywhere = True
 
-    def __init__(self, config: Config, agent: DQN, world: World) -> None:
+    def __init__(self, config: Config, agent: Agent, world: World) -> None:
         self.config, self.agent, self.world = config, agent, world
-        self.replay = DeviceReplay(config, world.observation_space.shape)
+        masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
+        self.learning = make_learning(config, agent, world.observation_space.shape, masked_actions)
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart; short calls keep signals from waiting for one that is huge.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
@@ -72,7 +72,7 @@ class CompiledLoop:
         return LoopState(
             seed=tf.constant(self.config.seed, tf.int64),
             agent=self.agent.init(),
-            replay=self.replay.init(),
+            memory=self.learning.init(),
             world=self.world.reset(u),
             age=tf.zeros(count, tf.int32),
             total_return=tf.zeros(count),
@@ -85,15 +85,17 @@ class CompiledLoop:
     def _program(self, state: LoopState, stop_steps: Tensor, stop_episodes: Tensor) -> tuple[LoopState, Record]:
         """Vector steps until stop_steps or stop_episodes is reached."""
         shape = (self._vector_steps, self.config.num_envs)
-        zero = tf.constant(0.0)
-        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), zero, zero, tf.constant(-1, tf.int64))
+        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), Progress.none())
 
         def unfinished(row: Tensor, state: LoopState, record: Record) -> Tensor:
             return (state.steps < stop_steps) & (state.episodes < stop_episodes)
 
         def body(row: Tensor, state: LoopState, record: Record) -> tuple[Tensor, LoopState, Record]:
             state, record = self._vector_step(row, state, record)
-            return row + 1, *self._learn(state, record)
+            agent, memory, progress = self.learning.learn(
+                state.seed, state.agent, state.memory, state.steps, record.progress
+            )
+            return row + 1, state._replace(agent=agent, memory=memory), record._replace(progress=progress)
 
         _, state, record = tf.while_loop(unfinished, body, (tf.constant(0), state, record))
         return state, record
@@ -109,21 +111,21 @@ class CompiledLoop:
         epsilon = linear(config.epsilon_start, config.epsilon_final, length, state.steps, tf.minimum)
         obs = world.observe(state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
-        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u)
+        mask = self._mask(state.world)
+        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
         next_world, reward, terminated = world.step(state.world, action, step_u)
         # A time limit ends the episode and leaves the value of what would have followed: only termination has none.
         discount = config.gamma * (1.0 - tf.cast(terminated, tf.float32))
-        step = Transition(obs, action, reward, discount, world.observe(next_world), state.age)
-        replay = self.replay.add(state.replay, step)
-
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | (age >= world.max_episode_steps)
+        next_obs, next_mask = world.observe(next_world), self._mask(next_world)
+        step = Transition(obs, action, reward, discount, next_obs, done, state.age, mask, next_mask)
         record = record._replace(
             lengths=tf.tensor_scatter_nd_update(record.lengths, [[row]], tf.where(done, age, 0)[None]),
             returns=tf.tensor_scatter_nd_update(record.returns, [[row]], total_return[None]),
         )
         return state._replace(
-            replay=replay,
+            memory=self.learning.add(state.memory, step),
             world=_where_rows(done, world.reset(reset_u), next_world),
             age=tf.where(done, 0, age),
             total_return=tf.where(done, 0.0, total_return),
@@ -131,50 +133,10 @@ class CompiledLoop:
             episodes=state.episodes + tf.reduce_sum(tf.cast(done, tf.int64)),
         ), record
 
-    def _learn(self, state: LoopState, record: Record) -> tuple[LoopState, Record]:
-        """The updates that are owed at this step: none before learning starts, then replay_ratio a step."""
-        config = self.config
-        past = tf.maximum(state.steps - config.learning_starts_steps, 0)
-        past = past // config.update_period_steps * config.update_period_steps
-        owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
-
-        def behind(agent: AgentState, *others: Any) -> Tensor:
-            return agent.updates < owed
-
-        def update(
-            agent: AgentState, tree: Any, loss_sum: Tensor, q_sum: Tensor, bad_update: Tensor
-        ) -> tuple[Any, ...]:
-            bits = random.random_bits(state.seed, random.REPLAY, agent.updates, config.batch_size)
-            u = random.to_uniforms(
-                random.random_bits(state.seed, random.LEARNING, agent.updates, self.agent.update_uniforms)
-            )
-            replay = state.replay._replace(tree=tree)
-            batch, places = self.replay.sample(replay, bits, self._importance_exponent(agent.updates))
-            agent, metrics = self.agent.update(agent, batch, u)
-            first_bad = (bad_update < 0) & ~tf.math.is_finite(metrics.loss)
-            return (
-                agent,
-                self.replay.prioritise(tree, places, metrics.td_error),
-                loss_sum + metrics.loss,
-                q_sum + metrics.mean_q,
-                tf.where(first_bad, agent.updates, bad_update),
-            )
-
-        sums = (record.loss_sum, record.q_sum, record.bad_update)
-        agent, tree, loss_sum, q_sum, bad_update = tf.while_loop(
-            behind, update, (state.agent, state.replay.tree, *sums)
-        )
-        record = record._replace(loss_sum=loss_sum, q_sum=q_sum, bad_update=bad_update)
-        return state._replace(agent=agent, replay=state.replay._replace(tree=tree)), record
-
-    def _importance_exponent(self, updates: Tensor) -> Tensor:
-        config = self.config
-        first, final, length = (
-            config.importance_exponent,
-            config.importance_exponent_final,
-            config.importance_anneal_updates,
-        )
-        return tf.cast(linear(first, final, length, updates, tf.minimum), tf.float64)
+    def _mask(self, world_state: Tensor) -> Tensor | None:
+        """The legal actions [N, A], where the world says which."""
+        mask = getattr(self.world, "action_mask", None)
+        return mask(world_state) if mask else None
 
     def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> Tensor:
         """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
@@ -187,8 +149,7 @@ class CompiledLoop:
             return tf.reshape(random.to_uniforms(bits), (count, width))
 
         def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-            q_values = self.agent.q_values(params, world.observe(state))
-            action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
+            action = greedy(self.agent.q_values(params, world.observe(state)), self._mask(state))
             state, reward, terminated = world.step(state, action, uniforms(step, world.step_uniforms))
             return step + 1, state, alive & ~terminated, total + tf.where(alive, reward, 0.0)
 
@@ -218,9 +179,9 @@ class CompiledLoop:
             )
             episodes += self._finished(record)
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
-            if (bad_update := int(record.bad_update)) >= 0:
+            if (bad_update := int(record.progress.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)
-            loss_sum, q_sum = loss_sum + float(record.loss_sum), q_sum + float(record.q_sum)
+            loss_sum, q_sum = loss_sum + float(record.progress.loss_sum), q_sum + float(record.progress.q_sum)
         made = self.updates - updates_before
         return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
 

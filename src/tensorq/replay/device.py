@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tensorq.config import Config
 from tensorq.core.random import to_indices, to_uniforms
-from tensorq.core.types import Batch, Tensor
+from tensorq.core.types import Batch, Tensor, Transition
 from tensorq.replay.device_tree import DeviceTree, TreeState
 from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
 
@@ -20,19 +20,6 @@ class DeviceReplayState(NamedTuple):
     rows: Tensor  # [capacity, row width] float32: obs, action, next_obs, discount, reward and, with masks, both masks
     written: Tensor  # int64 scalar
     tree: TreeState  # of priorities; without levels where all transitions are alike
-
-
-class Transition(NamedTuple):
-    """One step of N environments."""
-
-    obs: Tensor  # [N, ...]
-    action: Tensor  # [N] int32
-    reward: Tensor  # [N]
-    discount: Tensor  # [N], gamma * (1 - terminated)
-    next_obs: Tensor  # [N, ...]
-    age: Tensor  # [N] int32, steps that the episode had before this one
-    mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
-    next_mask: Tensor | None = None  # [N, A] bool
 
 
 class DeviceReplay:

@@ -1,0 +1,76 @@
+"""What every deep agent has: a network, how it acts, and how a gradient moves it. Pure functions of AgentState."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tensorq.agents.heads import make_head, midpoints
+from tensorq.config import Config
+from tensorq.core.exploration import epsilon_greedy, noise
+from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
+from tensorq.core.schedules import linear
+from tensorq.core.types import AgentState, OptimizerState, Tensor
+from tensorq.networks.network import Network
+from tensorq.networks.numpy_network import ACTING_FRACTIONS
+
+
+class Agent:
+    """Holds settings and a network, and no state: what learning changes is in AgentState."""
+
+    has_target_network = True
+
+    def __init__(self, config: Config, network: Network) -> None:
+        self.config = config
+        self.network = network
+        self.head = make_head(config)
+
+    @property
+    def act_uniforms(self) -> int:
+        """How many uniforms `act` needs for its noise."""
+        return 2 * self.network.num_noise
+
+    def init(self) -> AgentState:
+        """The state before the first update; online and target network are equal."""
+        params = tf.constant(self.network.initial_params())
+        zeros = tf.zeros_like(params)
+        target_params = params if self.has_target_network else params[:0]
+        return AgentState(params, target_params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64))
+
+    def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
+        fractions = midpoints(ACTING_FRACTIONS)[None] if self.config.head == "implicit_quantile" else None
+        return self.head.q_values(self.network.outputs(params, obs, noise, fractions))
+
+    def act(
+        self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Epsilon-greedy actions [N] int32 for observations [N, ...].
+
+        Args:
+            params: [P].
+            obs: [N, ...].
+            epsilon: scalar.
+            u: [N, 2] uniforms, a coin and a choice for each row.
+            noise_u: [act_uniforms] uniforms, from which noisy layers take one noise for all rows.
+            mask: [N, A] bool, the legal actions; None where all are.
+        """
+        return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
+
+    def step(
+        self, params: Tensor, gradients: Tensor, optimizer: OptimizerState, updates: Tensor
+    ) -> tuple[Tensor, OptimizerState]:
+        """Parameters [P] and optimizer after one step against gradients [P], `updates` others having been made."""
+        config = self.config
+        if config.max_gradient_norm:
+            gradients = clip_by_norm(gradients, config.max_gradient_norm)
+        rate = self.learning_rate(updates)
+        return OPTIMIZERS[config.optimizer](params, gradients, optimizer, updates + 1, rate, config.optimizer_epsilon)
+
+    def learning_rate(self, updates: Tensor) -> Tensor:
+        """The step size of the update that follows `updates` others."""
+        config = self.config
+        if not config.learning_rate_anneal_updates:
+            return tf.constant(config.learning_rate, tf.float32)
+        length = config.learning_rate_anneal_updates
+        rate = linear(config.learning_rate, config.learning_rate_final, length, updates, tf.minimum)
+        return tf.cast(rate, tf.float32)

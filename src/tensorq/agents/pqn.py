@@ -1,0 +1,38 @@
+"""PQN: parallelised Q-learning without replay and without a target network (Gallici et al. 2025)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tensorq.agents.agent import Agent
+from tensorq.core.returns import lambda_returns
+from tensorq.core.targets import legal, take
+from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
+
+
+class PQN(Agent):
+    """Learns from what many environments have just lived through; layer normalisation keeps that stable."""
+
+    has_target_network = False
+
+    def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
+        """Q(lambda) targets [T, N], by the parameters that also acted."""
+        flat = tf.reshape(rollout.next_obs, (-1, *rollout.next_obs.shape[2:]))
+        mask = None if rollout.next_mask is None else tf.reshape(rollout.next_mask, (-1, rollout.next_mask.shape[-1]))
+        value = tf.reduce_max(legal(self.q_values(params, flat), mask), axis=-1)
+        next_value = tf.reshape(value, rollout.reward.shape)
+        return lambda_returns(rollout.reward, rollout.discount, next_value, rollout.ended, self.config.trace_decay)
+
+    def update(
+        self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[AgentState, Metrics]:
+        """One gradient step on B of a rollout's steps and their targets; a weight of 0 leaves a step out."""
+        with tf.GradientTape() as tape:
+            tape.watch(state.params)
+            taken = take(self.network.outputs(state.params, obs), action)
+            losses = self.head.loss(taken, None, target[:, None], tf.ones_like(taken))
+            loss = tf.reduce_mean(weight * losses)
+        gradients = tape.gradient(loss, state.params)
+        params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
+        metrics = Metrics(loss, tf.reduce_mean(taken), target - taken[:, 0])
+        return AgentState(params, state.target_params, optimizer, state.updates + 1), metrics

@@ -1,0 +1,145 @@
+"""How the compiled loop remembers and learns: from replay, or from whole rollouts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tensorq.agents.dqn import DQN
+from tensorq.agents.pqn import PQN
+from tensorq.config import Config
+from tensorq.core import random
+from tensorq.core.schedules import linear
+from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Transition
+from tensorq.replay.device import DeviceReplay, DeviceReplayState
+from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
+
+
+class Progress(NamedTuple):
+    """What the updates of one call of the program add up to."""
+
+    loss_sum: Tensor
+    q_sum: Tensor
+    bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
+
+    @staticmethod
+    def none() -> Progress:
+        """Before the first update."""
+        return Progress(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
+
+    def after(self, metrics: Metrics, updates: Tensor) -> Progress:
+        """With one more update, the one that follows `updates` others."""
+        first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.loss)
+        bad_update = tf.where(first_bad, updates, self.bad_update)
+        return Progress(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
+
+
+class Learning(Protocol):
+    """A memory, and what is learned from it after each vector step."""
+
+    def init(self) -> Any:
+        """An empty memory."""
+        ...
+
+    def add(self, memory: Any, step: Transition) -> Any:
+        """Remember a step of each environment."""
+        ...
+
+    def learn(
+        self, seed: Tensor, agent: AgentState, memory: Any, steps: Tensor, progress: Progress
+    ) -> tuple[AgentState, Any, Progress]:
+        """The updates that are owed once `steps` environment steps are done."""
+        ...
+
+
+class FromReplay:
+    """DQN's: batches drawn from a large memory, replay_ratio updates a step once learning has started."""
+
+    def __init__(self, config: Config, agent: DQN, memory: DeviceReplay) -> None:
+        self._config, self._agent, self._memory = config, agent, memory
+        self.init, self.add = memory.init, memory.add
+
+    def learn(
+        self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, progress: Progress
+    ) -> tuple[AgentState, DeviceReplayState, Progress]:
+        """The updates that are owed: Config.updates_owed, in the program."""
+        config = self._config
+        past = tf.maximum(steps - config.learning_starts_steps, 0)
+        past = past // config.update_period_steps * config.update_period_steps
+        owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
+        first, final, length = (
+            config.importance_exponent, config.importance_exponent_final, config.importance_anneal_updates
+        )  # fmt: skip
+
+        def behind(agent: AgentState, tree: Any, progress: Progress) -> Tensor:
+            return agent.updates < owed
+
+        def update(agent: AgentState, tree: Any, progress: Progress) -> tuple[AgentState, Any, Progress]:
+            count = agent.updates
+            bits = random.random_bits(seed, random.REPLAY, count, config.batch_size)
+            u = random.to_uniforms(random.random_bits(seed, random.LEARNING, count, self._agent.update_uniforms))
+            exponent = tf.cast(linear(first, final, length, count, tf.minimum), tf.float64)
+            batch, places = self._memory.sample(memory._replace(tree=tree), bits, exponent)
+            agent, metrics = self._agent.update(agent, batch, u)
+            return agent, self._memory.prioritise(tree, places, metrics.td_error), progress.after(metrics, count)
+
+        agent, tree, progress = tf.while_loop(behind, update, (agent, memory.tree, progress))
+        return agent, memory._replace(tree=tree), progress
+
+
+class FromRollouts:
+    """PQN's: each rollout, when it is full, some epochs in shuffled batches, and never again."""
+
+    def __init__(self, config: Config, agent: PQN, memory: DeviceRollout) -> None:
+        self._config, self._agent, self._memory = config, agent, memory
+        self.init, self.add = memory.init, memory.add
+
+    def learn(
+        self, seed: Tensor, agent: AgentState, memory: DeviceRolloutState, steps: Tensor, progress: Progress
+    ) -> tuple[AgentState, DeviceRolloutState, Progress]:
+        """All the updates of a rollout that is full, else none."""
+        agent, progress = tf.cond(
+            self._memory.full(memory),
+            lambda: learn_rollout(self._config, self._agent, seed, agent, Rollout(*memory.columns), progress),
+            lambda: (agent, progress),
+        )
+        return agent, memory, progress
+
+
+def learn_rollout(
+    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, progress: Progress
+) -> tuple[AgentState, Progress]:
+    """rollout_epochs times all steps of a rollout, in shuffled batches; both loops learn so."""
+    size = config.num_envs * config.rollout_length
+    batches = size // config.batch_size
+    target = pqn.targets(agent.params, rollout)
+    columns = (rollout.obs, rollout.action, target, rollout.weight)
+    flat = [tf.reshape(column, (size, *column.shape[2:])) for column in columns]
+    first = agent.updates
+
+    def update(index: Tensor, agent: AgentState, order: Tensor, progress: Progress) -> tuple[Any, ...]:
+        count = agent.updates
+        agent, metrics = pqn.update(agent, *(tf.gather(column, order[index]) for column in flat))
+        return index + 1, agent, order, progress.after(metrics, count)
+
+    def epoch(number: Tensor, agent: AgentState, progress: Progress) -> tuple[Any, ...]:
+        # An epoch is known by the updates made when it begins, whichever loop it is in.
+        bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
+        order = tf.reshape(tf.argsort(random.to_uniforms(bits)), (batches, config.batch_size))
+        carry = (tf.constant(0), agent, order, progress)
+        _, agent, _, progress = tf.while_loop(lambda index, *_: index < batches, update, carry)
+        return number + 1, agent, progress
+
+    zero = tf.constant(0, tf.int64)
+    _, agent, progress = tf.while_loop(
+        lambda number, *_: number < config.rollout_epochs, epoch, (zero, agent, progress)
+    )
+    return agent, progress
+
+
+def make_learning(config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int) -> Learning:
+    """What fits the agent."""
+    if isinstance(agent, PQN):
+        return FromRollouts(config, agent, DeviceRollout(config, obs_shape, masked_actions))
+    return FromReplay(config, agent, DeviceReplay(config, obs_shape, masked_actions))

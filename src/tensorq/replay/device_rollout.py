@@ -1,0 +1,49 @@
+"""The last rollout inside the compiled loop, for learning without replay."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tensorq.config import Config
+from tensorq.core.types import Tensor, Transition
+
+
+class DeviceRolloutState(NamedTuple):
+    """The steps of a rollout, and how many rows of it were ever written; row r holds the last one with n = r mod T."""
+
+    columns: tuple[Tensor, ...]  # of a Rollout; without the last where no actions are ever illegal
+    written: Tensor  # int64 scalar
+
+
+class DeviceRollout:
+    """rollout_length steps of num_envs environments, overwritten from the beginning when they are full."""
+
+    def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
+        """masked_actions is the number of actions where the world says which are legal, else 0."""
+        self._shape = (config.rollout_length, config.num_envs)
+        self._obs_shape, self._masked_actions = obs_shape, masked_actions
+
+    def init(self) -> DeviceRolloutState:
+        """An empty rollout."""
+        zeros, obs = tf.zeros(self._shape), tf.zeros((*self._shape, *self._obs_shape))
+        masks = (tf.zeros((*self._shape, self._masked_actions), tf.bool),) if self._masked_actions else ()
+        no, weight = tf.zeros(self._shape, tf.bool), tf.ones(self._shape)
+        columns = (obs, tf.zeros(self._shape, tf.int32), zeros, zeros, obs, no, weight, *masks)
+        return DeviceRolloutState(columns, tf.constant(0, tf.int64))
+
+    def add(self, state: DeviceRolloutState, step: Transition) -> DeviceRolloutState:
+        """Write a step of each environment into the next row."""
+        row = [[state.written % self._shape[0]]]
+        weight = tf.ones(self._shape[1])
+        given = (step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended, weight, step.next_mask)
+        columns = tuple(
+            tf.tensor_scatter_nd_update(column, row, new[None])
+            for column, new in zip(state.columns, given, strict=False)
+        )
+        return DeviceRolloutState(columns, state.written + 1)
+
+    def full(self, state: DeviceRolloutState) -> Tensor:
+        """Whether the last row has just been written."""
+        return state.written % self._shape[0] == 0
