@@ -53,6 +53,8 @@ class Config:
     """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); other heads have their own."""
     hidden_sizes: tuple[int, ...] = (256,)
     """Units of each hidden layer of the default network."""
+    scale_observations: bool = False
+    """Bring observations whose space has finite bounds to [-1, 1]; pixels are always brought to [0, 1]."""
     layer_norm: bool = False
     """Normalise each hidden layer before its ReLU (Ba 2016)."""
     dueling: bool = False

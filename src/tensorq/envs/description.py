@@ -17,6 +17,7 @@ from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 
 _MOST_NUMBERS = 2**26  # in one observation that a file speaks of
+_MOST_BOUNDS = 2**12  # kept in config.json; images have the same bounds everywhere
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,16 @@ class Environment:
     def to_json(self) -> dict[str, Any]:
         """What config.json keeps."""
         dtype, shape = obs_layout(self.observation_space)
-        discrete = self.observation_space if isinstance(self.observation_space, gym.spaces.Discrete) else None
+        observation: dict[str, Any] = {"shape": list(shape), "dtype": str(dtype)}
+        space = self.observation_space
+        if isinstance(space, gym.spaces.Discrete):
+            observation = {"discrete": int(space.n), "start": int(space.start)}
+        elif isinstance(space, gym.spaces.Box) and math.prod(shape) <= _MOST_BOUNDS:
+            observation |= {"low": np.ravel(space.low).tolist(), "high": np.ravel(space.high).tolist()}
         return {
             "id": self.id,
             "custom": self.custom,
-            "observation": {"discrete": int(discrete.n), "start": int(discrete.start)}
-            if discrete is not None
-            else {"shape": list(shape), "dtype": str(dtype)},
+            "observation": observation,
             "num_actions": int(self.action_space.n),
             "first_action": int(self.action_space.start),
             "max_episode_steps": self.max_episode_steps,
@@ -93,7 +97,7 @@ class SavedEnvironment:
     """What a run's agent has to know of the environment that it was trained on."""
 
     custom: bool
-    observation_space: gym.Space  # as far as a network cares: bounds are not kept
+    observation_space: gym.Space  # as far as a network cares
     num_actions: int
     first_action: int
 
@@ -119,5 +123,9 @@ def _space_from_json(data: Mapping[str, Any]) -> gym.Space:
     dtype, shape = np.dtype(str(data["dtype"])), tuple(int(size) for size in data["shape"])
     if dtype.kind not in "fiub" or math.prod(shape) > _MOST_NUMBERS:
         raise ValueError(f"observations of dtype {dtype} and shape {shape}")
-    low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
-    return gym.spaces.Box(low, high, shape, dtype.type)
+    if "low" in data and dtype.kind == "f":
+        low = np.array([-np.inf if bound is None else float(bound) for bound in data["low"]]).reshape(shape)
+        high = np.array([np.inf if bound is None else float(bound) for bound in data["high"]]).reshape(shape)
+        return gym.spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype.type)
+    unbounded = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
+    return gym.spaces.Box(unbounded[0], unbounded[1], shape, dtype.type)

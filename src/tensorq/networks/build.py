@@ -27,7 +27,7 @@ def build_network(
 
     if function is None:
         return Network(build_mlp(observation_space, num_actions, config))
-    for switch in ("dueling", "noisy", "layer_norm"):
+    for switch in ("dueling", "noisy", "layer_norm", "scale_observations"):
         if getattr(config, switch):
             raise TensorqError(f"{switch} belongs to the default network: leave it off, or leave out the function.")
     if config.head == "implicit_quantile":

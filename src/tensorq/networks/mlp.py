@@ -9,17 +9,16 @@ import keras
 
 from tensorq.config import Config
 from tensorq.networks.layers import RowDense
-
-COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
-LAYER_NORM_EPSILON = 1e-5
+from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON, observation_scaling
 
 
 def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) -> keras.Model:
     """Observations [N, ...] to outputs [N, A], or [N, A, M] for a distributional head.
 
-    Observations are flattened (uint8 scaled to [0, 1]) or one-hot. Weights start Glorot-uniform (Glorot and Bengio
-    2010), biases at zero, as Keras does, each layer from its own seed; those of noisy layers as RowDense says. With
-    `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense layer is noisy.
+    Observations are flattened and perhaps scaled (numpy_network.observation_scaling), or one-hot. Weights start
+    Glorot-uniform (Glorot and Bengio 2010), biases at zero, as Keras does, each layer from its own seed; those of noisy
+    layers as RowDense says. With `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense
+    layer is noisy.
 
     A dueling network has one more output, the value, to which the advantages, centred over actions, are added
     (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
@@ -36,8 +35,9 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     else:
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
         x = keras.layers.Flatten()(inputs)
-        if observation_space.dtype == "uint8":
-            x = keras.layers.Rescaling(1 / 255)(x)
+        centre, factor = observation_scaling(observation_space, config)
+        if factor is not None:
+            x = (x - centre) * factor
     for layer, units in enumerate(config.hidden_sizes):
         name = f"hidden_{layer + 1}"
         if deviation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from tensorq.config import Config
 
 FloatArray = NDArray[np.float32]
-COSINES, LAYER_NORM_EPSILON = 64, 1e-5  # as in networks/mlp.py, which imports Keras
-ACTING_FRACTIONS = 32
+COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
+ACTING_FRACTIONS = 32  # whose mean is its Q-value
+LAYER_NORM_EPSILON = 1e-5
+UNBOUNDED = 1e6  # a bound beyond this says nothing of the usual size
 
 
 def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Config) -> list[tuple[int, ...]]:
@@ -41,7 +44,7 @@ class NumpyNetwork:
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Cut the flat parameter vector [P], in Keras' order."""
         self._space, self._config = observation_space, config
-        self._scale = np.float32(1 / 255 if observation_space.dtype == np.uint8 else 1)
+        self._centre, self._factor = observation_scaling(observation_space, config)
         weights, start = [], 0
         for shape in parameter_shapes(observation_space, num_actions, config):
             weights.append(params[start : start + math.prod(shape)].reshape(shape))
@@ -73,8 +76,8 @@ class NumpyNetwork:
             x = np.eye(int(self._space.n), dtype=np.float32)[np.asarray(obs) - int(self._space.start)]
         else:
             x = np.asarray(obs, np.float32).reshape(len(obs), -1)
-            if self._scale != 1:
-                x = x * self._scale
+            if self._factor is not None:
+                x = (x - self._centre) * self._factor
         used = 0
         for weights, norm in self._hidden:
             x = _apply(weights, x, None if noise is None else noise[used:])
@@ -115,6 +118,22 @@ def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | N
         noise_in, noise_out = noise[:inputs], noise[inputs : inputs + units]
         result += ((x * noise_in) @ weights[2] + weights[3]) * noise_out
     return result
+
+
+def observation_scaling(observation_space: gym.Space, config: Config) -> tuple[Any, Any]:
+    """(centre, factor) for x -> (x - centre) * factor on flat observations; factor is None where they stay as they are.
+
+    uint8 is divided by 255. With scale_observations other numbers that have finite bounds are brought to [-1, 1].
+    """
+    if observation_space.dtype == np.uint8:
+        return np.float32(0), np.float32(1 / 255)
+    if not config.scale_observations or not isinstance(observation_space, gym.spaces.Box):
+        return np.float32(0), None
+    low, high = (np.ravel(bound).astype(np.float64) for bound in (observation_space.low, observation_space.high))
+    bounded = (np.abs(low) < UNBOUNDED) & (np.abs(high) < UNBOUNDED) & (high > low)
+    centre = np.where(bounded, (low + high) / 2, 0)
+    factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
+    return centre.astype(np.float32), factor.astype(np.float32)
 
 
 def input_size(observation_space: gym.Space) -> int:
