@@ -50,12 +50,13 @@ def train(arguments: list[str]) -> None:
     options = _parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
     from tensorq import trainer
     from tensorq.envs.host import require_known
+    from tensorq.process import process_seconds
 
     require_known(env)  # before the settings, whose errors would be of no use
     config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
 
     with _progress(options.quiet, options.json) as show:
-        trainer.train(config, run_dir=options.run_dir, observers=[show])
+        trainer.train(config, run_dir=options.run_dir, observers=[show], seconds_before=process_seconds())
 
 
 def resume(

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
+from tensorq.config import SOLVED_EPISODES
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import plain_data
@@ -193,10 +194,11 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         first = "finished, without a greedy evaluation"
     elif solved_return is None:
         first = at
-    elif best_return < solved_return:
-        first = f"not solved: {at} (goal {solved_return:g})"
+    elif result.get("solved") is None:
+        count = f"{format_number(best.get('episodes'), '.0f')} episodes"
+        first = f"{at} (goal {solved_return:g}; {count} do not tell whether it is solved, {SOLVED_EPISODES} would)"
     else:
-        first = f"solved: {at} (goal {solved_return:g})"
+        first = f"{'solved' if result['solved'] else 'not solved'}: {at} (goal {solved_return:g})"
     seconds = format_number(result.get("seconds"), ".1f")
     if finite_number(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
         first += f", {result['seconds_to_solved']:.1f} s after the start"
@@ -213,9 +215,10 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     run = shlex.quote(str(run_dir))
     lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
     if steps is not None:
-        # A run that ends by episodes goes on when it is given more of those.
-        episodes = 0 if started is None else started.config.episodes
-        more = f"--episodes {2 * episodes}" if episodes else f"--steps {2 * int(steps)}"
+        # A run that was ended by its episodes goes on when it is given more of those.
+        limit = 0 if started is None else started.config.episodes
+        ended = limit and (finite_number(result.get("episodes")) or 0) >= limit
+        more = f"--episodes {2 * limit}" if ended else f"--steps {2 * int(steps)}"
         lines.append(f"       tensorq resume {run} {more}")
     return lines
 
