@@ -15,7 +15,7 @@ import pytest
 
 from forked import run, start
 from tensorq import cli
-from tensorq.process import Signals
+from tensorq.process import Signals, _quiet_stderr
 
 QUICK = [
     "--hidden-sizes",
@@ -187,12 +187,36 @@ def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop:
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
+    written: list[tuple[int, bytes]] = []
     monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(os, "isatty", lambda stream: stream == 1)
+    monkeypatch.setattr(os, "write", lambda *arguments: written.append(arguments))
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
         assert signals() and codes == []
         signal.raise_signal(signal.SIGINT)
     assert codes == [130]
+    assert written == [(1, b"\x1b[?25h")]  # the cursor, in the terminal only
+
+
+def test_closed_streams_are_neither_missed_nor_given_to_files() -> None:
+    code = (
+        "import os, sys; from tensorq import cli; cli._open_standard_streams(); print('lost', flush=True)\n"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY) < 3 or None in (sys.stdin, sys.stdout, sys.stderr))"
+    )
+    assert subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]).returncode == 0
+
+
+def test_tensorflow_can_be_imported_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(descriptor: int) -> int:
+        raise OSError
+
+    monkeypatch.setattr(sys, "stderr", None)
+    with _quiet_stderr():
+        pass
+    monkeypatch.setattr(os, "dup", closed)
+    with _quiet_stderr():
+        pass
 
 
 def test_the_last_preset_counts() -> None:

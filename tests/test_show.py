@@ -43,14 +43,20 @@ class Terminal(io.StringIO):
 
 
 def make_run(
-    path: Path, seed: int = 0, evaluations: dict[int, float] | None = None, finished: bool = True, **config: Any
+    path: Path,
+    seed: int = 0,
+    evaluations: dict[int, float] | None = None,
+    finished: bool = True,
+    network: str = "mlp",
+    custom: bool = False,
+    **config: Any,
 ) -> Path:
     """A run folder of 4000 steps: an episode each 100, of return steps / 10, and the given greedy evaluations."""
     evaluations = {1000: 100.0 + seed, 4000: 400.0 + seed} if evaluations is None else evaluations
     path.mkdir(parents=True)
     settings = {"env": "CartPole-v1", "preset": "dqn", "seed": seed, "epsilon_start": 1.0, **config}
-    environment = {"id": "CartPole-v1", "solved_return": 475.0}
-    (path / "config.json").write_text(json.dumps({"config": settings, "environment": environment}))
+    environment = {"id": "CartPole-v1", "solved_return": 475.0, "custom": custom}
+    (path / "config.json").write_text(json.dumps({"config": settings, "environment": environment, "network": network}))
     rows = [f"{n},{100 * n},0,100,{10.0 * n}" for n in range(1, 41)]
     (path / "episodes.csv").write_text("\n".join(["episode,steps,env_index,length,return", *rows, ""]))
     rows = [f"{s},{s},1,{1 - s / 4000},0.001,,,,{evaluations.get(s, '')}" for s in (1000, 2000, 3000, 4000)]
@@ -202,6 +208,14 @@ def test_nobody_reading_does_not_stop_a_run(mode: Mode, tmp_path: Path) -> None:
     watcher.close()
 
 
+def test_without_a_stdout_there_is_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    watcher = observer()
+    for event in events(tmp_path):
+        watcher(event)
+    watcher.close()
+
+
 def test_unknown_mode() -> None:
     with pytest.raises(TensorqError, match="expected auto, live, plain, json, quiet"):
         observer("loud")  # type: ignore[arg-type]
@@ -277,7 +291,23 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
             draw()
 
 
-def test_seeds_become_one_setting_and_the_same_seed_counts_once(tmp_path: Path) -> None:
+def test_a_network_or_an_environment_of_ones_own_is_another_setting(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a"),
+        make_run(tmp_path / "b", network="custom"),
+        make_run(tmp_path / "c", custom=True),
+    ]
+    labels = [setting.label for setting in group_by_setting(runs)]
+    assert labels == [
+        "dqn network=mlp environment.custom=False",
+        "dqn network=custom environment.custom=False",
+        "dqn network=mlp environment.custom=True",
+    ]
+
+
+def test_seeds_become_one_setting_and_the_same_seed_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [make_run(tmp_path / f"a{seed}", seed, gamma=0.99) for seed in (3, 1)]
     again = make_run(tmp_path / "again", 3, gamma=0.99)
     other = make_run(tmp_path / "b", 3, gamma=0.9)
@@ -285,6 +315,8 @@ def test_seeds_become_one_setting_and_the_same_seed_counts_once(tmp_path: Path) 
     settings = group_by_setting([*runs, other, again, blog])
     assert [[run.path for run in setting.runs] for setting in settings] == [runs, [other], [blog]]
     assert [setting.label for setting in settings] == ["dqn gamma=0.99", "dqn gamma=0.9", "blog"]
+    warning = f"warning: {again} is left out: the same setting and seed as {runs[0]}\n"
+    assert capsys.readouterr().err == warning
 
 
 def test_overlaid_seeds_are_a_mean_within_a_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,8 +144,9 @@ def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: P
     texts = [event.text for event in told if isinstance(event, Message)]
     assert [text for text in texts if "--checkpoint-period-steps 1000 or more" in text]  # twice CartPole's 500
     quiet: list[Event] = []
-    for num_envs, period, warned in ((1, 1_000, 0), (2, 2_000, 0), (2, 1_999, 1)):
-        config = dataclasses.replace(CONFIG, num_envs=num_envs, checkpoint_period_steps=period)
+    cases = ((1, 1_000, 9_000, 0), (2, 2_000, 9_000, 0), (2, 500, 500, 0), (2, 1_999, 9_000, 1))
+    for num_envs, period, steps, warned in cases:
+        config = dataclasses.replace(CONFIG, num_envs=num_envs, checkpoint_period_steps=period, steps=steps)
         training(tmp_path, quiet, config)._warn_of_cut_episodes()
         assert len(quiet) == warned
 

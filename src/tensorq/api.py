@@ -78,6 +78,7 @@ def train(
 
     Raises:
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
+        Stopped: after Ctrl-C or SIGTERM; `resume` goes on from there.
     """
     if isinstance(env, str):
         require_known(env)  # before the settings, whose errors would be of no use

@@ -262,7 +262,7 @@ class _Training:
     def _warn_of_cut_episodes(self) -> None:
         period, count = self.config.checkpoint_period_steps, self.config.num_envs
         limit = self.environment.max_episode_steps
-        if limit is not None and period < 2 * limit * count:
+        if limit is not None and period < min(2 * limit * count, self.config.steps):
             self._tell(
                 Message(
                     f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "

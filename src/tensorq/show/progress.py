@@ -6,6 +6,7 @@ An observer never stops a training: when nobody can read any more (a closed pipe
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -336,9 +337,9 @@ class _Status:
 class _SafeStream:
     """A text stream that replaces what its encoding cannot say, and falls silent when it cannot be written to."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._broken = False
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()
+        self._broken = stream is None  # as sys.stdout is where it was closed
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self.unicode = self.encoding.lower().replace("-", "").startswith("utf")
 
@@ -358,7 +359,7 @@ class _SafeStream:
                 self._broken = True
 
     def isatty(self) -> bool:
-        return not self._broken and self._stream.isatty()
+        return not self._broken and not self._stream.closed and self._stream.isatty()
 
     def fileno(self) -> int:
         return self._stream.fileno()
