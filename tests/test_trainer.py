@@ -114,6 +114,14 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
     assert contents(run) == before
 
 
+def test_a_network_of_another_size_is_not_gone_on_with(run: Path) -> None:
+    content = directory.read_config(run)
+    content["config"]["hidden_sizes"] = [5]
+    directory.write_json(run / "config.json", content)
+    with pytest.raises(TensorqError, match="holds 30 parameters, the network has 37"):  # 5 * 4 + 5 * 2, 5 * 5 + 6 * 2
+        trainer.resume(run, steps=1_000, make=make)
+
+
 def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> None:
     episodes = (directory.read_result(run) or {})["episodes"]
     before = contents(run)

@@ -10,7 +10,7 @@ from typing import Any
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, resolve
-from tensorq.envs.host import EnvironmentMaker, require_known
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, require_known
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
@@ -97,6 +97,8 @@ def train(
         )
     finally:
         show.close()
+    if ":" in config.env:  # an id that is not looked up in a folder, as it imports a module; here it was given
+        make = gymnasium_maker(config.env)
     return Run(path, make, network)
 
 

@@ -75,7 +75,8 @@ class Signals:
         if self.received:
             for stream in (1, 2):
                 if os.isatty(stream):
-                    os.write(stream, b"\x1b[?25h")  # the cursor, which a live display hides
+                    with contextlib.suppress(OSError):
+                        os.write(stream, b"\x1b[?25h")  # the cursor, which a live display hides
             os._exit(128 + number)  # whatever is half written was written aside
         self.received = number
 

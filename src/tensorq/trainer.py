@@ -129,8 +129,8 @@ def resume(
     environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment, network)
 
-    def restored(steps: int, episodes: int) -> None:
-        """From here on the run is another one than before."""
+    def on_restored(steps: int, episodes: int) -> None:
+        """Until here an error leaves a finished run as it was."""
         if config != old:
             _refuse_reached(run_dir, config, steps, episodes)
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
@@ -142,7 +142,7 @@ def resume(
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
                 _tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
-        _Training(config, environment, network, directory, observers, began, restored).run()
+        _Training(config, environment, network, directory, observers, began, on_restored).run()
     return directory.path
 
 
@@ -190,14 +190,14 @@ class _Training:
         directory: RunDirectory,
         observers: Sequence[Observer],
         began: float,
-        restored: Callable[[int, int], None] = lambda steps, episodes: None,
+        on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
     ) -> None:
         """Take what `train` takes; when this process began, and what to do once its steps and episodes are known."""
         self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
         self._observers = observers
-        self._began, self._restored = began, restored
+        self._began, self._on_restored = began, on_restored
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._episodes = 0
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -224,7 +224,7 @@ class _Training:
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.closing(loop), metrics, episodes:
                 self._restore(loop, metrics, episodes)
-                self._restored(loop.steps, self._episodes)
+                self._on_restored(loop.steps, self._episodes)
                 self.ready = True
                 self._tell(Started(self.config, self.directory.path, kind, self.environment.solved_return, loop.steps))
                 try:
