@@ -15,7 +15,7 @@ import pytest
 
 from forked import run, start
 from tensorq import cli
-from tensorq.process import Signals
+from tensorq.process import Signals, _quiet_stderr
 
 QUICK = [
     "--hidden-sizes",
@@ -35,6 +35,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     run("train", "CartPole-v1", "--steps", "2000", "--run-dir", "run", *QUICK, cwd=folder)
     return folder / "run"
+
+
+def one_more(run: Path) -> int:
+    """An episode more than a run has finished."""
+    return (run / "episodes.csv").read_text().count("\n")  # with the header's
 
 
 REFUSED = [
@@ -90,7 +95,7 @@ def test_bad_input_gets_one_line_and_code_2(arguments: list[str], words: str, tm
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     cwd = finished.parent
     assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
-    assert "finished at 2000 steps" in run("resume", "run", cwd=cwd, code=2).errors
+    assert "go on with --steps N, N above 2000" in run("resume", "run", cwd=cwd, code=2).errors
     assert "expected more than the 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
     lines = run("resume", "run", "--steps", "2500", "--json", cwd=cwd).output.splitlines()
     assert json.loads(lines[-1])["result"]["steps"] >= 2500  # 8 environments step at once
@@ -157,7 +162,7 @@ def test_a_full_disk_costs_nothing_but_the_wait(tmp_path: Path) -> None:
         assert "No space left on device" in process.errors and "Traceback" not in process.errors
         (disk / "filler").unlink()
         reached = int(max(checkpoints.glob("step_*")).stem.removeprefix("step_"))
-        run("resume", disk / "run", "--steps", "1000000", "--episodes", "1", cwd=tmp_path)
+        run("resume", disk / "run", "--steps", "1000000", "--episodes", one_more(disk / "run"), cwd=tmp_path)
         assert json.loads((disk / "run" / "result.json").read_text())["steps"] >= reached
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -176,18 +181,42 @@ def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop:
     assert process.wait() == code
     assert "tensorq resume run" in process.errors and "Traceback" not in process.errors
     steps = int(max(checkpoints.glob("step_*")).stem.removeprefix("step_"))
-    run("resume", "run", "--steps", str(100_000_000), "--episodes", "1", cwd=tmp_path)
+    run("resume", "run", "--steps", str(100_000_000), "--episodes", one_more(tmp_path / "run"), cwd=tmp_path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] >= steps
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
+    written: list[tuple[int, bytes]] = []
     monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(os, "isatty", lambda stream: stream == 1)
+    monkeypatch.setattr(os, "write", lambda *arguments: written.append(arguments))
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
         assert signals() and codes == []
         signal.raise_signal(signal.SIGINT)
     assert codes == [130]
+    assert written == [(1, b"\x1b[?25h")]  # the cursor, in the terminal only
+
+
+def test_closed_streams_are_neither_missed_nor_given_to_files() -> None:
+    code = (
+        "import os, sys; from tensorq import cli; cli._open_standard_streams(); print('lost', flush=True)\n"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY) < 3 or None in (sys.stdin, sys.stdout, sys.stderr))"
+    )
+    assert subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]).returncode == 0
+
+
+def test_tensorflow_can_be_imported_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(descriptor: int) -> int:
+        raise OSError
+
+    monkeypatch.setattr(sys, "stderr", None)
+    with _quiet_stderr():
+        pass
+    monkeypatch.setattr(os, "dup", closed)
+    with _quiet_stderr():
+        pass
 
 
 def test_the_last_preset_counts() -> None:

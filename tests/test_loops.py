@@ -310,6 +310,25 @@ def test_an_interruption_loses_nothing(case: Case) -> None:
     assert_same(case.loop.save(), final)
 
 
+@pytest.mark.parametrize("shared_case", ["compiled", "compiled 4"], indirect=True)
+def test_an_interruption_before_the_stop_is_not_in_the_next_report(case: Case) -> None:
+    """1 500 steps are three calls of the program, of which a signal lets two pass; another process makes the third."""
+    expected = case.loop.advance(1_500, None, lambda: False)
+    final = case.loop.save()
+    case.loop.restore(case.first)
+    looks = iter([False, False, True])
+    with pytest.raises(Interrupted) as stopped:
+        case.loop.advance(1_500, None, lambda: next(looks))
+    assert case.loop.steps == 1_000
+    saved = case.loop.save()
+    case.advance(2_000)  # astray
+    case.loop.restore(saved)
+    report = case.loop.advance(1_500, None, lambda: False)
+    assert [*stopped.value.episodes, *report.episodes] == expected.episodes
+    assert (report.loss, report.mean_q) == (expected.loss, expected.mean_q)
+    assert_same(case.loop.save(), final)
+
+
 def test_restoring_goes_on_to_the_bit(case: Case) -> None:
     case.advance(600)
     case.loop.boundary()

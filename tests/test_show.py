@@ -18,9 +18,9 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
-from tensorq.show.progress import Mode, observer
+from tensorq.show.progress import Mode, observer, summary
 from tensorq.show.tables import compare, group_by_setting, print_json, print_table
-from tensorq.show.video import Frame, record
+from tensorq.show.video import Frame, frame_stride, record
 
 
 class Terminal(io.StringIO):
@@ -43,14 +43,20 @@ class Terminal(io.StringIO):
 
 
 def make_run(
-    path: Path, seed: int = 0, evaluations: dict[int, float] | None = None, finished: bool = True, **config: Any
+    path: Path,
+    seed: int = 0,
+    evaluations: dict[int, float] | None = None,
+    finished: bool = True,
+    network: str = "mlp",
+    custom: bool = False,
+    **config: Any,
 ) -> Path:
     """A run folder of 4000 steps: an episode each 100, of return steps / 10, and the given greedy evaluations."""
     evaluations = {1000: 100.0 + seed, 4000: 400.0 + seed} if evaluations is None else evaluations
     path.mkdir(parents=True)
     settings = {"env": "CartPole-v1", "preset": "dqn", "seed": seed, "epsilon_start": 1.0, **config}
-    environment = {"id": "CartPole-v1", "solved_return": 475.0}
-    (path / "config.json").write_text(json.dumps({"config": settings, "environment": environment}))
+    environment = {"id": "CartPole-v1", "solved_return": 475.0, "custom": custom}
+    (path / "config.json").write_text(json.dumps({"config": settings, "environment": environment, "network": network}))
     rows = [f"{n},{100 * n},0,100,{10.0 * n}" for n in range(1, 41)]
     (path / "episodes.csv").write_text("\n".join(["episode,steps,env_index,length,return", *rows, ""]))
     rows = [f"{s},{s},1,{1 - s / 4000},0.001,,,,{evaluations.get(s, '')}" for s in (1000, 2000, 3000, 4000)]
@@ -84,8 +90,8 @@ def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
     for index in range(1, count + 1):
         yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
     best = {"steps": 21_000, "mean_return": 480.0}
-    counts = {"steps": 50_000, "updates": 49_000, "episodes": 500, "seconds": 5.0, "steps_per_second": 1e4}
-    yield Finished(run_dir, {**counts, "best": best, "seconds_to_solved": 8.25, "loss": math.nan})
+    counts = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0, "steps_per_second": 1e4}
+    yield Finished(run_dir, {**counts, "best": best, "solved": True, "seconds_to_solved": 8.25, "loss": math.nan})
 
 
 def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
@@ -103,10 +109,9 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
     assert text.count(" left\n") == 10
     assert "20,000 / 50,000 steps" in text and "30 s left" in text
-    summary = text[text.index("solved:") :].splitlines()
-    assert summary == [
+    assert text[text.index("solved:") :].splitlines() == [
         "solved: best greedy return 480.0 at step 21,000 (goal 475), 8.2 s after the start",
-        "50,000 steps, 49,000 updates, 500 episodes in 5.0 s, 10,000 steps/s",
+        "50,000 steps, 49,000 updates, 5,000 episodes in 5.0 s, 10,000 steps/s",
         "",
         f"run    {tmp_path}",
         f"curve  {tmp_path / 'curve.png'}",
@@ -120,6 +125,25 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
 def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
     text = watch("plain", io.StringIO(), iter([*events(tmp_path, episodes=5000)]))
     assert "2,500 / 5,000 episodes" in text and "resume" in text and "--episodes 10000" in text
+    text = watch("plain", io.StringIO(), iter([*events(tmp_path, episodes=9000)]))
+    assert "--steps 100000" in text  # it was the steps that ended it
+
+
+@pytest.mark.parametrize(
+    ("solved", "first"),
+    [
+        (True, "solved: best greedy return 480.0 at step 7 (goal 475)"),
+        (False, "not solved: best greedy return 480.0 at step 7 (goal 475)"),
+        (
+            None,
+            "best greedy return 480.0 at step 7 (goal 475; 10 episodes do not tell whether it is solved, 100 would)",
+        ),
+    ],
+)
+def test_the_summary_says_of_solved_what_the_result_does(tmp_path: Path, solved: bool | None, first: str) -> None:
+    started = Started(Config(), tmp_path, "host", 475.0, 0)
+    best = {"steps": 7, "mean_return": 480.0, "episodes": 10}
+    assert summary(Finished(tmp_path, {"best": best, "solved": solved}), started)[0] == first
 
 
 def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
@@ -179,6 +203,14 @@ def test_nobody_reading_does_not_stop_a_run(mode: Mode, tmp_path: Path) -> None:
     stream = Terminal()
     stream.close()
     watcher = observer(mode, stream)
+    for event in events(tmp_path):
+        watcher(event)
+    watcher.close()
+
+
+def test_without_a_stdout_there_is_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    watcher = observer()
     for event in events(tmp_path):
         watcher(event)
     watcher.close()
@@ -259,7 +291,23 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
             draw()
 
 
-def test_seeds_become_one_setting_and_the_same_seed_counts_once(tmp_path: Path) -> None:
+def test_a_network_or_an_environment_of_ones_own_is_another_setting(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a"),
+        make_run(tmp_path / "b", network="custom"),
+        make_run(tmp_path / "c", custom=True),
+    ]
+    labels = [setting.label for setting in group_by_setting(runs)]
+    assert labels == [
+        "dqn network=mlp environment.custom=False",
+        "dqn network=custom environment.custom=False",
+        "dqn network=mlp environment.custom=True",
+    ]
+
+
+def test_seeds_become_one_setting_and_the_same_seed_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [make_run(tmp_path / f"a{seed}", seed, gamma=0.99) for seed in (3, 1)]
     again = make_run(tmp_path / "again", 3, gamma=0.99)
     other = make_run(tmp_path / "b", 3, gamma=0.9)
@@ -267,6 +315,8 @@ def test_seeds_become_one_setting_and_the_same_seed_counts_once(tmp_path: Path) 
     settings = group_by_setting([*runs, other, again, blog])
     assert [[run.path for run in setting.runs] for setting in settings] == [runs, [other], [blog]]
     assert [setting.label for setting in settings] == ["dqn gamma=0.99", "dqn gamma=0.9", "blog"]
+    warning = f"warning: {again} is left out: the same setting and seed as {runs[0]}\n"
+    assert capsys.readouterr().err == warning
 
 
 def test_overlaid_seeds_are_a_mean_within_a_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,12 +390,9 @@ def test_a_plain_gif_holds_the_frames(tmp_path: Path) -> None:
     assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "clip.gif"]
 
 
-def test_a_gif_of_50_frames_a_second_keeps_every_second_and_the_last(tmp_path: Path) -> None:
-    shown = frames(10)
-    pictures, milliseconds = read_gif(record(shown, tmp_path / "clip.gif", fps=50, plain=True))
-    for picture, index in zip(pictures, (0, 2, 4, 6, 8, 9), strict=True):
-        assert np.array_equal(picture, shown[index].image)
-    assert set(milliseconds[:-1]) == {40}
+@pytest.mark.parametrize(("output", "fps", "stride"), [("a.gif", 50, 2), ("a.gif", 30, 1), ("a.mp4", 50, 1)])
+def test_only_a_gif_leaves_out_frames(output: str, fps: int, stride: int) -> None:
+    assert frame_stride(Path(output), fps) == stride
 
 
 def test_frames_that_do_not_change_cost_nothing(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from tensorq.api import Run, load, open_run, resume, train
     from tensorq.config import Config
     from tensorq.errors import TensorqError
+    from tensorq.trainer import Stopped
 
 _HOMES = {
     "Config": "tensorq.config",
     "Run": "tensorq.api",
+    "Stopped": "tensorq.trainer",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
     "load": "tensorq.api",
@@ -30,7 +32,7 @@ _HOMES = {
     "resume": "tensorq.api",
     "train": "tensorq.api",
 }
-__all__ = ["Config", "Run", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train"]
+__all__ = ["Config", "Run", "Stopped", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

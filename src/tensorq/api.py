@@ -10,7 +10,7 @@ from typing import Any
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, resolve
-from tensorq.envs.host import EnvironmentMaker, require_known
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, require_known
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
@@ -78,6 +78,7 @@ def train(
 
     Raises:
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
+        Stopped: after Ctrl-C or SIGTERM; `resume` goes on from there.
     """
     if isinstance(env, str):
         require_known(env)  # before the settings, whose errors would be of no use
@@ -96,6 +97,8 @@ def train(
         )
     finally:
         show.close()
+    if ":" in config.env:  # an id that is not looked up in a folder, as it imports a module; here it was given
+        make = gymnasium_maker(config.env)
     return Run(path, make, network)
 
 

@@ -50,12 +50,13 @@ def train(arguments: list[str]) -> None:
     options = _parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
     from tensorq import trainer
     from tensorq.envs.host import require_known
+    from tensorq.process import process_seconds
 
     require_known(env)  # before the settings, whose errors would be of no use
     config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
 
     with _progress(options.quiet, options.json) as show:
-        trainer.train(config, run_dir=options.run_dir, observers=[show])
+        trainer.train(config, run_dir=options.run_dir, observers=[show], seconds_before=process_seconds())
 
 
 def resume(
@@ -210,6 +211,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     """Entry point of the `tensorq` command: 0 for success, 2 for what the user can put right, 130 after Ctrl-C."""
+    _open_standard_streams()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
@@ -224,6 +226,17 @@ def main() -> None:
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open os.devnull in place of streams that came closed, or a file of the run would get their number and text."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
 
 
 def run(arguments: list[str]) -> int:
@@ -248,7 +261,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:  # not a stop that the user asked for
+        if (code := getattr(error, "exit_code", None)) is None:  # not trainer.Stopped, which is not imported for help
             raise
         print(f"tensorq: {error}", file=sys.stderr)
         return int(code)

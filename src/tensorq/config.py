@@ -19,6 +19,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_PRESET = "dqn"
+SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
 DEFAULT_EVALUATION_EPISODES = {"compiled": 100, "host": 10}
 
 

@@ -17,9 +17,14 @@ from typing import Any
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Hide what TensorFlow's C++ side writes to stderr while it loads; Python's errors are exceptions and stay."""
-    sys.stderr.flush()
-    saved = os.dup(2)
     try:
+        saved = os.dup(2)
+    except OSError:  # nobody gave this process a stderr
+        yield
+        return
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
         with open(os.devnull, "w") as devnull:
             os.dup2(devnull.fileno(), 2)
         yield
@@ -68,6 +73,10 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received:
+            for stream in (1, 2):
+                if os.isatty(stream):
+                    with contextlib.suppress(OSError):
+                        os.write(stream, b"\x1b[?25h")  # the cursor, which a live display hides
             os._exit(128 + number)  # whatever is half written was written aside
         self.received = number
 

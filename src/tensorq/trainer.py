@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorq.config import Config
+from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.description import Environment, choose_loop, describe, read_environment
-from tensorq.envs.host import EnvironmentMaker, obs_layout, saved_id
+from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
-from tensorq.loops.loop import Interrupted, Loop, NotFinite, Report
+from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.process import Signals, import_tensorflow, process_seconds
@@ -37,7 +37,6 @@ METRICS = (
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
 RECENT_EPISODES = 100  # whose mean is mean_return
-SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
 
 
 class Stopped(Exception):
@@ -56,6 +55,7 @@ def train(
     network: NetworkBuilder | None = None,
     run_dir: Path | None = None,
     observers: Sequence[Observer] = (),
+    seconds_before: float = 0.0,
 ) -> Path:
     """Train a new run and return its folder; raises TensorqError, and Stopped after Ctrl-C or SIGTERM.
 
@@ -65,7 +65,9 @@ def train(
         network: builds the Q-network, instead of an MLP of config.hidden_sizes.
         run_dir: a folder that is new or empty; by default runs/ENV-PRESET-seedN.
         observers: called with every event.
+        seconds_before: what somebody has waited for already, and seconds_to_solved should count.
     """
+    began = time.perf_counter() - seconds_before
     environment = describe(config.env, make)
     if environment.num_envs is not None:
         config = dataclasses.replace(config, num_envs=environment.num_envs)
@@ -73,7 +75,13 @@ def train(
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
     with run_directory.create(folder, content) as directory:
-        _Training(config, environment, network, directory, observers).run()
+        training = _Training(config, environment, network, directory, observers, began)
+        try:
+            training.run()
+        except Exception:
+            if not training.ready:  # nothing that could be resumed, and the folder would be in the way
+                directory.remove()
+            raise
     return directory.path
 
 
@@ -95,6 +103,7 @@ def resume(
         make, network: what the run was started with, if it was.
         observers: called with every event.
     """
+    began = time.perf_counter()
     directory = run_directory.open(run_dir)
     content = run_directory.read_config(run_dir)
     old = Config.from_dict(content["config"])
@@ -105,9 +114,10 @@ def resume(
     )
     if config.steps < old.steps:
         raise TensorqError(f"steps: received {config.steps}, expected more than the {old.steps} of {run_dir}.")
-    finished = run_directory.read_result(run_dir) is not None
-    if finished and config == old:
-        raise TensorqError(f"{run_dir} is finished at {old.steps} steps; go on with --steps N, N above {old.steps}.")
+    result = run_directory.read_result(run_dir)
+    if result is not None:
+        counts = (result.get(name) for name in ("steps", "episodes"))
+        _refuse_reached(run_dir, config, *(count if isinstance(count, int) else 0 for count in counts))
     custom = read_environment(run_dir, content).custom
     if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
         custom = True
@@ -120,18 +130,31 @@ def resume(
             raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
     environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment, network)
-    with directory:
+
+    def on_restored(steps: int, episodes: int) -> None:
+        """Until here an error leaves a finished run as it was."""
         if config != old:
+            _refuse_reached(run_dir, config, steps, episodes)
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
-        with contextlib.suppress(FileNotFoundError):
-            directory.result_path.unlink()
+        directory.result_path.unlink(missing_ok=True)
+
+    with directory:
         began_with = content.get("versions")
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
                 _tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
-        _Training(config, environment, network, directory, observers).run()
+        _Training(config, environment, network, directory, observers, began, on_restored).run()
     return directory.path
+
+
+def _refuse_reached(run_dir: Path, config: Config, steps: int, episodes: int) -> None:
+    """Refuse to go on with a run to where it is already."""
+    more = [f"--steps N, N above {steps}"] if steps >= config.steps else []
+    if 0 < config.episodes <= episodes:
+        more.append(f"--episodes N, N above {episodes} (0 is no limit)")
+    if more:
+        raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
 
 def _kind(network: NetworkBuilder | None) -> str:
@@ -168,16 +191,22 @@ class _Training:
         network: NetworkBuilder | None,
         directory: RunDirectory,
         observers: Sequence[Observer],
+        began: float,
+        on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
     ) -> None:
+        """Take what `train` takes; when this process began, and what to do once its steps and episodes are known."""
+        self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
         self._observers = observers
+        self._began, self._on_restored = began, on_restored
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._episodes = 0
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._best: dict[str, float] | None = None
         self._final_return: float | None = None
         self._seconds = 0.0  # spent training before this process
+        self._elapsed_before = 0.0  # the same with everything else that took time
         self._seconds_to_solved: float | None = None
         self._checkpoint_steps = 0
 
@@ -190,16 +219,21 @@ class _Training:
                 self._tell(Message(warning))
             self._tell(Message("compiling ..."))
             kind = choose_loop(self.config.loop, self.config.env, self.environment.custom)
+            if kind == "host":
+                self._warn_of_cut_episodes()
             loop = self._make_loop(kind)
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.closing(loop), metrics, episodes:
                 self._restore(loop, metrics, episodes)
+                self._on_restored(loop.steps, self._episodes)
+                self.ready = True
                 self._tell(Started(self.config, self.directory.path, kind, self.environment.solved_return, loop.steps))
                 try:
                     self._train(loop, metrics, episodes, signals)
-                except Interrupted:
+                except Interrupted as interrupted:
                     if loop.exact_anywhere:
+                        self._record_episodes(interrupted.episodes, episodes)
                         self._save(loop, metrics, episodes)
                     raise Stopped(self.directory.path, self._checkpoint_steps, signals.received) from None
                 except NotFinite as error:
@@ -229,16 +263,33 @@ class _Training:
         replay_path = self.directory.path / "replay.bin"
         return HostLoop(self.config, agent, self.environment.make, replay_path, numpy_q)
 
+    def _warn_of_cut_episodes(self) -> None:
+        period, count = self.config.checkpoint_period_steps, self.config.num_envs
+        limit = self.environment.max_episode_steps
+        if limit is not None and period < min(2 * limit * count, self.config.steps):
+            self._tell(
+                Message(
+                    f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "
+                    f"each from one to the next many episodes of up to {limit} steps are cut: give "
+                    f"--checkpoint-period-steps {2 * limit * count} or more"
+                )
+            )
+
     # --- the run on disk ------------------------------------------------------------------------------------------
 
     def _restore(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
         """Go back to the last good checkpoint, or to the beginning where there is none."""
         found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
         if found is None:
+            if self.directory.result_path.exists():
+                raise TensorqError(f"{self.directory.path} has no checkpoint left to go on from.")
             metrics.truncate(0)
             episodes.truncate(0)
             return
-        tensors, metadata, _ = found
+        tensors, metadata, path = found
+        saved, present = tensors["agent.params"].size, loop.params().size
+        if saved != present:
+            raise TensorqError(f"{path} holds {saved} parameters, the network has {present}: is it the run's own?")
         loop.restore(tensors)
         metrics.truncate(metadata["metrics_bytes"])
         episodes.truncate(metadata["episodes_bytes"])
@@ -246,7 +297,8 @@ class _Training:
         self._episodes = metadata["episodes"]
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
         self._best, self._seconds = metadata["best"], metadata["seconds"]
-        self._seconds_to_solved = metadata["seconds_to_solved"]
+        self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
+        self._final_return = metadata["final_return"]
 
     def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
         metadata = {
@@ -258,6 +310,8 @@ class _Training:
             "best": self._best,
             "seconds": self._training_seconds(),
             "seconds_to_solved": self._seconds_to_solved,
+            "elapsed_seconds": self._elapsed_seconds(),
+            "final_return": self._final_return,
         }
         self._checkpoints.save(loop.steps, loop.save(), metadata)
         self._checkpoint_steps = loop.steps
@@ -276,7 +330,7 @@ class _Training:
             before = loop.steps
             left = config.episodes - self._episodes if config.episodes else None
             report = loop.advance(self._next_stop(before), left, signals)
-            finished = self._record_episodes(report, episodes)
+            finished = self._record_episodes(report.episodes, episodes)
             end = self._finished(loop)
 
             def due(period: int, before: int = before, end: bool = end) -> bool:
@@ -284,6 +338,8 @@ class _Training:
 
             evaluation = self._evaluate(loop) if due(config.evaluation_period_steps) else None
             self._record_metrics(loop, report, finished, evaluation, metrics)
+            metrics.flush()  # for whoever draws a run that is not over
+            episodes.flush()
             if due(config.checkpoint_period_steps):
                 loop.boundary()
                 self._save(loop, metrics, episodes)
@@ -298,10 +354,10 @@ class _Training:
         periods = (config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps)
         return min(config.steps, *((steps // period + 1) * period for period in periods if period))
 
-    def _record_episodes(self, report: Report, table: CsvTable) -> list[float]:
-        returns = [episode.total_return for episode in report.episodes]
+    def _record_episodes(self, finished: Sequence[Episode], table: CsvTable) -> list[float]:
+        returns = [episode.total_return for episode in finished]
         first = self._episodes + 1
-        table.append((first + index, *episode) for index, episode in enumerate(report.episodes))
+        table.append((first + index, *episode) for index, episode in enumerate(finished))
         self._episodes += len(returns)
         self._recent.extend(returns)
         return returns
@@ -314,10 +370,16 @@ class _Training:
         if self._best is None or mean >= self._best["mean_return"]:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
             self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
-            solved = self.environment.solved_return
-            if self._seconds_to_solved is None and solved is not None and len(returns) >= SOLVED_EPISODES:
-                self._seconds_to_solved = process_seconds() if mean >= solved else None
+            if self._seconds_to_solved is None and self._solved():
+                self._seconds_to_solved = self._elapsed_seconds()
         return mean
+
+    def _solved(self) -> bool | None:
+        """Whether the kept agent solves the environment; None where too few episodes, or no goal, leave it open."""
+        best, goal = self._best, self.environment.solved_return
+        if best is None or goal is None or best["episodes"] < SOLVED_EPISODES:
+            return None
+        return best["mean_return"] >= goal
 
     def _record_metrics(
         self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
@@ -343,11 +405,13 @@ class _Training:
     def _training_seconds(self) -> float:
         return self._seconds + time.perf_counter() - self._started
 
+    def _elapsed_seconds(self) -> float:
+        return self._elapsed_before + time.perf_counter() - self._began
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _write_result(self, loop: Loop) -> dict[str, Any]:
         seconds = self._training_seconds()
-        best, solved = self._best, self.environment.solved_return
         result: dict[str, Any] = {
             "finished": True,
             "steps": loop.steps,
@@ -355,10 +419,10 @@ class _Training:
             "episodes": self._episodes,
             "seconds": round(seconds, 3),
             "steps_per_second": round(loop.steps / max(seconds, 1e-9), 1),
-            "best": best,
+            "best": self._best,
             "final": {"steps": loop.steps, "mean_return": self._final_return},
-            "solved_return": solved,
-            "solved": bool(best and best["mean_return"] >= solved) if solved is not None else None,
+            "solved_return": self.environment.solved_return,
+            "solved": self._solved(),
             "seconds_to_solved": self._seconds_to_solved,
             "process_seconds": round(process_seconds(), 3),
         }
@@ -374,10 +438,12 @@ class _Training:
             ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
         ]
         if not self.environment.custom:
-            makers.append(("video", lambda: film(self.directory.path, self.directory.video_path, short=True)))
+            make = gymnasium_maker(self.config.env, render_mode="rgb_array")
+            path, video = self.directory.path, self.directory.video_path
+            makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
         self._tell(Message("drawing the curve and the video ..."))
-        for name, make in makers:
+        for name, draw in makers:
             try:
-                make()
-            except TensorqError as error:
-                self._tell(Message(f"no {name}: {error}"))
+                draw()
+            except Exception as error:  # an environment's own drawing may fail in any way
+                self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))

@@ -37,7 +37,8 @@ def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[i
     Args:
         envs: where to play; reset for each group of episodes.
         q_values: rates actions; the first of the best is taken.
-        seeds: of the environments, one an episode: episode i is the same whatever num_envs is.
+        seeds: of the environments, one an episode: episode i is the same whatever num_envs is, but in vector
+            environments that take one seed for all.
         max_steps: a greedy agent can loop for ever, so an episode is cut here and scored as it stands.
     """
     count = envs.num_envs

@@ -57,6 +57,7 @@ class CompiledLoop:
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
         self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
+        self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
         self._advance = tf.function(self._program, jit_compile=True, autograph=False).get_concrete_function(
             self._state, *[tf.TensorSpec((), tf.int64)] * 2
         )
@@ -166,14 +167,12 @@ class CompiledLoop:
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
         """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
-        if interrupted():
-            raise Interrupted
-        updates_before = self.updates
         stop_episodes = int(self._state.episodes) + max_episodes if max_episodes else np.iinfo(np.int64).max
         episodes: list[Episode] = []
-        loss_sum = q_sum = 0.0
         while self.steps < stop_steps and int(self._state.episodes) < stop_episodes:
-            stop = min(stop_steps, self.steps + self._vector_steps * self.config.num_envs)
+            if interrupted():
+                raise Interrupted(episodes)
+            updates_before, stop = self.updates, min(stop_steps, self.steps + self._vector_steps * self.config.num_envs)
             self._state, record = self._advance(
                 self._state, tf.constant(stop, tf.int64), tf.constant(stop_episodes, tf.int64)
             )
@@ -181,8 +180,10 @@ class CompiledLoop:
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
             if (bad_update := int(record.progress.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)
-            loss_sum, q_sum = loss_sum + float(record.progress.loss_sum), q_sum + float(record.progress.q_sum)
-        made = self.updates - updates_before
+            sums = record.progress
+            self._unreported += (float(sums.loss_sum), float(sums.q_sum), self.updates - updates_before)
+        loss_sum, q_sum, made = self._unreported.tolist()
+        self._unreported[:] = 0
         return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
 
     def _finished(self, record: Record) -> list[Episode]:
@@ -205,13 +206,15 @@ class CompiledLoop:
 
     def save(self) -> Tensors:
         """Every tensor of the state, by name."""
-        return {name: tensor.numpy() for name, tensor in _named("", self._state)}
+        tensors = {name: tensor.numpy() for name, tensor in _named("", self._state)}
+        return {**tensors, "unreported": self._unreported.copy()}
 
     def restore(self, tensors: Tensors) -> None:
         """Become what was saved."""
         names = [name for name, _ in _named("", self._state)]
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
         self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
+        self._unreported = tensors["unreported"].copy()
 
     def params(self) -> np.ndarray:
         """The online network's parameters [P]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -40,7 +40,10 @@ class NotFinite(TensorqError):
 
 
 class Interrupted(Exception):
-    """The user asked to stop; raised between two steps."""
+    """The user asked to stop; raised between two steps, with the episodes that no report has told of yet."""
+
+    def __init__(self, episodes: Sequence[Episode] = ()) -> None:
+        self.episodes = episodes
 
 
 class Loop(Protocol):

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,10 @@ class RunDirectory:
             _held_locks.remove(self._lock)
             os.close(self._lock)
         self._lock = None
+
+    def remove(self) -> None:
+        """Delete the folder, of a run that never began."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def __enter__(self) -> RunDirectory:
         """Lock the run."""

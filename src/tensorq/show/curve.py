@@ -14,7 +14,7 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
 from tensorq.runs.checkpoint import write_atomically, writing_failed
-from tensorq.show.tables import Run, Setting, group_by_setting, read_run
+from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +152,7 @@ def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool
     return [_training_curve(run) for run in setting.runs], False
 
 
-def _training_curve(run: Run) -> tuple[FloatArray, FloatArray]:
+def _training_curve(run: SavedRun) -> tuple[FloatArray, FloatArray]:
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     if not returns.size:
         raise TensorqError(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.host import EnvironmentMaker, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
-from tensorq.show.video import Frame, frame_stride, record
+from tensorq.show.video import Frame, Pixels, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
@@ -59,7 +60,7 @@ def film(
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
-    fps = int(env.metadata.get("render_fps", DEFAULT_FRAMES_PER_SECOND))
+    fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
     try:
@@ -68,30 +69,32 @@ def film(
         names = ACTION_NAMES.get(env.spec.id if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
             names = env.unwrapped.get_action_meanings()
-        return record(frames, output, fps=max(1, fps // stride), plain=plain, action_names=names)
+        return record(frames, output, fps=fps / stride, plain=plain, action_names=names)
     finally:
         env.close()
 
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
-    """Every stride-th step of an episode, and the last."""
+    """Every stride-th state of an episode with the action that follows it, and the last state, which none follows."""
     obs, _ = env.reset(seed=seed)
     total, step, done = 0.0, 0, False
     while not done:
-        q_values, action = agent.q_values(obs), agent.act(obs)
-        kept = step % stride == 0
-        image = _render(env) if kept else None
-        obs, reward, terminated, truncated, _ = env.step(action)
+        if step % stride == 0:
+            q_values = agent.q_values(obs)
+            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
+        obs, reward, terminated, truncated, _ = env.step(agent.act(obs))
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
-        if image is not None:
-            yield Frame(image, q_values, int(q_values.argmax()), total, step)
-        elif done:
-            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
+    yield Frame(_render(env), agent.q_values(obs), None, total, step)
 
 
-def _render(env: gym.Env) -> Any:
+def _render(env: gym.Env) -> Pixels:
+    name = env.spec.id if env.spec else str(env)
     try:
-        return env.render()
+        image: Any = env.render()
     except gym.error.DependencyNotInstalled as error:
-        raise TensorqError(f"drawing {env.spec.id if env.spec else env} needs another package: {error}") from error
+        raise TensorqError(f"drawing {name} needs another package: {error}") from error
+    if not isinstance(image, np.ndarray):
+        expected = "an image, a uint8 array of shape (height, width, 3)"
+        raise TensorqError(f"rendering {name} gave {type(image).__name__}, expected {expected}.")
+    return image

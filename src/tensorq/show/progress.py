@@ -6,6 +6,7 @@ An observer never stops a training: when nobody can read any more (a closed pipe
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
+from tensorq.config import SOLVED_EPISODES
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import plain_data
@@ -193,10 +195,11 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         first = "finished, without a greedy evaluation"
     elif solved_return is None:
         first = at
-    elif best_return < solved_return:
-        first = f"not solved: {at} (goal {solved_return:g})"
+    elif result.get("solved") is None:
+        count = f"{format_number(best.get('episodes'), '.0f')} episodes"
+        first = f"{at} (goal {solved_return:g}; {count} do not tell whether it is solved, {SOLVED_EPISODES} would)"
     else:
-        first = f"solved: {at} (goal {solved_return:g})"
+        first = f"{'solved' if result['solved'] else 'not solved'}: {at} (goal {solved_return:g})"
     seconds = format_number(result.get("seconds"), ".1f")
     if finite_number(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
         first += f", {result['seconds_to_solved']:.1f} s after the start"
@@ -213,9 +216,10 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     run = shlex.quote(str(run_dir))
     lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
     if steps is not None:
-        # A run that ends by episodes goes on when it is given more of those.
-        episodes = 0 if started is None else started.config.episodes
-        more = f"--episodes {2 * episodes}" if episodes else f"--steps {2 * int(steps)}"
+        # A run that was ended by its episodes goes on when it is given more of those.
+        limit = 0 if started is None else started.config.episodes
+        ended = limit and (finite_number(result.get("episodes")) or 0) >= limit
+        more = f"--episodes {2 * limit}" if ended else f"--steps {2 * int(steps)}"
         lines.append(f"       tensorq resume {run} {more}")
     return lines
 
@@ -333,9 +337,9 @@ class _Status:
 class _SafeStream:
     """A text stream that replaces what its encoding cannot say, and falls silent when it cannot be written to."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._broken = False
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()
+        self._broken = stream is None  # as sys.stdout is where it was closed
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self.unicode = self.encoding.lower().replace("-", "").startswith("utf")
 
@@ -355,7 +359,7 @@ class _SafeStream:
                 self._broken = True
 
     def isatty(self) -> bool:
-        return not self._broken and self._stream.isatty()
+        return not self._broken and not self._stream.closed and self._stream.isatty()
 
     def fileno(self) -> int:
         return self._stream.fileno()

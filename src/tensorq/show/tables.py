@@ -26,11 +26,12 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Run:
+class SavedRun:
     """What a run folder says: its settings, tables and, once it is finished, its result."""
 
     path: Path
     config: dict[str, Any]
+    setting: dict[str, Any]  # config without the seed, and what else makes runs differ in more than luck
     solved_return: float | None
     metrics: dict[str, FloatArray]
     episodes: dict[str, FloatArray]
@@ -50,7 +51,7 @@ class Setting:
     env: str
     preset: str
     changes: dict[str, Any]
-    runs: list[Run]
+    runs: list[SavedRun]
 
     @property
     def label(self) -> str:
@@ -58,7 +59,7 @@ class Setting:
         return " ".join([self.preset, *(f"{name}={_short(value)}" for name, value in self.changes.items())])
 
 
-def read_run(run_dir: Path) -> Run:
+def read_run(run_dir: Path) -> SavedRun:
     """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
     document = read_config(directory.open(run_dir).path)
     environment = document.get("environment")
@@ -72,38 +73,56 @@ def read_run(run_dir: Path) -> Run:
         missing = [column for column in columns if column not in table]
         if missing:
             raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
-    return Run(run_dir, document["config"], finite_number(solved_return), metrics, episodes, read_result(run_dir))
+    config = document["config"]
+    return SavedRun(
+        path=run_dir,
+        config=config,
+        setting={
+            **{name: value for name, value in config.items() if name != "seed"},
+            "network": document.get("network"),
+            **(
+                {f"environment.{name}": value for name, value in environment.items()}
+                if isinstance(environment, dict)
+                else {}
+            ),
+        },
+        solved_return=finite_number(solved_return),
+        metrics=metrics,
+        episodes=episodes,
+        result=read_result(run_dir),
+    )
 
 
 def group_by_setting(run_dirs: Sequence[Path]) -> list[Setting]:
     """Read runs and gather those whose settings are equal apart from the seed, in the order given.
 
-    A seed that comes twice in a setting counts once: the same run twice would make an interval look too narrow.
+    A seed that comes twice in a setting counts once, which a line on stderr says: the same run twice would make an
+    interval look too narrow.
     """
     if not run_dirs:
         raise TensorqError("no runs given: name one or more run folders, such as runs/*")
-    groups: dict[str, dict[Any, Run]] = {}
+    groups: dict[str, dict[Any, SavedRun]] = {}
     for run_dir in run_dirs:
         run = read_run(run_dir)
-        rest = {name: value for name, value in run.config.items() if name != "seed"}
-        groups.setdefault(json.dumps(rest, sort_keys=True), {}).setdefault(run.config.get("seed"), run)
+        seed, group = run.config.get("seed"), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
+        if (kept := group.setdefault(seed, run)) is not run:
+            print(f"warning: {run_dir} is left out: the same setting and seed as {kept.path}", file=sys.stderr)
     gathered = [list(group.values()) for group in groups.values()]
     return [
         Setting(
             env=str(runs[0].config.get("env", "?")),
             preset=str(runs[0].config.get("preset", "?")),
-            changes=_changes(runs[0].config, [others[0].config for others in gathered]),
+            changes=_changes(runs[0].setting, [others[0].setting for others in gathered]),
             runs=runs,
         )
         for runs in gathered
     ]
 
 
-def _changes(config: dict[str, Any], configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The fields in which settings of the same environment and preset differ, with their values in this one."""
-    kin = [other for other in configs if all(other.get(name) == config.get(name) for name in ("env", "preset"))]
-    names = [name for name in config if name != "seed"]
-    return {name: config[name] for name in names if any(other.get(name) != config[name] for other in kin)}
+    kin = [other for other in settings if all(other.get(name) == setting.get(name) for name in ("env", "preset"))]
+    return {name: value for name, value in setting.items() if any(other.get(name) != value for other in kin)}
 
 
 def compare(run_dirs: Sequence[Path]) -> tuple[Table, list[dict[str, Any]]]:
@@ -182,7 +201,7 @@ def _row(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _best_return(run: Run) -> float | None:
+def _best_return(run: SavedRun) -> float | None:
     best = (run.result or {}).get("best")
     kept = finite_number(best.get("mean_return")) if isinstance(best, dict) else None
     returns = run.evaluations[1]

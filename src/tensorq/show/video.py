@@ -11,7 +11,7 @@ import io
 import math
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -50,7 +50,7 @@ _LAST_FRAME_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture (uint8, height x width x 3) and what the agent thought, did and had earned by then."""
+    """One picture (uint8, height x width x 3), what the agent thinks of it and does next, and has earned by then."""
 
     image: Pixels
     q_values: npt.NDArray[Any] | None
@@ -60,15 +60,12 @@ class Frame:
 
 
 def frame_stride(output: Path, fps: int) -> int:
-    """Of how many frames `record` keeps one: a GIF cannot show more than some 25 a second.
-
-    Whoever renders may leave out the others (and pass `fps // stride`), but should always give the last frame.
-    """
+    """Of how many frames to render one (and pass `fps / stride`): a GIF cannot show more than some 25 a second."""
     return max(1, round(fps / _GIF_FRAMES_PER_SECOND)) if output.suffix.lower() == ".gif" else 1
 
 
 def record(
-    frames: Iterable[Frame], output: Path, *, fps: int, plain: bool = False, action_names: Sequence[str] | None = None
+    frames: Iterable[Frame], output: Path, *, fps: float, plain: bool = False, action_names: Sequence[str] | None = None
 ) -> Path:
     """Write `frames` to `output` (.gif or .mp4) and return it; `plain` leaves the panel with the Q-values out.
 
@@ -80,30 +77,18 @@ def record(
         raise TensorqError(f"cannot write a video to {str(output)!r}: give a file name that ends in .gif or .mp4")
     if fps < 1:
         raise TensorqError(f"expected fps of 1 or more, received {fps}")
-    stride = frame_stride(output, fps)
-    kept = _every(frames, stride)
-    first = next(kept, None)
+    rest = iter(frames)
+    first = next(rest, None)
     if first is None:
         raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
     scene = _Scene(first, _GIF_SIZE_PIXELS if suffix == ".gif" else _MP4_SIZE_PIXELS, plain, action_names)
     write = _write_gif if suffix == ".gif" else _write_mp4
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write(chain([first], kept), scene, output, fps / stride)
+        write(chain([first], rest), scene, output, fps)
     except OSError as error:
         raise writing_failed(output, error) from error
     return output
-
-
-def _every(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
-    """Every stride-th frame, and the last whatever its place."""
-    left_out: Frame | None = None
-    for index, frame in enumerate(frames):
-        left_out = frame if index % stride else None
-        if left_out is None:
-            yield frame
-    if left_out is not None:
-        yield left_out
 
 
 class _Panel:

@@ -1,0 +1,248 @@
+"""A run's life in its folder: what a failure leaves, what a resume may touch, and what is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tensorq import trainer
+from tensorq.agents.trained import TrainedAgent
+from tensorq.config import Config
+from tensorq.envs.description import describe
+from tensorq.errors import TensorqError
+from tensorq.events import Event, Message, Progress
+from tensorq.networks.build import num_params
+from tensorq.runs import directory
+from tensorq.runs.directory import RunDirectory
+from tensorq.show import film
+from tensorq.trainer import _Training
+from test_load import make_run
+
+CONFIG = Config(
+    env="mine", steps=900, hidden_sizes=(4,), batch_size=4, learning_starts_steps=100, log_period_steps=100,
+    checkpoint_period_steps=300, evaluation_period_steps=0, evaluation_max_episode_steps=20,
+)  # fmt: skip
+
+
+def make() -> gym.Env:
+    return gym.make("CartPole-v1")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Event | int]:
+    """What the finished run told; after each Progress how many rows of metrics.csv could be read just then."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, told: list[Event | int]) -> Path:
+    run = tmp_path_factory.mktemp("trainer") / "run"
+
+    def observe(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Progress):
+            told.append((run / "metrics.csv").read_text().count("\n") - 1)
+
+    return trainer.train(CONFIG, make=make, run_dir=run, observers=[observe])
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> _Training:
+    environment = describe("CartPole-v1") if config.env == "mine" else describe(config.env)
+    return _Training(config, environment, None, RunDirectory(path), [told.append], began)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in run.iterdir() if file.suffix in (".json", ".csv")}
+
+
+def test_rows_can_be_read_at_every_stop(finished: Path, told: list[Event | int]) -> None:
+    assert [each for each in told if isinstance(each, int)] == list(range(9))  # those of the stops before
+
+
+def test_ten_episodes_do_not_decide_whether_it_is_solved(finished: Path) -> None:
+    result = directory.read_result(finished) or {}
+    assert (result["best"]["episodes"], result["solved"], result["seconds_to_solved"]) == (10, None, None)
+
+
+@pytest.mark.parametrize(("episodes", "mean", "solved"), [(99, 500, None), (100, 475, True), (100, 474.9, False)])
+def test_a_hundred_episodes_do(tmp_path: Path, episodes: int, mean: float, solved: bool | None) -> None:
+    one = training(tmp_path, [])
+    assert one._solved() is None
+    one._best = {"steps": 1, "mean_return": mean, "episodes": episodes}
+    assert one._solved() is solved
+
+
+def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: Path) -> None:
+    one = training(tmp_path, [], began=time.perf_counter() - 5)
+    one._elapsed_before = 60
+    assert 65 <= one._elapsed_seconds() < 70  # and not this process's age
+
+
+def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, run: Path) -> None:
+    expected = directory.read_result(finished) or {}
+    assert expected["final"]["mean_return"] is not None
+    (run / "result.json").unlink()
+    trainer.resume(run, make=make)
+    result = directory.read_result(run) or {}
+    assert (result["final"], result["best"]) == (expected["final"], expected["best"])
+
+
+def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
+    for path in (run / "checkpoints").glob("step_*"):
+        path.write_bytes(b"damaged")
+    before = contents(run)
+    with pytest.raises(TensorqError, match="no checkpoint of this run can be used"):
+        trainer.resume(run, steps=1_000, make=make)
+    assert contents(run) == before
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(TensorqError, match="has no checkpoint left to go on from"):
+        trainer.resume(run, steps=1_000, make=make)
+    assert contents(run) == before
+
+
+def test_a_network_of_another_size_is_not_gone_on_with(run: Path) -> None:
+    content = directory.read_config(run)
+    content["config"]["hidden_sizes"] = [5]
+    directory.write_json(run / "config.json", content)
+    with pytest.raises(TensorqError, match="holds 30 parameters, the network has 37"):  # 5 * 4 + 5 * 2, 5 * 5 + 6 * 2
+        trainer.resume(run, steps=1_000, make=make)
+
+
+def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> None:
+    episodes = (directory.read_result(run) or {})["episodes"]
+    before = contents(run)
+    for limits, advice in (
+        ({}, "--steps N, N above 900."),
+        ({"steps": 1_000, "episodes": 3}, rf"--episodes N, N above {episodes} \(0 is no limit\)."),
+        ({"episodes": 3}, rf"--steps N, N above 900 and --episodes N, N above {episodes} .*"),
+    ):
+        with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: go on with {advice}$"):
+            trainer.resume(run, make=make, **limits)
+    (run / "result.json").unlink()  # killed just before it was written: only the checkpoint knows
+    with pytest.raises(TensorqError, match="go on with --episodes N"):
+        trainer.resume(run, steps=1_000, episodes=3, make=make)
+    del before["result.json"]
+    assert contents(run) == before
+
+
+def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    def network(space: gym.Space, num_actions: int) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: Path, told: list[Event | int]) -> None:
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert [text for text in texts if "--checkpoint-period-steps 1000 or more" in text]  # twice CartPole's 500
+    quiet: list[Event] = []
+    cases = ((1, 1_000, 9_000, 0), (2, 2_000, 9_000, 0), (2, 500, 500, 0), (2, 1_999, 9_000, 1))
+    for num_envs, period, steps, warned in cases:
+        config = dataclasses.replace(CONFIG, num_envs=num_envs, checkpoint_period_steps=period, steps=steps)
+        training(tmp_path, quiet, config)._warn_of_cut_episodes()
+        assert len(quiet) == warned
+
+
+class Unmoved(gym.Env):
+    """One step, and a picture."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(2)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(4, np.float32), 1.0, True, False, {}
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+class WithoutMode(Unmoved):
+    def __init__(self) -> None:
+        self.render_mode = None
+
+
+class Blind(Unmoved):
+    def render(self) -> Any:
+        return None
+
+
+class Broken(Unmoved):
+    def render(self) -> Any:
+        raise RuntimeError("no\nscreen")
+
+
+class Timeless(Unmoved):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": None}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (WithoutMode, "no video: environment 'Shown-v0' takes no render_mode"),
+        (Blind, "no video: rendering Shown-v0 gave NoneType, expected an image"),
+        (Broken, "no video: no screen"),
+        (Timeless, None),
+    ],
+)
+def test_a_run_is_over_whatever_its_environment_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: Callable[..., gym.Env], message: str | None
+) -> None:
+    spec = gym.envs.registration.EnvSpec("Shown-v0", entry_point=env, disable_env_checker=True)
+    monkeypatch.setitem(gym.registry, "Shown-v0", spec)
+    config = dataclasses.replace(CONFIG, env="Shown-v0")
+    size = num_params(Unmoved.observation_space, 2, config)
+    make_run(tmp_path / "run", np.zeros(size, np.float32), env="Shown-v0", hidden_sizes=(4,))
+    told: list[Event] = []
+    training(tmp_path / "run", told, config)._show()
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert [text for text in texts if text.startswith("no curve: ")]  # nothing was trained
+    videos = [text for text in texts if text.startswith("no video: ")]
+    assert (tmp_path / "run" / "video.gif").exists() == (message is None) == (not videos)
+    assert message is None or videos[0].startswith(message)
+
+
+class Counting(Unmoved):
+    """Counts its steps, pays as many and ends after 5; its picture is as bright as it is old."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.age = 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.age += 1
+        return np.full(4, self.age, np.float32), self.age, self.age == 5, False, {}
+
+    def render(self) -> Any:
+        return np.full((8, 8, 3), self.age, np.uint8)
+
+
+@pytest.mark.parametrize(("stride", "steps"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4, 5]), (5, [0, 5]), (9, [0, 5])])
+def test_pictures_belong_to_their_numbers(stride: int, steps: list[int]) -> None:
+    agent = TrainedAgent(lambda obs: np.stack([obs[:, 0], 2 * obs[:, 1]], axis=1), Counting.observation_space)
+    frames = [*film._frames(Counting(), agent, 0, stride, max_steps=100)]
+    assert [frame.step for frame in frames] == [frame.image[0, 0, 0] for frame in frames] == steps
+    assert [frame.total_return for frame in frames] == [step * (step + 1) / 2 for step in steps]
+    assert [frame.q_values.tolist() for frame in frames if frame.q_values is not None] == [[n, 2 * n] for n in steps]
+    assert [frame.action for frame in frames] == [0 if step == 0 else 1 for step in steps[:-1]] + [None]
