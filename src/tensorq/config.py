@@ -345,15 +345,21 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """A preset's TOML: `about`, settings, and a table `environments` of settings for single environments."""
+    """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`."""
     if name not in preset_names():
         raise TensorqError(f"unknown preset {name!r}: {nearest(name, preset_names())}")
     return tomllib.loads((resources.files("tensorq") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
-    """The Config of `preset` for `env`: defaults, then the preset, then its section for env, then the overrides."""
+def preset_settings(env: str, preset: str) -> dict[str, Any]:
+    """What a preset sets for env: the settings of the one that it extends, then its own, then its section for env."""
     content = load_preset(preset)
     content.pop("about", None)
+    base = content.pop("extends", None)
     sections = content.pop("environments", {})
-    return Config.from_dict({**content, **sections.get(env, {}), **overrides, "env": env, "preset": preset})
+    return {**(preset_settings(env, base) if base else {}), **content, **sections.get(env, {})}
+
+
+def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
+    """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides."""
+    return Config.from_dict({**preset_settings(env, preset), **overrides, "env": env, "preset": preset})

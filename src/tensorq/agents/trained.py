@@ -9,18 +9,26 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.envs.host import obs_layout
+from tensorq.envs.spaces import plain_observation_space, to_native_actions, to_plain
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
+
+
+def greedy(q_values: np.ndarray, mask: Any = None) -> np.ndarray:
+    """The first of the best actions [...] int32 for Q-values [..., A], among those that a mask [..., A] calls legal."""
+    scores = q_values if mask is None else np.where(np.asarray(mask, bool), q_values, -np.inf)
+    actions: np.ndarray = scores.argmax(axis=-1).astype(np.int32)
+    return actions
 
 
 class TrainedAgent:
     """Rates and picks actions for one observation or a batch of them."""
 
-    def __init__(self, q_function: QFunction, observation_space: gym.Space, first_action: int = 0) -> None:
-        """Wrap Q-values [N, A] of observations [N, ...]; actions count from first_action."""
+    def __init__(self, q_function: QFunction, observation_space: gym.Space, action_space: gym.Space) -> None:
+        """Wrap Q-values [N, A] of plain observations [N, ...]; the spaces are the environment's own."""
         self._q_function = q_function
-        self._first_action = first_action
-        self._dtype, self._shape = obs_layout(observation_space)
+        self._observation_space, self._action_space = observation_space, action_space
+        self._dtype, self._shape = obs_layout(plain_observation_space(observation_space))
 
     def q_values(self, obs: Any) -> np.ndarray:
         """Q-values [A] of one observation, or [N, A] of a batch."""
@@ -29,18 +37,17 @@ class TrainedAgent:
         return result[0] if single else result
 
     def act(self, obs: Any, mask: Any = None) -> Any:
-        """The greedy action (an int) for one observation, or [N] actions for a batch.
+        """The greedy action for one observation (an int, or an array for MultiDiscrete), or [N] for a batch.
 
         `mask`, [A] or [N, A], tells which actions are legal, as an environment's info["action_mask"] does.
         """
-        q_values = self.q_values(obs)
-        if mask is not None:
-            q_values = np.where(np.asarray(mask, bool), q_values, -np.inf)
-        actions = q_values.argmax(axis=-1) + self._first_action
+        actions = to_native_actions(self._action_space, greedy(self.q_values(obs), mask))
         return int(actions) if np.ndim(actions) == 0 else actions
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
-        """The observations as a batch, and whether there was just one."""
+        """The observations as a batch, flattened where they are composite, and whether there was just one."""
+        if not isinstance(obs, np.ndarray) and self._observation_space.contains(obs):
+            obs = to_plain(self._observation_space, obs)
         array = np.asarray(obs, self._dtype)
         if array.shape == self._shape:
             return array[None], True

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from tensorq.config import nearest
+from tensorq.envs.spaces import adapt, plain_action_space
 from tensorq.errors import TensorqError
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
@@ -65,10 +66,10 @@ class SingleEnvironments:
     """gymnasium.Env objects in this process, reset as soon as their episode ends."""
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
-        self._envs = list(envs)
+        self._envs = [adapt(env) for env in envs]
         self.num_envs = len(self._envs)
         self.observation_space = self._envs[0].observation_space
-        self.action_space = check_spaces(self.observation_space, self._envs[0].action_space)
+        self.action_space = plain_action_space(self._envs[0].action_space)
         self._first_action = int(self.action_space.start)
         dtype, shape = obs_layout(self.observation_space)
         self.obs = np.zeros((self.num_envs, *shape), dtype)
@@ -117,10 +118,10 @@ class VectorEnvironments:
     """A gymnasium VectorEnv of any autoreset mode."""
 
     def __init__(self, env: VectorEnv) -> None:
-        self._env = env
+        self._env = env = adapt(env)
         self.num_envs = env.num_envs
         self.observation_space = env.single_observation_space
-        self.action_space = check_spaces(self.observation_space, env.single_action_space)
+        self.action_space = plain_action_space(env.single_action_space)
         self._dtype, shape = obs_layout(self.observation_space)
         self.obs = np.zeros((self.num_envs, *shape), self._dtype)
         # Gymnasium's default, for vector environments that do not say.
@@ -132,7 +133,7 @@ class VectorEnvironments:
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         try:
-            obs, info = self._env.reset(seed=list(seeds))  # type: ignore[arg-type]
+            obs, info = self._env.reset(seed=list(seeds))
         except (gym.error.Error, TypeError):  # it takes one seed for all, as Gymnasium's own CartPole does
             obs, info = self._env.reset(seed=seeds[0])
         self.obs = self._copy(obs)
@@ -246,20 +247,3 @@ def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
         return np.dtype(np.int32), ()
     dtype = np.dtype(space.dtype)
     return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
-
-
-def check_spaces(observation_space: gym.Space, action_space: gym.Space) -> gym.spaces.Discrete:
-    """The action space, if both spaces are supported; raises TensorqError by name where they are not."""
-    if not isinstance(action_space, gym.spaces.Discrete):
-        hint = (
-            " Q-learning picks from a list of actions: discretise them with a wrapper."
-            if isinstance(action_space, gym.spaces.Box)
-            else ""
-        )
-        raise TensorqError(f"action space {action_space}: expected Discrete actions.{hint}")
-    if not isinstance(observation_space, (gym.spaces.Box, gym.spaces.Discrete)):
-        raise TensorqError(
-            f"observation space {type(observation_space).__name__}: expected Box or Discrete; "
-            "gymnasium.wrappers.FlattenObservation turns most others into a Box."
-        )
-    return action_space

@@ -11,6 +11,7 @@ from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import read_environment
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
+from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import NetworkBuilder, build_network
@@ -49,7 +50,8 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
             raise TensorqError(f"{run_dir} has no checkpoint yet.")
         tensors = found[0]
     params = tensors["agent.params"]
-    space, num_actions = environment.observation_space, environment.num_actions
+    space = plain_observation_space(environment.observation_space)
+    num_actions = int(plain_action_space(environment.action_space).n)
     if (network is None) != (content.get("network") == "mlp"):
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
@@ -60,7 +62,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         q_function: QFunction = NumpyNetwork(space, num_actions, config, params)
     else:
         q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
-    return TrainedAgent(q_function, space, environment.first_action)
+    return TrainedAgent(q_function, environment.observation_space, environment.action_space)
 
 
 def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_dir: Path) -> QFunction:

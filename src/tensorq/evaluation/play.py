@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tensorq.agents.trained import QFunction
+from tensorq.agents.trained import QFunction, greedy
 from tensorq.envs.host import HostEnvironments
 
 
@@ -22,13 +22,6 @@ class Episodes(NamedTuple):
     def mean(self) -> float:
         """The mean return."""
         return float(self.returns.mean())
-
-
-def greedy(q_values: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """The first of the best actions [N] int32 for Q-values [N, A], among the legal ones if a mask [N, A] says which."""
-    scores = q_values if mask is None else np.where(mask, q_values, -np.inf)
-    actions: np.ndarray = scores.argmax(axis=1).astype(np.int32)
-    return actions
 
 
 def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[int], max_steps: int) -> Episodes:

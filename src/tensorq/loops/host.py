@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.dqn import DQN
+from tensorq.agents.trained import greedy
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import AgentState, Batch, OptimizerState, Tensor
 from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
-from tensorq.evaluation.play import greedy, play_episodes
+from tensorq.evaluation.play import play_episodes
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.replay.host import HostReplay, row_dtype
 

@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.host import EnvironmentMaker, seeds_for
+from tensorq.agents.trained import TrainedAgent, greedy
+from tensorq.envs.host import MASK, EnvironmentMaker, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
@@ -76,13 +76,13 @@ def film(
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
     """Every stride-th state of an episode with the action that follows it, and the last state, which none follows."""
-    obs, _ = env.reset(seed=seed)
+    obs, info = env.reset(seed=seed)
     total, step, done = 0.0, 0, False
     while not done:
         if step % stride == 0:
             q_values = agent.q_values(obs)
-            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
-        obs, reward, terminated, truncated, _ = env.step(agent.act(obs))
+            yield Frame(_render(env), q_values, int(greedy(q_values, info.get(MASK))), total, step)
+        obs, reward, terminated, truncated, info = env.step(agent.act(obs, info.get(MASK)))
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
     yield Frame(_render(env), agent.q_values(obs), None, total, step)
