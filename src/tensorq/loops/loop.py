@@ -50,8 +50,12 @@ class Loop(Protocol):
     """A run that can be carried on to a step, evaluated, saved and restored."""
 
     steps: int
-    updates: int
     exact_anywhere: bool  # whether what is saved at any stop resumes exactly, or only at a boundary
+
+    @property
+    def updates(self) -> int:
+        """Updates made."""
+        ...
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
         """Train to `stop_steps` environment steps, or to the end of max_episodes more episodes."""

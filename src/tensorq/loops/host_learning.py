@@ -1,0 +1,317 @@
+"""How the host loop remembers and learns: from replay, or from whole rollouts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tensorq.agents.agent import Agent
+from tensorq.agents.dqn import DQN
+from tensorq.agents.pqn import PQN
+from tensorq.config import Config
+from tensorq.core import random
+from tensorq.core.host_random import CounterRandom
+from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
+from tensorq.envs.host import HostEnvironments, Transitions, obs_layout
+from tensorq.loops.compiled_learning import Progress, learn_rollout
+from tensorq.loops.loop import NotFinite, Tensors
+from tensorq.replay.host import HostReplay, row_dtype
+
+CHECKPOINTS_KEPT = 2
+COUNT_BASE = 2**24
+STATE_NAMES = (
+    "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
+)  # fmt: skip
+
+
+class Step(NamedTuple):
+    """One step of N environments, and what it began with."""
+
+    obs: np.ndarray  # [N, ...]
+    mask: np.ndarray | None  # [N, A] bool
+    actions: np.ndarray  # [N] int32
+    discount: np.ndarray  # [N], gamma * (1 - terminated)
+    ended: np.ndarray  # [N] bool, whether it was a valid step and its episode's last
+    transitions: Transitions
+
+
+class StoredAgent:
+    """An agent's state in one tf.Variable: a call costs some 30 us for each variable, and for each output."""
+
+    def __init__(self, agent: Agent) -> None:
+        state = agent.init()
+        self._sizes = [len(part) for part in _numbers(state)]
+        self.vector = tf.Variable(tf.concat(_numbers(state), axis=0))
+        self.params: np.ndarray = np.array(state.params)  # what acting in NumPy looks at, renewed in place
+        self.updates = 0
+
+    def state(self) -> AgentState:
+        """The state, cut from the vector."""
+        params, target_params, first, second, count = tf.split(self.vector.read_value(), self._sizes)
+        low, high = tf.unstack(tf.cast(count, tf.int64))
+        return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
+
+    def params_tensor(self) -> Tensor:
+        """The online network's parameters [P], in a graph."""
+        return self.vector.read_value()[: self._sizes[0]]
+
+    def assign(self, state: AgentState) -> None:
+        """Become this state, in a graph."""
+        self.vector.assign(tf.concat(_numbers(state), axis=0))
+
+    def take(self, result: np.ndarray, updates: int) -> np.ndarray:
+        """Renew the parameters from the beginning of a call's result, and return the rest."""
+        size = self._sizes[0]
+        self.params[:] = result[:size]
+        self.updates += updates
+        return result[size:]
+
+    def save(self) -> Tensors:
+        """Everything, by name."""
+        parts = zip(STATE_NAMES, _numbers(self.state()), strict=False)
+        return {**{name: part.numpy() for name, part in parts}, "agent.updates": np.array(self.updates, np.int64)}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        self.updates = int(tensors["agent.updates"])
+        high, low = divmod(self.updates, COUNT_BASE)
+        parts = [tensors[name] for name in STATE_NAMES]
+        self.vector.assign(np.concatenate([*parts, np.array([low, high], np.float32)]))
+        self.params[:] = tensors["agent.params"]
+
+
+class Learning(Protocol):
+    """A memory, an agent, and what it learns from there after each vector step."""
+
+    agent: StoredAgent
+
+    def add(self, step: Step) -> None:
+        """Remember a step."""
+        ...
+
+    def learn(self, steps: int) -> tuple[float, float]:
+        """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
+        ...
+
+    def cut(self) -> None:
+        """All episodes end here, without having ended."""
+        ...
+
+    def save(self) -> Tensors:
+        """Agent and memory, by name."""
+        ...
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        ...
+
+    def close(self) -> None:
+        """Release files."""
+        ...
+
+
+class FromReplay:
+    """DQN's: batches drawn from a large memory on disk, replay_ratio updates a step once learning has started."""
+
+    def __init__(self, config: Config, dqn: DQN, envs: HostEnvironments, replay_path: Path) -> None:
+        self._config, self._dqn = config, dqn
+        self.agent = StoredAgent(dqn)
+        count, masked = envs.num_envs, int(envs.action_space.n) if envs.mask is not None else 0
+        self.row_dtype = row_dtype(config, *obs_layout(envs.observation_space), masked)
+        slack = (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + count)
+        self.replay = HostReplay(replay_path, config, count, slack, self.row_dtype)
+        # Updates that come due together are made in one call: the cost is the call, not the arithmetic.
+        together = int(config.replay_ratio * max(config.update_period_steps, count))
+        self._calls_together = min(max(together, 1), 64)
+        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._calls_together * config.batch_size)
+        rows = tf.TensorSpec((self._calls_together, config.batch_size, self.row_dtype.itemsize), tf.uint8)
+        program = tf.function(self._updates, jit_compile=True, autograph=False)
+        self._call = _direct_call(program.get_concrete_function(rows))
+
+    def add(self, step: Step) -> None:
+        """Remember a step."""
+        made = step.transitions
+        self.replay.add(
+            step.obs, step.actions, made.reward, step.discount, made.next_obs, made.valid, step.ended, step.mask,
+            made.next_mask,
+        )  # fmt: skip
+
+    def learn(self, steps: int) -> tuple[float, float]:
+        """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
+        owed, loss_sum, q_sum = self._config.updates_owed(steps), 0.0, 0.0
+        while owed - self.agent.updates >= self._calls_together:
+            losses, means = self._learn_once(steps)
+            loss_sum, q_sum = loss_sum + losses, q_sum + means
+        return loss_sum, q_sum
+
+    def _learn_once(self, steps: int) -> tuple[float, float]:
+        count, updates = self._calls_together, self.agent.updates
+        shape = (count, self._config.batch_size)
+        bits = self._batch_random.row(updates // count).reshape(shape)
+        rows, places = self.replay.sample(bits, self._config.importance_exponent_at(updates))
+        rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
+        losses, means, td_errors = np.split(rest, [count, 2 * count])
+        loss_sum = float(losses.sum())
+        if not math.isfinite(loss_sum):
+            raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1, steps)
+        if places is not None:
+            self.replay.prioritise(places, td_errors.reshape(shape))
+        return loss_sum, float(means.sum())
+
+    def _updates(self, batches: Tensor) -> Tensor:
+        """Updates on batches [K, B, row bytes]; returns new parameters [P], losses [K], mean Q-values [K] as one.
+
+        With priorities, the TD errors [K, B] follow.
+        """
+        count, config, dqn = self._calls_together, self._config, self._dqn
+        first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, config.batch_size)))
+
+        def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
+            bits = random.random_bits(config.seed, random.LEARNING, state.updates, dqn.update_uniforms)
+            state, metrics = dqn.update(state, self.unpack(batches[index]), random.to_uniforms(bits))
+            here = tf.one_hot(index, count)
+            new = (here * metrics.loss, here * metrics.mean_q, here[:, None] * metrics.td_error)
+            return index + 1, state, *(old + more for old, more in zip(found, new, strict=True))
+
+        carry: tuple[Any, ...] = (tf.constant(0), self.agent.state(), *first)
+        carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
+        _, state, losses, means, td_errors = carry
+        self.agent.assign(state)
+        parts = [state.params, losses, means] + ([tf.reshape(td_errors, [-1])] if config.priority_exponent else [])
+        return tf.concat(parts, axis=0)
+
+    def unpack(self, rows: Tensor) -> Batch:
+        """Rows as bytes [B, row bytes] to a Batch."""
+        count = self._config.batch_size
+        fields: Any = self.row_dtype.fields
+
+        def field(name: str) -> Tensor:
+            dtype, offset = fields[name][:2]
+            base, shape = dtype.subdtype or (dtype, ())
+            part = rows[:, offset : offset + dtype.itemsize]
+            if base.itemsize > 1:  # bitcast takes the bytes of a number from a last axis of their own
+                part = tf.reshape(part, (count, -1, base.itemsize))
+            numbers = tf.cast(part, tf.bool) if base.kind == "b" else tf.bitcast(part, base)
+            return tf.reshape(numbers, (count, *shape))
+
+        present = {name: field(name) for name in fields}
+        return Batch(**{"weight": tf.ones(count), **present})
+
+    def cut(self) -> None:
+        """All episodes end here, without having ended."""
+        self.replay.cut()
+
+    def save(self) -> Tensors:
+        """The agent, and where in the replay file the rows are."""
+        return {**self.agent.save(), **self.replay.save()}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        self.replay.restore(tensors)
+        self.agent.restore(tensors)
+
+    def close(self) -> None:
+        """Release the replay file."""
+        self.replay.close()
+
+
+class FromRollouts:
+    """PQN's: each rollout, when it is full, some epochs in shuffled batches, and never again."""
+
+    def __init__(self, config: Config, pqn: PQN, envs: HostEnvironments) -> None:
+        self._config, self._pqn = config, pqn
+        self.agent = StoredAgent(pqn)
+        shape, (dtype, obs_shape) = (config.rollout_length, envs.num_envs), obs_layout(envs.observation_space)
+        zeros, obs = np.zeros(shape, np.float32), np.zeros((*shape, *obs_shape), dtype)
+        masks = [np.zeros((*shape, int(envs.action_space.n)), bool)] if envs.mask is not None else []
+        # In the order of Rollout's fields.
+        self._columns = [obs, zeros.astype(np.int32), zeros.copy(), zeros.copy(), obs.copy(), zeros > 0, zeros, *masks]
+        self._row = 0
+        specs = [tf.TensorSpec(column.shape, column.dtype) for column in self._columns]
+        program = tf.function(self._round, jit_compile=True, autograph=False)
+        self._call = program.get_concrete_function(*specs)
+
+    def add(self, step: Step) -> None:
+        """Write a step of each environment into the next row."""
+        made = step.transitions
+        given = (
+            step.obs, step.actions, made.reward, step.discount, made.next_obs, step.ended | ~made.valid, made.valid,
+            made.next_mask,
+        )  # fmt: skip
+        for column, new in zip(self._columns, given, strict=False):
+            column[self._row] = new
+        self._row += 1
+
+    def learn(self, steps: int) -> tuple[float, float]:
+        """All the updates of a rollout that is full, else none; returns sums of losses and mean Q-values."""
+        if self._row < self._config.rollout_length:
+            return 0.0, 0.0
+        self._row = 0
+        size = self._config.num_envs * self._config.rollout_length
+        count = self._config.rollout_epochs * (size // self._config.batch_size)
+        rest = self.agent.take(self._call(*map(tf.constant, self._columns)).numpy(), count)
+        loss_sum, q_sum, bad_update = map(float, rest)
+        if bad_update >= 0:
+            raise NotFinite(self.agent.updates - count + int(bad_update) + 1, steps)
+        return loss_sum, q_sum
+
+    def _round(self, *columns: Tensor) -> Tensor:
+        """Learn from a rollout; returns new parameters [P], the two sums and the first bad update's place as one."""
+        seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
+        before = state.updates
+        state, found = learn_rollout(self._config, self._pqn, seed, state, Rollout(*columns), Progress.none())
+        self.agent.assign(state)
+        bad = tf.where(found.bad_update < 0, found.bad_update, found.bad_update - before)
+        return tf.concat([state.params, [found.loss_sum, found.q_sum, tf.cast(bad, tf.float32)]], axis=0)
+
+    def cut(self) -> None:
+        """All episodes end here, without having ended."""
+        self._columns[Rollout._fields.index("ended")][: self._row][-1:] = True
+
+    def save(self) -> Tensors:
+        """The agent, and the rollout as far as it has come."""
+        columns = dict(zip(Rollout._fields, self._columns, strict=False))
+        rollout = {f"rollout.{name}": column[: self._row].copy() for name, column in columns.items()}
+        return {**self.agent.save(), **rollout}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Become what was saved."""
+        self.agent.restore(tensors)
+        self._row = len(tensors["rollout.reward"])
+        for name, column in zip(Rollout._fields, self._columns, strict=False):
+            column[: self._row] = tensors[f"rollout.{name}"]
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_path: Path) -> Learning:
+    """What fits the agent."""
+    if isinstance(agent, PQN):
+        return FromRollouts(config, agent, envs)
+    if not isinstance(agent, DQN):
+        raise TypeError(f"received {type(agent).__name__}, expected DQN or PQN")
+    return FromReplay(config, agent, envs, replay_path)
+
+
+def _numbers(state: AgentState) -> list[Tensor]:
+    """An agent's state as float vectors, the parameters first, the count as two digits that float32 holds exactly."""
+    count = tf.stack([state.updates % COUNT_BASE, state.updates // COUNT_BASE])
+    return [state.params, state.target_params, *state.optimizer, tf.cast(count, tf.float32)]
+
+
+def _direct_call(function: Any) -> Callable[[Tensor], Tensor]:
+    """Call a concrete function of one tensor without binding its signature each time: 55 us of 155.
+
+    TensorFlow offers this to itself only; where a version does not have it, the function is called as usual.
+    """
+    call = getattr(getattr(function, "_inference_function", None), "call_preflattened", None)
+    if call is None:
+        return function
+    captured = list(function.captured_inputs)
+    return lambda argument: call([argument, *captured])
