@@ -232,9 +232,8 @@ class _Training:
                 try:
                     self._train(loop, metrics, episodes, signals)
                 except Interrupted as interrupted:
-                    if loop.exact_anywhere:
-                        self._record_episodes(interrupted.episodes, episodes)
-                        self._save(loop, metrics, episodes)
+                    self._record_episodes(interrupted.episodes, episodes)
+                    self._save(loop, metrics, episodes)
                     raise Stopped(self.directory.path, self._checkpoint_steps, signals.received) from None
                 except NotFinite as error:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
@@ -290,7 +289,9 @@ class _Training:
         saved, present = tensors["agent.params"].size, loop.params().size
         if saved != present:
             raise TensorqError(f"{path} holds {saved} parameters, the network has {present}: is it the run's own?")
-        loop.restore(tensors)
+        if not loop.restore(tensors):
+            text = "warning: the same actions led the environments elsewhere: their episodes begin again, not exactly"
+            self._tell(Message(text))
         metrics.truncate(metadata["metrics_bytes"])
         episodes.truncate(metadata["episodes_bytes"])
         self._checkpoint_steps = loop.steps

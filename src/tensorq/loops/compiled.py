@@ -209,12 +209,13 @@ class CompiledLoop:
         tensors = {name: tensor.numpy() for name, tensor in _named("", self._state)}
         return {**tensors, "unreported": self._unreported.copy()}
 
-    def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+    def restore(self, tensors: Tensors) -> bool:
+        """Become what was saved, exactly."""
         names = [name for name, _ in _named("", self._state)]
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
         self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
         self._unreported = tensors["unreported"].copy()
+        return True
 
     def params(self) -> np.ndarray:
         """The online network's parameters [P]."""

@@ -15,7 +15,7 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import Tensor
-from tensorq.envs.host import EnvironmentMaker, make_host_environments, obs_layout, seeds_for
+from tensorq.envs.host import EnvironmentMaker, Transitions, make_host_environments, obs_layout, seeds_for
 from tensorq.evaluation.play import play_episodes
 from tensorq.loops.host_learning import Step, make_learning
 from tensorq.loops.loop import Episode, Interrupted, Report, Tensors
@@ -26,8 +26,6 @@ NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] 
 
 class HostLoop:
     """Trains on Gymnasium environments. `numpy_q` turns parameters into Q-values in NumPy, for networks that can."""
-
-    exact_anywhere = False
 
     def __init__(
         self,
@@ -51,6 +49,8 @@ class HostLoop:
         self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
         self._age = np.zeros(count, np.int64)
         self._total_return = np.zeros(count)
+        self._ended = np.zeros(count, bool)
+        self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
         self.boundary()
 
     @property
@@ -90,28 +90,34 @@ class HostLoop:
         """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
         config, envs = self.config, self._envs
         episodes: list[Episode] = []
-        loss_sum = q_sum = 0.0
-        updates_before = self.updates
         while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
             if interrupted():
-                raise Interrupted
+                raise Interrupted(episodes)
             obs, mask = envs.obs.copy(), None if envs.mask is None else envs.mask.copy()
             actions = self._act(obs, mask)
             step = envs.step(actions)
+            self._actions += actions.tobytes()
             discount, ended = config.gamma * ~step.terminated, (step.terminated | step.truncated) & step.valid
             self.learning.add(Step(obs, mask, actions, discount, ended, step))
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1
-            self._age += step.valid
-            self._total_return += step.reward * step.valid
+            self._live(step)
             for index in np.flatnonzero(ended) if ended.any() else ():
                 length, total = int(self._age[index]), float(self._total_return[index])
                 episodes.append(Episode(self.steps, int(index), length, total))
-                self._age[index], self._total_return[index] = 0, 0.0
+            updates_before = self.updates
             losses, means = self.learning.learn(self.steps)
-            loss_sum, q_sum = loss_sum + losses, q_sum + means
-        made = self.updates - updates_before
+            self._unreported += (losses, means, self.updates - updates_before)
+        loss_sum, q_sum, made = self._unreported.tolist()
+        self._unreported[:] = 0
         return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
+
+    def _live(self, step: Transitions) -> None:
+        """Count a step's length and reward; those of an episode that it ends stay until the next step."""
+        self._age[self._ended], self._total_return[self._ended] = 0, 0.0
+        self._age += step.valid
+        self._total_return += step.reward * step.valid
+        self._ended = (step.terminated | step.truncated) & step.valid
 
     def _act(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
@@ -142,23 +148,41 @@ class HostLoop:
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step): an environment's inner state cannot be saved."""
-        self._envs.reset(seeds_for(self.config.seed, self.steps, self._envs.num_envs))
-        self._age[:], self._total_return[:] = 0, 0.0
+        self._begin(self.steps)
         self.learning.cut()
 
+    def _begin(self, steps: int) -> None:
+        """The environments as they are after the boundary at `steps`."""
+        self._boundary_steps = steps
+        self._actions = bytearray()  # since then: by repeating them, a checkpoint between boundaries is exact too
+        self._envs.reset(seeds_for(self.config.seed, steps, self._envs.num_envs))
+        self._age[:], self._total_return[:], self._ended[:] = 0, 0.0, False
+
     def save(self) -> Tensors:
-        """The agent, what it remembers, and the counters."""
+        """The agent, what it remembers, the counters, and how the environments came to be where they are."""
         return {
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
+            "unreported": self._unreported.copy(),
+            "boundary.steps": np.array(self._boundary_steps, np.int64),
+            "boundary.actions": np.frombuffer(bytes(self._actions), np.int32).reshape(-1, self._envs.num_envs),
+            "boundary.obs": self._envs.obs.copy(),
             **self.learning.save(),
         }
 
-    def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+    def restore(self, tensors: Tensors) -> bool:
+        """Become what was saved; False where the environments, given the same actions, went another way."""
         self.learning.restore(tensors)
         self.steps, self._vector_steps = int(tensors["steps"]), int(tensors["vector_steps"])
-        self.boundary()
+        self._unreported = tensors["unreported"].copy()
+        self._begin(int(tensors["boundary.steps"]))
+        for actions in tensors["boundary.actions"]:
+            self._live(self._envs.step(actions))
+        self._actions += tensors["boundary.actions"].tobytes()
+        exact = np.array_equal(self._envs.obs, tensors["boundary.obs"])
+        if not exact:
+            self.boundary()
+        return exact
 
     def params(self) -> np.ndarray:
         """The online network's parameters [P]."""

@@ -50,7 +50,6 @@ class Loop(Protocol):
     """A run that can be carried on to a step, evaluated, saved and restored."""
 
     steps: int
-    exact_anywhere: bool  # whether what is saved at any stop resumes exactly, or only at a boundary
 
     @property
     def updates(self) -> int:
@@ -66,15 +65,15 @@ class Loop(Protocol):
         ...
 
     def boundary(self) -> None:
-        """Make the present a point that can be saved: called before each save, in every run alike."""
+        """Before each periodic save, in every run: end episodes of environments whose state cannot be saved."""
         ...
 
     def save(self) -> Tensors:
         """Everything that is needed to go on exactly."""
         ...
 
-    def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+    def restore(self, tensors: Tensors) -> bool:
+        """Become what was saved; False where the environments could not be brought to where they were."""
         ...
 
     def params(self) -> np.ndarray:

@@ -48,7 +48,7 @@ class HostReplay:
         self.capacity = config.replay_capacity
         self.written = 0
         self._config = config
-        self._windows: list[list[int]] = [[] for _ in range(num_envs)]  # rows that still grow, the newest first
+        self._windows: list[list[int]] = [[] for _ in range(num_envs)]  # transitions that still grow, newest first
         self._tree = HostTree(self.capacity) if config.priority_exponent else None
         self._length = self.capacity + slack
         self._path = path
@@ -87,14 +87,16 @@ class HostReplay:
                 place = np.array([self.written % self.capacity])
                 self._tree.set(place, np.array([self._tree.maximum or FIRST_PRIORITY]))
             if self._config.n_step > 1:
-                self._grow(self._windows[index], row)
-                self._windows[index] = [] if ended[index] else [row, *self._windows[index]][: self._config.n_step - 1]
+                window = self._windows[index]
+                self._grow(window, row)
+                self._windows[index] = [] if ended[index] else [self.written, *window][: self._config.n_step - 1]
             self.written += 1
 
     def _grow(self, window: list[int], last: int) -> None:
         """Let the windows of earlier steps take in the step in row `last`."""
         rows = self._rows
-        for back, row in enumerate(window, start=1):
+        for back, number in enumerate(window, start=1):
+            row = number % self._length
             gamma = self._config.gamma**back
             rows["reward"][row] += np.float32(gamma) * rows["reward"][last]
             rows["discount"][row] = gamma * rows["discount"][last]
@@ -135,16 +137,22 @@ class HostReplay:
             self._tree.set(places.ravel(), priorities.ravel())
 
     def save(self) -> dict[str, np.ndarray]:
-        """Flush the rows, and return what a checkpoint must hold to find and check them again."""
-        if self.written > self._saved:
-            self._segments.append((self._saved, self.written, self._crc(self._saved, self.written)))
-            self._saved = self.written
+        """Flush the rows, and return what a checkpoint must hold to find and check them again.
+
+        Rows that still grow will have changed when they are looked for, so they and what follows go along.
+        """
+        settled = min((number for window in self._windows for number in window), default=self.written)
+        if settled > self._saved:
+            self._segments.append((self._saved, settled, self._crc(self._saved, settled)))
+            self._saved = settled
         oldest = self.written - self.capacity
         self._segments = [segment for segment in self._segments if segment[1] > oldest]
         self._map.flush()
         saved: dict[str, np.ndarray] = {
             "replay.written": np.array(self.written, np.int64),
             "replay.segments": np.array(self._segments, np.int64).reshape(-1, 3),
+            "replay.growing": self._bytes[np.arange(settled, self.written) % self._length],
+            **{f"replay.window.{env}": np.array(window, np.int64) for env, window in enumerate(self._windows)},
         }
         if self._tree is not None:
             saved["replay.priorities"] = self._tree.leaves[: min(self.written, self.capacity)].copy()
@@ -152,8 +160,11 @@ class HostReplay:
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         """Go back to a checkpoint; raises TensorqError when rows it needs have changed on disk."""
-        self.written = self._saved = int(tensors["replay.written"])
-        self.cut()
+        self.written = int(tensors["replay.written"])
+        growing = tensors["replay.growing"]
+        self._saved = self.written - len(growing)
+        self._bytes[np.arange(self._saved, self.written) % self._length] = growing
+        self._windows = [tensors[f"replay.window.{env}"].tolist() for env in range(len(self._windows))]
         if self._tree is not None:
             self._tree.restore(tensors["replay.priorities"])
         self._segments = [(int(first), int(last), int(crc)) for first, last, crc in tensors["replay.segments"]]
