@@ -19,12 +19,16 @@ WHOLE = {
     "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1,
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1,
     "learning_rate_anneal_updates": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1, "evaluation_period_steps": 0,
+    "n_step": 1, "num_atoms": 1, "importance_anneal_updates": 0,
     "evaluation_episodes": 0, "evaluation_max_episode_steps": 1, "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 FRACTIONS = (
     "gamma", "replay_ratio", "target_sync_rate", "learning_rate", "learning_rate_final", "optimizer_epsilon",
-    "max_gradient_norm", "epsilon_start", "epsilon_final",
+    "max_gradient_norm", "epsilon_start", "epsilon_final", "noisy_deviation", "hl_gauss_deviation", "munchausen_scale",
+    "munchausen_temperature", "priority_exponent", "importance_exponent", "importance_exponent_final",
 )  # fmt: skip
+ANY_NUMBERS = ("value_min", "value_max", "munchausen_clip")
+SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm")
 
 
 def refusal(**settings: Any) -> str:
@@ -36,8 +40,8 @@ def refusal(**settings: Any) -> str:
 
 
 def test_every_number_is_covered_here() -> None:
-    rest = {"env", "preset", "loop", "double", "loss", "hidden_sizes"}
-    assert set(WHOLE) | set(FRACTIONS) | rest == set(FIELD_NAMES)
+    rest = {"env", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer"}
+    assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest == set(FIELD_NAMES)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -53,6 +57,21 @@ def test_fractions(name: str) -> None:
     assert refusal(**{name: -0.5}).startswith(f"{name}: received -0.5, expected a number")
     for junk in ("0.5", None, False, math.nan, -math.inf, (0.5,)):
         assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected a number."
+
+
+@pytest.mark.parametrize("name", ANY_NUMBERS)
+def test_numbers_of_either_sign(name: str) -> None:
+    assert getattr(Config(**{name: -0.5}), name) == -0.5
+    for junk in ("0.5", None, False, math.nan, -math.inf, (0.5,)):
+        assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected a number."
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches(name: str) -> None:
+    assert not getattr(Config(), name)
+    assert getattr(Config(**{name: True}), name)
+    for junk in (1, "yes", None):
+        assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected true or false."
 
 
 def test_numbers_too_large_for_64_bits() -> None:
@@ -76,7 +95,33 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"loss": "l1"}, "loss: received 'l1', expected one of mse, huber."),
         ({"loss": None}, "loss: received None, expected one of mse, huber."),
         ({"loop": "fast"}, "loop: received 'fast', expected one of auto, compiled, host."),
-        ({"double": 1}, "double: received 1, expected true or false."),
+        (
+            {"head": "c51"},
+            "head: received 'c51', expected one of expected, categorical, quantile, implicit_quantile, hl_gauss.",
+        ),
+        ({"optimizer": "sgd"}, "optimizer: received 'sgd', expected one of adam, rmsprop."),
+        ({"noisy_deviation": 0}, "noisy_deviation: received 0.0, expected a number above 0."),
+        ({"hl_gauss_deviation": 0}, "hl_gauss_deviation: received 0.0, expected a number above 0."),
+        ({"munchausen_temperature": 0}, "munchausen_temperature: received 0.0, expected a number above 0."),
+        ({"munchausen_scale": -1}, "munchausen_scale: received -1.0, expected a number of at least 0."),
+        ({"munchausen_clip": 0.1}, "munchausen_clip: received 0.1, expected at most 0."),
+        ({"importance_exponent": 1.1}, "importance_exponent: received 1.1, expected a number from 0 to 1."),
+        ({"importance_exponent_final": 2}, "importance_exponent_final: received 2.0, expected a number from 0 to 1."),
+        ({"value_min": 3, "value_max": 3}, "value_min: received 3.0, expected less than value_max 3.0."),
+        ({"value_min": 0, "value_max": -1}, "value_min: received 0.0, expected less than value_max -1.0."),
+        *(
+            ({"head": head, "num_atoms": 1}, f"num_atoms: received 1, expected at least 2 for head {head}.")
+            for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
+        ),
+        *(
+            ({"head": head, "loss": "mse"}, f"loss mse does not go with head {head}, which has a loss of its own.")
+            for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
+        ),
+        (
+            {"n_step": 5, "num_envs": 13, "batch_size": 64, "replay_capacity": 64},
+            "n_step 5 in num_envs 13 environments spans more than replay_capacity 64: lower the one or raise the "
+            "other.",
+        ),
         ({"env": 3}, "env: received 3, expected text."),
         ({"preset": None}, "preset: received None, expected text."),
         ({"hidden_sizes": 256}, "hidden_sizes: received 256, expected whole numbers such as 256 256."),
@@ -126,7 +171,7 @@ def test_from_dict_reads_what_json_kept() -> None:
     ("values", "message"),
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
-        ({"qqqq": 1}, "unknown setting 'qqqq': known: optimizer_epsilon, batch_size"),
+        ({"qqqq": 1}, "unknown setting 'qqqq': known: batch_size, checkpoint_period_steps"),
         ({"steps": {}}, "steps: received {}, expected a whole number."),
         ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),
         ({"hidden_sizes": {"a": 1}}, "hidden_sizes: received ('a',), expected whole numbers"),
@@ -159,6 +204,16 @@ def test_schedules_on_plain_numbers() -> None:
     annealed = dataclasses.replace(config, learning_rate_final=0.02, learning_rate_anneal_updates=4)
     assert [annealed.learning_rate_at(updates) for updates in (0, 2, 4, 9)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
     assert config.learning_rate_at(9) == 0.1
+
+
+def test_importance_exponent_anneals_in_updates() -> None:
+    config = Config(importance_exponent=0.4, importance_exponent_final=1.0, importance_anneal_updates=100)
+    assert [config.importance_exponent_at(n) for n in (0, 50, 100, 900)] == pytest.approx([0.4, 0.7, 1, 1])
+
+
+def test_what_is_of_no_use_to_a_head_does_not_matter() -> None:
+    assert Config(num_atoms=1, loss="mse").outputs_per_action == 1
+    assert Config(head="categorical", value_min=0, value_max=1).value_min == 0
 
 
 def test_presets_load_the_default_first() -> None:

@@ -1,0 +1,286 @@
+"""The default network: in Keras as in NumPy, its layers by hand, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorq.agents.dqn import DQN
+from tensorq.config import Config
+from tensorq.errors import TensorqError
+from tensorq.networks.build import build_network
+from tensorq.networks.layers import RowDense
+from tensorq.networks.mlp import build_mlp
+from tensorq.networks.network import Network
+from tensorq.networks.numpy_network import NumpyNetwork, num_params, parameter_shapes
+
+ACTIONS = 3
+BOX = gym.spaces.Box(-1, 1, (2, 3), np.float32)
+ONE = gym.spaces.Discrete(1)
+# Spaces, and four observations of each that differ.
+OBSERVATIONS = [
+    (BOX, np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 2, 3)),
+    (gym.spaces.Box(0, 255, (2, 2), np.uint8), np.arange(0, 240, 15, np.uint8).reshape(4, 2, 2)),
+    (gym.spaces.Discrete(4, start=-1), np.array([-1, 0, 1, 2], np.int32)),
+    (gym.spaces.Box(-9, 9, (2,), np.int64), np.arange(-4, 4).reshape(4, 2)),
+]
+HEADS = ("expected", "categorical", "quantile", "implicit_quantile", "hl_gauss")
+OFF_ON = (False, True)
+
+
+def floats(*values: Any) -> tf.Tensor:
+    return tf.constant(values, tf.float32)
+
+
+def close(found: Any, expected: Any, rtol: float = 1e-5) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=rtol, atol=1e-6, strict=False)
+
+
+# --- in Keras and in NumPy --------------------------------------------------------------------------------------------
+
+SWITCHES = list(itertools.product(HEADS, OFF_ON, OFF_ON, OFF_ON, ((), (8,), (8, 6))))
+# The observations take turns, so that each meets every head, every size, and every switch on and off.
+COMBINATIONS = [(*switches, sum(divmod(i, 3)) % 4) for i, switches in enumerate(SWITCHES)]
+
+
+def test_the_combinations_below_pair_every_observation_with_every_setting() -> None:
+    for column in range(5):
+        pairs = {(combination[column], combination[5]) for combination in COMBINATIONS}
+        assert len(pairs) == 4 * len({combination[column] for combination in COMBINATIONS})
+
+
+@pytest.mark.parametrize(("head", "dueling", "noisy", "layer_norm", "hidden_sizes", "observation"), COMBINATIONS)
+def test_the_network_in_numpy_is_the_one_in_keras(
+    head: Any, dueling: bool, noisy: bool, layer_norm: bool, hidden_sizes: tuple[int, ...], observation: int
+) -> None:
+    config = Config(
+        head=head, dueling=dueling, noisy=noisy, layer_norm=layer_norm, hidden_sizes=hidden_sizes, num_atoms=5,
+        value_min=-2, value_max=5, seed=2,
+    )  # fmt: skip
+    space, obs = OBSERVATIONS[observation]
+    dqn = DQN(config, build_network(space, ACTIONS, config))
+    assert dqn.network.shapes == parameter_shapes(space, ACTIONS, config)
+    generator = np.random.default_rng(0)
+    params = generator.normal(size=num_params(space, ACTIONS, config)).astype(np.float32)
+    noise = generator.normal(size=dqn.network.num_noise).astype(np.float32)
+    in_numpy = NumpyNetwork(space, ACTIONS, config, params)
+    assert in_numpy.num_noise == dqn.network.num_noise
+    assert bool(in_numpy.num_noise) == noisy
+    given = tf.constant(params), tf.constant(obs)
+    found = in_numpy(obs)
+    assert found.shape == (4, ACTIONS)
+    assert len(np.unique(found.round(4), axis=0)) == 4
+    np.testing.assert_allclose(dqn.q_values(*given), found, rtol=1e-3, atol=2e-4)
+    if noisy:
+        disturbed = in_numpy(obs, noise)
+        assert np.abs(disturbed - found).max() > 0.1
+        np.testing.assert_allclose(dqn.q_values(*given, tf.constant(noise)), disturbed, rtol=1e-3, atol=2e-4)
+
+
+def test_the_network_in_numpy_follows_its_parameters() -> None:
+    params = np.zeros(num_params(BOX, ACTIONS, Config()), np.float32)
+    network = NumpyNetwork(BOX, ACTIONS, Config(), params)
+    params[-ACTIONS:] = 1, 2, 3  # the output's biases
+    np.testing.assert_array_equal(network(OBSERVATIONS[0][1][:1]), [[1, 2, 3]])
+
+
+# --- the layers by hand -----------------------------------------------------------------------------------------------
+
+
+def test_row_dense_without_noise_is_a_dense_layer() -> None:
+    layer, dense = RowDense(3, seed=1), keras.layers.Dense(3)
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    layer.build((None, 2))
+    dense.build((None, 2))
+    layer.bias.assign([1, 2, 3])
+    dense.set_weights([layer.kernel.numpy().T, layer.bias.numpy()])
+    close(layer(x), dense(x))
+    assert np.abs(layer.kernel.numpy()).max() > 0
+
+
+def test_row_dense_with_noise_by_hand() -> None:
+    # Kernel (1, 2), deviations (3, 4), noise of the inputs (1, -1), of the unit 2: (1 + 3 * 2, 2 - 4 * 2) = (7, -6).
+    # Bias 5 + 6 * 2 = 17.  At (10, 1): 70 - 6 + 17 = 81; without noise 10 + 2 + 5 = 17.
+    layer = RowDense(1, 0.5)
+    layer.build((None, 2))
+    layer.set_weights([np.float32(w) for w in ([[1, 2]], [5], [[3, 4]], [6], [1, -1, 2])])
+    close(layer(floats((10, 1))), [[81]])
+    layer.noise.assign([0, 0, 0])
+    close(layer(floats((10, 1))), [[17]])
+
+
+def test_noisy_weights_begin_as_the_paper_says() -> None:
+    # 16 inputs: kernel and bias within 1/4, deviations 0.6 / 4 = 0.15.
+    layer = RowDense(200, 0.6, seed=3)
+    layer.build((None, 16))
+    for weight in (layer.kernel.numpy(), layer.bias.numpy()):
+        assert 0.2 < np.abs(weight).max() <= 0.25
+        assert abs(weight.mean()) < 0.05
+    close(layer.kernel_deviation, np.full((200, 16), 0.15))
+    close(layer.bias_deviation, np.full(200, 0.15))
+    assert not layer.noise.numpy().any()
+
+
+@pytest.mark.parametrize("noisy_deviation", [0.1, 0.5])
+def test_noisy_deviation_reaches_every_noisy_layer(noisy_deviation: float) -> None:
+    config = Config(noisy=True, noisy_deviation=noisy_deviation, hidden_sizes=(16, 4))
+    weights = build_mlp(gym.spaces.Discrete(9), ACTIONS, config).trainable_variables
+    found = {float(w.numpy().max()) for w in weights if w.name.endswith("deviation")}
+    assert sorted(found) == pytest.approx([noisy_deviation / 4, noisy_deviation / 3, noisy_deviation / 2])
+
+
+def test_dueling_by_hand() -> None:
+    # No hidden layer, one state: the biases are the outputs. Value 10, advantages 1, 2, 6 of mean 3: 8, 9, 13.
+    config = Config(dueling=True, hidden_sizes=())
+    network = build_network(ONE, 3, config)
+    close(network.outputs(floats(0, 0, 0, 0, 10, 1, 2, 6), tf.constant([0])), [[[8], [9], [13]]])
+
+
+def test_dueling_centres_over_actions_and_not_over_atoms() -> None:
+    # Two actions, three atoms. Value (10, 20, 30), advantages (1, 2, 3) and (5, 2, -3), of means 3, 2, 0 over actions:
+    # (10 - 2, 20 + 0, 30 + 3) and (10 + 2, 20 + 0, 30 - 3).
+    config = Config(dueling=True, hidden_sizes=(), head="categorical", num_atoms=3)
+    network = build_network(ONE, 2, config)
+    biases = (10, 20, 30, 1, 2, 3, 5, 2, -3)
+    close(network.outputs(floats(*[0] * 9, *biases), tf.constant([0])), [[[8, 20, 33], [12, 20, 27]]])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_dueling_networks_value_is_shared_and_its_advantages_cancel(head: Any) -> None:
+    # Over actions, the outputs sum to A times the value, whatever the advantages: d sum / d advantage = 0.
+    config = Config(dueling=True, hidden_sizes=(), head=head, num_atoms=4)
+    network = build_network(ONE, ACTIONS, config)
+    params = tf.constant(network.initial_params())
+    fractions = tf.constant([[0.1, 0.4, 0.6, 0.9]]) if head == "implicit_quantile" else None
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        total = tf.reduce_sum(network.outputs(params, tf.constant([0]), None, fractions)[:, :, 0])
+    biases = network.unflatten(tape.gradient(total, params))[-1].numpy().reshape(1 + ACTIONS, -1)
+    close(biases[0, 0], ACTIONS)
+    close(biases[1:], np.zeros_like(biases[1:]))
+
+
+def test_layer_norm_forgets_scale_and_shift_before_the_relu() -> None:
+    # Hidden sums of one input x: x + 1 and -x + 1 have mean 1 and deviation x: -> 1, -1 -> ReLU 1, 0 whatever x > 0.
+    plain, norm = (Config(layer_norm=on, hidden_sizes=(2,)) for on in OFF_ON)
+    space = gym.spaces.Box(-9, 9, (1,), np.float32)
+    hidden, outputs = (1, -1, 1, 1), (3, 100, 5)  # kernel and bias; rows of one output, bias
+    obs = floats((2,), (7,))
+    found = build_network(space, 1, norm).outputs(floats(*hidden, 1, 1, 0, 0, *outputs), obs)
+    close(found, [[[8]], [[8]]], 1e-4)  # 3 * 1 + 100 * 0 + 5
+    # Without it: 3 * 3 + 0 + 5 = 14 and 3 * 8 + 0 + 5 = 29.
+    close(build_network(space, 1, plain).outputs(floats(*hidden, *outputs), obs), [[[14]], [[29]]])
+
+
+def test_an_implicit_quantile_network_depends_on_its_fractions_row_by_row() -> None:
+    config = Config(head="implicit_quantile", hidden_sizes=(8,), num_atoms=2)
+    network = build_network(BOX, ACTIONS, config)
+    params, obs = tf.constant(network.initial_params()), tf.constant(OBSERVATIONS[0][1][:2])
+    rows = network.outputs(params, obs, None, floats((0.1, 0.9), (0.9, 0.1))).numpy()
+    assert rows.shape == (2, ACTIONS, 2)
+    assert np.abs(rows[:, :, 0] - rows[:, :, 1]).max() > 0.01
+    for row, fractions in ((0, (0.1, 0.9)), (1, (0.9, 0.1))):
+        close(network.outputs(params, obs, None, floats(fractions))[row], rows[row])  # [1, K] serves every row
+    swapped = network.outputs(params, obs, None, floats((0.9, 0.1), (0.1, 0.9)))
+    close(swapped, rows[:, :, ::-1])
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"noisy": True}, {"head": "implicit_quantile"}, {"head": "categorical", "dueling": True}], ids=str
+)
+def test_the_seed_decides_the_weights(settings: dict[str, Any]) -> None:
+    def weights(seed: int) -> np.ndarray:
+        return build_network(BOX, ACTIONS, Config(hidden_sizes=(4, 4), seed=seed, **settings)).initial_params()
+
+    one, again, other = weights(5), weights(5), weights(6)
+    np.testing.assert_array_equal(one, again)
+    constant = {0.0} | ({0.25, np.float32(0.5 / 6**0.5)} if settings.get("noisy") else set())  # biases, deviations
+    drawn = ~np.isin(one.round(6), np.round([*constant], 6).astype(np.float32))
+    assert drawn.mean() > 0.4
+    assert not np.isclose(one, other)[drawn].any()
+
+
+def test_layers_do_not_share_their_random_weights() -> None:
+    config = Config(hidden_sizes=(4, 4), noisy=True)
+    weights = build_mlp(gym.spaces.Discrete(4), 4, config).trainable_variables
+    for kind in ("kernel", "bias"):
+        arrays = [weight.numpy() for weight in weights if weight.name == kind]
+        assert len(arrays) == 3
+        for one, other in itertools.combinations(arrays, 2):
+            assert not np.isclose(one, other).any()
+
+
+def test_states_other_than_noise_stay_as_they_were_built() -> None:
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((2,)), RowDense(2, 0.5, 1), layers.BatchNormalization(), RowDense(1, 0.5, 2)])
+    network = Network(model)
+    assert network.num_noise == (2 + 2) + (2 + 1)
+    model.layers[1].moving_mean.assign([3, 4])
+    params, obs = tf.constant(network.initial_params()), floats((1, 2))
+    still = model(obs).numpy()[:, :, None]
+    close(network.outputs(params, obs), still)
+    close(network.outputs(params, obs, tf.zeros(7)), still)
+    for noise in ((1, 1, 1, 1, 0, 0, 0), (0, 0, 0, 0, 1, 1, 1)):  # of either layer
+        assert abs(float(network.outputs(params, obs, floats(*noise))[0, 0, 0] - still[0, 0, 0])) > 0.01
+
+
+# --- a network of the user's own --------------------------------------------------------------------------------------
+
+
+def own(outputs: int, *shape: int) -> Any:
+    def build(space: gym.Space, num_actions: int) -> keras.Model:
+        layers = [keras.Input(space.shape), keras.layers.Flatten(), keras.layers.Dense(outputs)]
+        return keras.Sequential([*layers, *([keras.layers.Reshape(shape)] if shape else [])])
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("settings", "function"),
+    [({}, own(3)), ({"head": "quantile", "num_atoms": 4}, own(12, 3, 4)), ({"munchausen": True}, own(3))],
+    ids=str,
+)
+def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> None:
+    config = Config(**settings)
+    network = build_network(BOX, ACTIONS, config, function)
+    outputs = network.outputs(tf.constant(network.initial_params()), tf.constant(OBSERVATIONS[0][1]))
+    assert outputs.shape == (4, ACTIONS, config.outputs_per_action)
+
+
+@pytest.mark.parametrize(
+    ("settings", "function", "message"),
+    [
+        ({"dueling": True}, own(3), "dueling belongs to the default network"),
+        ({"noisy": True}, own(3), "noisy belongs to the default network"),
+        ({"layer_norm": True}, own(3), "layer_norm belongs to the default network"),
+        ({"head": "implicit_quantile"}, own(3), "head implicit_quantile belongs to the default network"),
+        ({}, own(4), "the network's output shape is (None, 4), expected (None, 3) for head expected."),
+        (
+            {"head": "categorical", "num_atoms": 5},
+            own(3),
+            "the network's output shape is (None, 3), expected (None, 3, 5) for head categorical.",
+        ),
+        ({}, lambda space, num_actions: "model", "the network function returned str, expected a keras.Model."),
+    ],
+    ids=str,
+)
+def test_a_network_that_does_not_fit_is_refused(settings: dict[str, Any], function: Any, message: str) -> None:
+    with pytest.raises(TensorqError) as caught:
+        build_network(BOX, ACTIONS, Config(**settings), function)
+    assert str(caught.value).startswith(message)
+
+
+def test_outputs_per_action() -> None:
+    config = Config(num_atoms=7)
+    found = {head: dataclasses.replace(config, head=head).outputs_per_action for head in HEADS}
+    assert found == {"expected": 1, "categorical": 7, "quantile": 7, "implicit_quantile": 1, "hl_gauss": 7}
