@@ -356,6 +356,7 @@ def test_a_checkpoint_survives_two_periods_of_writing(
         reference, expected = copy.deepcopy(replay.reference), drawn()
         newer = [write_a_period() for _ in range(after)]
         if same_process:  # which may have gone astray
+            replay.replay.restore(saved)
             replay.add(["goes on"] * settings.num_envs)
         else:
             replay.reopen()
