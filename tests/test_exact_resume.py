@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -99,5 +100,60 @@ def test_twenty_kills_change_nothing(tmp_path: Path, settings: dict[str, Any], m
     assert process.exitcode == 0
 
     expected, found = contents(tmp_path / "whole"), contents(path)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+RAINBOW: dict[str, Any] = {
+    "double": True, "dueling": True, "n_step": 3, "priority_exponent": 0.5, "importance_anneal_updates": 2_000,
+    "noisy": True, "epsilon_start": 0.1, "epsilon_final": 0.0, "head": "categorical", "num_atoms": 11,
+    "value_min": 0.0, "value_max": 50.0,
+}  # fmt: skip
+IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "munchausen": True, "munchausen_clip": -2.0}
+COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
+
+
+def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> None:
+    """Train; the folder is copied as it stands in the middle, as if the process had been killed there."""
+    trainer._Training._show = lambda self: None  # type: ignore[method-assign]  # no time for pictures
+    rows = 0
+
+    def observe(event: Event) -> None:
+        nonlocal rows
+        rows += isinstance(event, Progress)
+        if rows == COPIED_AT and isinstance(event, Progress):
+            shutil.copytree(path, copy)
+
+    if path.exists():
+        trainer.resume(path, make=make)
+    else:
+        trainer.train(config, make=make, run_dir=path, observers=[observe])
+
+
+@pytest.mark.parametrize(
+    ("switches", "loop", "make"),
+    [
+        (RAINBOW, "compiled", None),
+        (RAINBOW, "host", make_vector),
+        (IMPLICIT, "compiled", None),
+        (IMPLICIT, "host", None),
+    ],
+    ids=["rainbow compiled", "rainbow host vector of 4", "implicit quantile compiled", "implicit quantile host"],
+)
+def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str, Any], loop: str, make: Any) -> None:
+    config = Config(
+        **SMALL | switches | {"loop": loop, "steps": 4_000, "checkpoint_period_steps": 800, "replay_capacity": 600}
+    )
+    for name in ("whole", "copy"):
+        arguments = (tmp_path / name, config, make, tmp_path / "copy")
+        process = CONTEXT.Process(target=work_and_be_copied, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        if name == "whole":
+            left = sorted(int(path.stem[5:]) for path in (tmp_path / "copy" / "checkpoints").glob("step_*"))
+            assert [steps // 100 for steps in left] == [8, 16]
+    expected, found = contents(tmp_path / "whole"), contents(tmp_path / "copy")
+    assert any("priorities" in name or "tree" in name for name in expected) == ("priority_exponent" in switches)
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []

@@ -25,7 +25,7 @@ from tensorq.envs.host import (
     seeds_for,
 )
 from tensorq.errors import TensorqError
-from tensorq.evaluation.play import play_episodes
+from tensorq.evaluation.play import greedy, play_episodes
 
 FIRST_ACTION = 5
 
@@ -152,6 +152,123 @@ def test_episodes_of_seeds(envs: HostEnvironments) -> None:
     np.testing.assert_array_equal(played.returns, [10 + FIRST_ACTION + seed % 3 for seed in seeds])
     np.testing.assert_array_equal(played.lengths, np.ones(7))
     assert (played.unfinished, played.mean) == (0, 15 + np.mean([1, 2, 0, 1, 2, 0, 1]))
+
+
+# --- action masks -----------------------------------------------------------------------------------------------------
+
+
+def legal(obs: Any) -> np.ndarray:
+    """[3] bool: two of the actions, other ones at each observation of Counting's."""
+    return np.arange(3) != (5 * obs[0] + 3 * obs[1] + obs[2]) % 3
+
+
+class Masked(Counting):
+    """Counting, with two of its actions legal at a time."""
+
+    @staticmethod
+    def info(obs: np.ndarray) -> dict[str, Any]:
+        return {"action_mask": legal(obs).astype(np.int8)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.obs, _ = super().reset(seed=seed)
+        return self.obs, self.info(self.obs)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.info(self.obs).get("action_mask", np.ones(3))[action - FIRST_ACTION], "an illegal action"
+        self.obs, *results, _ = super().step(action)
+        return self.obs, *results, self.info(self.obs)  # type: ignore[return-value]
+
+
+class SometimesMasked(Masked):
+    """Says which actions are legal only after an even number of steps; else all are."""
+
+    @staticmethod
+    def info(obs: np.ndarray) -> dict[str, Any]:
+        return {} if obs[2] % 2 else Masked.info(obs)
+
+
+class LateMasked(Counting):
+    """Says so in step, and never in reset."""
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return *super().step(action)[:4], {"action_mask": np.ones(3, np.int8)}
+
+
+MODES = pytest.mark.parametrize("mode", [None, *AutoresetMode], ids=lambda mode: mode.name if mode else "single")
+
+
+def several(kind: type[gym.Env], mode: AutoresetMode | None, count: int = 3) -> HostEnvironments:
+    if mode is None:
+        return make_host_environments(kind, count)
+    return make_host_environments(lambda: SyncVectorEnv([kind] * count, autoreset_mode=mode), 1)
+
+
+@MODES
+@pytest.mark.parametrize("kind", [Masked, SometimesMasked])
+@pytest.mark.parametrize("count", [1, 3])
+def test_masks_belong_to_their_observations(kind: type[Masked], mode: AutoresetMode | None, count: int) -> None:
+    envs, random = several(kind, mode, count), np.random.default_rng(0)
+    for seeds in ([7, 8, 9], [1, 2, 3]):
+        envs.reset(seeds[:count])
+        for _ in range(40):
+            obs, mask = envs.obs.copy(), np.array(envs.mask)
+            step = envs.step(greedy(random.random((count, 3)), mask))
+            assert step.next_mask is not None
+            for index in np.flatnonzero(step.valid):
+                for where, found in ((obs, mask), (step.next_obs, step.next_mask)):
+                    expected = kind.info(where[index]).get("action_mask", np.ones(3))
+                    np.testing.assert_array_equal(found[index], expected)
+    envs.close()
+
+
+@MODES
+def test_greedy_play_keeps_to_legal_actions(mode: AutoresetMode | None) -> None:
+    """Masked itself refuses others; the best by far is illegal at every observation."""
+    envs = several(Masked, mode)
+    played = play_episodes(envs, lambda obs: 9.0 * ~np.array([legal(row) for row in obs]), [1, 2, 3, 4], max_steps=5)
+    assert played.lengths.tolist() == [1, 1, 1, 1]  # Counting's first episodes
+    # 10 and the first legal action: seed % 3 being illegal for 5 seed, these are illegal: 2, 1, 0, 2.
+    assert played.returns.tolist() == [10 + FIRST_ACTION + action for action in (0, 0, 1, 0)]
+    envs.close()
+
+
+@MODES
+def test_a_mask_that_reset_did_not_tell_of_is_refused(mode: AutoresetMode | None) -> None:
+    envs = several(LateMasked, mode)
+    assert envs.mask is None
+    with pytest.raises(TensorqError, match="action_mask in the info of step .* of reset: expected in both"):
+        for _ in range(3):
+            envs.step(np.zeros(3, np.int32))
+    envs.close()
+
+
+@MODES
+def test_taxi_tells_which_actions_are_legal(mode: AutoresetMode | None) -> None:
+    taxi = next(env for env in ("Taxi-v4", "Taxi-v3") if env in gym.registry)
+    envs, table = several(gymnasium_maker(taxi), mode), gym.make(taxi).unwrapped
+    random, illegal = np.random.default_rng(0), 0
+    envs.reset([1, 2, 3])
+    for _ in range(300):
+        obs, mask = envs.obs.copy(), np.array(envs.mask)
+        step = envs.step(greedy(random.random((3, 6)), mask))
+        assert step.next_mask is not None
+        for index in np.flatnonzero(step.valid):
+            np.testing.assert_array_equal(mask[index], table.action_mask(obs[index]))
+            np.testing.assert_array_equal(step.next_mask[index], table.action_mask(step.next_obs[index]))
+            illegal += 6 - int(mask[index].sum())
+    assert illegal > 1_000
+    envs.close()
+
+
+def test_environments_that_tell_of_none_have_no_mask(envs: HostEnvironments) -> None:
+    envs.reset([1, 2, 3])
+    assert envs.mask is None
+    for _ in range(5):
+        assert envs.step(np.zeros(3, np.int32)).next_mask is None
+    assert envs.mask is None
+
+
+# --- evaluation, seeds, and what is refused ---------------------------------------------------------------------------
 
 
 class Endless(gym.Env):

@@ -5,180 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same
 from tensorq.agents.dqn import DQN
-from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.types import AgentState, Batch, Metrics, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
-from tensorq.loops.loop import Episode, Interrupted, NotFinite
+from tensorq.loops.loop import Interrupted, NotFinite
 from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_mlp import NumpyMLP, layers_from_flat
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
-from tensorq.replay.host import row_dtype
-
-# Two rooms, 0 and 1. In room 0, action 0 stays for a reward of 1 and action 1 goes to room 1 for nothing. In room 1,
-# action 0 ends the episode with a reward of 3 and action 1 stays for nothing. A time limit cuts episodes after 4 steps.
-REWARD = np.array([[1, 0], [3, 0]])
-TIME_LIMIT, GAMMA = 4, 0.8
-# Q(0, stay) = 1 / (1 - 0.8) = 5, for a time limit ends nothing.  Q(1, end) = 3.  Q(1, stay) = Q(0, go) = 0.8 * 3 = 2.4.
-KNOWN_Q = [[5, 2.4], [3, 2.4]]
-CONFIG = Config(
-    env="Rooms", gamma=GAMMA, hidden_sizes=(), steps=4_000, replay_capacity=5_000, batch_size=32, replay_ratio=0.5,
-    update_period_steps=4, learning_starts_steps=10, target_sync_updates=10, learning_rate=0.05,
-    learning_rate_final=0.002, learning_rate_anneal_updates=1_500, epsilon_final=0, epsilon_anneal_steps=2_000,
-    evaluation_episodes=12, log_period_steps=500, checkpoint_period_steps=2_000,
-)  # fmt: skip
-
-
-class RoomsWorld:
-    """The rooms in TensorFlow; observes the room one-hot."""
-
-    id, max_episode_steps, solved_return, reset_uniforms, step_uniforms = "Rooms", TIME_LIMIT, None, 1, 0
-    observation_space, action_space = spaces.Box(0, 1, (2,)), spaces.Discrete(2)
-
-    def __init__(self) -> None:
-        self.traces = 0
-
-    def reset(self, u: Tensor) -> Tensor:
-        return tf.concat([tf.cast(u < 0.5, tf.float32), tf.cast(u >= 0.5, tf.float32)], axis=1)
-
-    def observe(self, state: Tensor) -> Tensor:
-        return state
-
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        self.traces += 1
-        second, stay = state[:, 1] > 0.5, action == 0
-        reward = tf.where(stay, tf.where(second, 3.0, 1.0), 0.0)
-        next_second = tf.cast(second | ~stay, tf.float32)[:, None]
-        return tf.concat([1 - next_second, next_second], axis=1), reward, second & stay
-
-
-class RoomsEnv(gym.Env):
-    """The rooms for Gymnasium, with observations from 3 and actions from 1."""
-
-    observation_space, action_space = spaces.Discrete(2, start=3), spaces.Discrete(2, start=1)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
-        super().reset(seed=seed)
-        self.room, self.age = int(self.np_random.integers(2)), 0
-        return 3 + self.room, {}
-
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
-        reward, terminated = float(REWARD[self.room, action - 1]), self.room == 1 and action == 1
-        self.room, self.age = int(self.room == 1 or action == 2), self.age + 1
-        return 3 + self.room, reward, terminated, self.age == TIME_LIMIT, {}
-
-
-class CountingDQN(DQN):
-    """Counts how often Python runs its update, which a compiled function does only while it is traced."""
-
-    traces = 0
-
-    def update(self, state: AgentState, batch: Batch) -> tuple[AgentState, Metrics]:
-        self.traces += 1
-        return super().update(state, batch)
-
-
-class Step(NamedTuple):
-    """A stored transition."""
-
-    room: int
-    action: int
-    reward: float
-    discount: float
-    next_room: int
-
-
-class Case:
-    """A loop, at its beginning when a test gets it, and how to look into it."""
-
-    def __init__(self, kind: str, folder: Path, **settings: Any) -> None:
-        self.kind = kind
-        self.num_envs = 4 if "4" in kind else 1
-        self.vector = "vector" in kind
-        self.config = dataclasses.replace(CONFIG, num_envs=self.num_envs, **settings)
-        self.replay_path = folder / "replay.bin"
-        self.world = RoomsWorld()
-        self.q_traces = 0
-        self.loop = self.make()
-        self.first = self.loop.save()
-
-    def make(self) -> CompiledLoop | HostLoop:
-        """The loop as a new process makes it."""
-        space = self.world.observation_space if self.kind.startswith("compiled") else RoomsEnv.observation_space
-        network = Network(build_mlp(space, 2, (), seed=1))
-        self.agent, self.q_values = CountingDQN(self.config, network), network.q_values
-        network.q_values = self._count_q_values  # type: ignore[method-assign]
-        if self.kind.startswith("compiled"):
-            return CompiledLoop(self.config, self.agent, self.world)
-        numpy_q = None if self.num_envs == 4 else lambda params: NumpyMLP(space, layers_from_flat(params, [2, 2]))
-        mode = AutoresetMode.NEXT_STEP
-        make = (lambda: SyncVectorEnv([RoomsEnv] * 4, autoreset_mode=mode)) if self.vector else RoomsEnv
-        return HostLoop(self.config, self.agent, make, self.replay_path, numpy_q)
-
-    def _count_q_values(self, params: Tensor, obs: Tensor) -> Tensor:
-        self.q_traces += 1
-        return self.q_values(params, obs)
-
-    def advance(self, stop_steps: int) -> list[Episode]:
-        return self.loop.advance(stop_steps, None, lambda: False).episodes
-
-    def set(self, **values: Any) -> None:
-        """Begin with other values of what is saved; dots are written as two underscores."""
-        names = {name: name.replace("__", ".") for name in values}
-        arrays = {names[name]: np.asarray(value, self.first[names[name]].dtype) for name, value in values.items()}
-        self.loop.restore({**self.first, **arrays})
-
-    def act_greedily_by_action_0(self) -> None:
-        """Parameters of Q = (1, 0) in both rooms, and so many updates done that no more are owed."""
-        params = np.zeros_like(self.first["agent.params"])
-        params[-2] = 1
-        self.set(agent__params=params, agent__updates=10**9)
-
-    def stored(self) -> list[Step]:
-        """The transitions in the replay, in order."""
-        if isinstance(self.loop, CompiledLoop):
-            saved = self.loop.save()
-            rows = saved["replay.rows"][: int(saved["replay.written"])]
-            columns = [rows[:, 1], rows[:, 4], rows[:, 5], rows[:, 6], rows[:, 3]]
-        else:
-            rows = np.fromfile(self.replay_path, row_dtype(np.dtype(np.int32), ()))[: self.loop.replay.written]
-            names = ("obs", "action", "reward", "discount", "next_obs")
-            columns = [rows[name] - (3 if "obs" in name else 0) for name in names]
-        return [Step(*map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[arg-type]
-
-    def episodes(self) -> list[Episode]:
-        """The episodes that the stored transitions amount to; checks that each begins where the one before led."""
-        count = self.num_envs
-        steps, rows, found = 0, iter(self.stored()), []
-        room: list[float | None] = [None] * count
-        age, total, resetting = [0] * count, [0.0] * count, [False] * count
-        while True:
-            ended = []
-            for index in range(count):
-                if resetting[index]:  # a vector environment's step in which this one only reset
-                    resetting[index] = False
-                    continue
-                if (row := next(rows, None)) is None:
-                    return found
-                assert room[index] in (None, row.room)
-                steps, room[index] = steps + 1, row.next_room
-                age[index], total[index] = age[index] + 1, total[index] + row.reward
-                if row.discount == 0 or age[index] == TIME_LIMIT:
-                    ended.append((index, age[index], total[index]))
-                    room[index], age[index], total[index], resetting[index] = None, 0, 0.0, self.vector
-            found += [Episode(steps, *end) for end in ended]
 
 
 @pytest.fixture(scope="module", params=["compiled", "compiled 4", "host", "host 4", "host vector of 4"])
@@ -194,17 +37,9 @@ def case(shared_case: Case) -> Case:
     return shared_case
 
 
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
-
-
 def test_q_values_become_those_known(case: Case) -> None:
     report = case.loop.advance(4_000, None, lambda: False)
-    space = case.loop.agent.network.model.inputs[0]
-    rooms = tf.eye(2) if space.shape[1:] else tf.constant([3, 4])
-    np.testing.assert_allclose(case.q_values(tf.constant(case.loop.params()), rooms), KNOWN_Q, atol=0.05)
+    np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=0.05)
     assert report.loss is not None and 0 < report.loss < 1
     assert report.mean_q is not None and 2.4 < report.mean_q < 5
 
@@ -281,11 +116,11 @@ def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None
 def test_everything_is_traced_once(case: Case) -> None:
     case.advance(400)  # by now every function was needed
     case.loop.evaluate()
-    traces = case.q_traces
+    traces = case.agent.q_traces
     for stop in (401, 410, 500, 501, 1_500):
         case.advance(stop)
         case.loop.evaluate()
-    assert case.q_traces == traces
+    assert case.agent.q_traces == traces
     assert case.agent.traces == 1
     assert case.world.traces in (0, 2)  # to advance and to evaluate
 
@@ -384,10 +219,10 @@ class AnyBox(gym.Env):
 def test_observations_of_any_dtype_come_back_from_the_replay(tmp_path: Path, dtype: str) -> None:
     config = dataclasses.replace(CONFIG, batch_size=4, learning_starts_steps=6, update_period_steps=1, replay_ratio=1.0)
     space = AnyBox(dtype).observation_space
-    agent = CountingDQN(config, Network(build_mlp(space, 2, (), seed=1)))
+    agent = CountingDQN(config, Network(build_mlp(space, 2, config)))
     loop = HostLoop(config, agent, lambda: AnyBox(dtype), tmp_path / "replay.bin", None)
     loop.advance(6, None, lambda: False)
-    rows = loop.replay.sample(np.arange(4, dtype=np.uint32) * 2**30)
+    rows = loop.replay.sample(np.arange(4, dtype=np.uint32) * 2**30, 1.0)[0]
     batch = loop._unpack(tf.constant(rows))
     stored = rows.view(loop._row_dtype)[:, 0]
     for name in ("obs", "action", "reward", "discount", "next_obs"):
@@ -409,39 +244,76 @@ def test_a_loss_that_is_not_finite_names_its_update(case: Case, value: float) ->
         case.advance(100)
 
 
-@pytest.mark.parametrize("shared_case", ["compiled"], indirect=True)
-def test_the_program_learns_as_its_parts_do(case: Case) -> None:
+PARTS: dict[str, Any] = {
+    "n_step": 3, "priority_exponent": 0.7, "importance_anneal_updates": 9, "noisy": True, "replay_capacity": 60,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, PARTS], ids=["plain", "all"])
+def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Twelve updates, two at each of the steps 14, 18 ... 34, on the transitions stored by then."""
-    case.advance(34)
-    rows, params = case.loop.save()["replay.rows"], case.loop.params()
-    agent, replay = DQN(case.config, case.agent.network), DeviceReplay(case.config.replay_capacity, (2,))
-    state = agent.init()
+    case = Case("compiled", tmp_path, **settings)
+    config, agent = case.config, DQN(case.config, case.agent.network)
+    replay = DeviceReplay(config, (2,))
+    agent_state, tree = agent.init(), replay.init().tree
     for update in range(12):
-        written = 14 + update // 2 * 4
-        bits = random.random_bits(case.config.seed, random.REPLAY, update, case.config.batch_size)
-        batch = replay.sample(DeviceReplayState(tf.constant(rows), tf.constant(written, tf.int64)), bits)
-        state, _ = agent.update(state, batch)
-    np.testing.assert_allclose(params, state.params, rtol=1e-5, atol=1e-6)
+        if update % 2 == 0:
+            case.loop.restore(case.first)
+            case.advance(14 + 2 * update)
+            saved = case.loop.save()  # whose rows are those of then
+            rows, written = tf.constant(saved["replay.rows"]), tf.constant(saved["replay.written"])
+            if settings:  # what came since the last updates is as likely as the likeliest
+                new = tf.range(0 if update == 0 else 10 + 2 * update, 14 + 2 * update)
+                highest = replay._tree.maximum(tree) if update else 1.0  # type: ignore[union-attr]
+                tree = replay._tree.set(tree, new, tf.fill(len(new), highest))  # type: ignore[union-attr]
+        words = [
+            random.random_bits(config.seed, stream, update, width)
+            for stream, width in ((random.REPLAY, config.batch_size), (random.LEARNING, agent.update_uniforms))
+        ]
+        exponent = tf.constant(config.importance_exponent_at(update), tf.float64)
+        batch, places = replay.sample(DeviceReplayState(rows, written, tree), words[0], exponent)
+        agent_state, metrics = agent.update(agent_state, batch, random.to_uniforms(words[1]))
+        tree = replay.prioritise(tree, places, metrics.td_error)
+    np.testing.assert_allclose(case.loop.params(), agent_state.params, rtol=1e-5, atol=1e-5)
+    if settings:
+        priorities = case.loop.save()["replay.tree.sums.0"]
+        np.testing.assert_allclose(priorities, tree.sums[0], rtol=1e-3, atol=1e-5)
+        assert len(np.unique(priorities.ravel()[:34])) > 8
 
 
-def test_updates_together_are_those_one_by_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, PARTS], ids=["plain", "all"])
+def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[str, Any]) -> None:
     """The host loop makes the updates of a period in one call, on batches drawn one after the other."""
-    case = Case("host", tmp_path, replay_ratio=1.0, update_period_steps=4)
+    case = Case("host", tmp_path, replay_ratio=1.0, update_period_steps=4, **settings)
     loop: Any = case.loop
-    sample, drawn, rows = loop.replay.sample, [], []
+    sample, prioritise, drawn, rows, found = loop.replay.sample, loop.replay.prioritise, [], [], []
 
-    def recorded(bits: np.ndarray) -> np.ndarray:
+    def recorded(bits: np.ndarray, exponent: float) -> Any:
+        assert exponent == case.config.importance_exponent_at(loop.updates)
         drawn.append(bits)
-        rows.append(sample(bits))
+        rows.append(sample(bits, exponent))
         return rows[-1]
 
-    loop.replay.sample = recorded
+    def also_recorded(places: np.ndarray, td_error: np.ndarray) -> None:
+        np.testing.assert_array_equal(places, rows[-1][1])
+        found.append(td_error)
+        prioritise(places, td_error)
+        kept = dict(zip(places.ravel().tolist(), td_error.ravel().tolist(), strict=True))  # the last one of a place
+        leaves = loop.replay.save()["replay.priorities"][list(kept)]
+        np.testing.assert_allclose(leaves, (np.abs(list(kept.values())) + 1e-6) ** case.config.priority_exponent)
+
+    loop.replay.sample, loop.replay.prioritise = recorded, also_recorded
     case.advance(34)
     assert [bits.shape for bits in drawn] == [(4, 32)] * 6
     assert len(np.unique(drawn)) == 6 * 4 * 32
     agent = DQN(case.config, case.agent.network)
-    state = agent.init()
-    for batch in np.concatenate(rows):
-        state, _ = agent.update(state, loop._unpack(tf.constant(batch)))
-    np.testing.assert_allclose(loop.params(), state.params, rtol=1e-5, atol=1e-6)
+    state, td_errors = agent.init(), []
+    for update, batch in enumerate(np.concatenate([batches for batches, _ in rows])):
+        bits = random.random_bits(case.config.seed, random.LEARNING, update, agent.update_uniforms)
+        state, metrics = agent.update(state, loop._unpack(tf.constant(batch)), random.to_uniforms(bits))
+        td_errors.append(metrics.td_error)
+    np.testing.assert_allclose(loop.params(), state.params, rtol=1e-5, atol=1e-5)
+    if settings:
+        np.testing.assert_allclose(np.concatenate(found), td_errors, rtol=1e-3, atol=1e-4)
+    assert len(found) == (6 if settings else 0)
     loop.close()

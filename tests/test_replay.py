@@ -1,57 +1,132 @@
-"""Both replays against a list that does the same slowly; and what a replay on disk survives."""
+"""Both replays against a list of episodes that does the same slowly; and what a replay on disk survives."""
 
 from __future__ import annotations
 
+import copy
 import errno
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
 from tensorq.core.types import Batch
 from tensorq.errors import TensorqError
 from tensorq.replay import memory
-from tensorq.replay.device import DeviceReplay, DeviceReplayState
+from tensorq.replay.device import DeviceReplay, DeviceReplayState, Transition
 from tensorq.replay.host import HostReplay, row_dtype
 
-SHAPES = st.sampled_from([(), (3,), (2, 2)])
+GAMMA, ACTIONS = 0.5, 3  # powers of it, and sums of quarters times them, are exact
+ENDINGS = ("terminated", "truncated", "both")
+Row = list[float]
 
 
-def each_once(size: int) -> np.ndarray:
-    """Random words that pick each of `size` transitions once: ceil(index * 2^32 / size)."""
-    return np.array([-(-index * 2**32 // size) for index in range(size)], np.uint32)
+class Settings(NamedTuple):
+    """What both replays are made for."""
+
+    n_step: int = 1
+    num_envs: int = 1
+    capacity: int = 10
+    shape: tuple[int, ...] = ()
+    masked: bool = False
+    prioritised: bool = False
+
+    @property
+    def config(self) -> Config:
+        return Config(
+            n_step=self.n_step, num_envs=self.num_envs, replay_capacity=self.capacity, gamma=GAMMA, batch_size=1,
+            priority_exponent=0.5 * self.prioritised,
+        )  # fmt: skip
+
+    def each_once(self, size: int) -> np.ndarray:
+        """Random words that pick each of `size` transitions once: ceil(index * 2^32 / size); of equal parts, all."""
+        if self.prioritised:  # all priorities are equal here
+            return np.full(size, 2**31, np.uint32)
+        return np.array([-(-index * 2**32 // size) for index in range(size)], np.uint32)
 
 
-def transitions(first: int, count: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Transitions first, first + 1 ... in which every number tells which one it belongs to."""
-    numbers = np.arange(first, first + count)
-    obs = 10 * numbers.reshape(count, *[1] * len(shape)) + np.arange(int(np.prod(shape))).reshape(shape)
-    return {
-        "obs": obs.astype(np.float32),
-        "action": (numbers % 7).astype(np.int32),
-        "reward": numbers / 4,
-        "discount": (numbers % 5) / 8,
-        "next_obs": (obs + 5).astype(np.float32),
-    }
+@st.composite
+def any_settings(draw: st.DrawFn) -> Settings:
+    """n_step 1 to 5, up to 3 environments, and any capacity that Config allows with them."""
+    n_step, num_envs = draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    capacity = n_step * num_envs + draw(st.integers(0, 9))
+    shape = draw(st.sampled_from([(), (3,), (2, 2)]))
+    return Settings(n_step, num_envs, capacity, shape, draw(st.booleans()), draw(st.booleans()))
 
 
-def tensors(arrays: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(array) for name, array in arrays.items()}
+def what_happens(*more: str) -> st.SearchStrategy[list[list[str]]]:
+    """Of up to 24 steps of 3 environments, each: mostly an episode goes on, else it ends, or `more`."""
+    return st.lists(
+        st.lists(st.sampled_from(["goes on"] * 5 + list(ENDINGS + more)), min_size=3, max_size=3),
+        min_size=1,
+        max_size=24,
+    )
 
 
-def plain(found: Any) -> list[tuple[Any, ...]]:
-    """Transitions as a sorted list, to be compared."""
-    names = ("obs", "action", "reward", "discount", "next_obs")
-    columns = [np.asarray(getattr(found, name) if isinstance(found, Batch) else found[name]) for name in names]
-    return sorted(tuple(np.asarray(column[row], float).ravel().tolist() for column in columns)
-                  for row in range(len(columns[0])))  # fmt: skip
+class Reference:
+    """All transitions ever stored, and to which episode each belongs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.episodes: list[list[int]] = []  # of transitions' numbers
+        self.of: list[list[int]] = []  # each transition's episode
+        self.terminated: list[bool] = []
+        self.running: list[list[int] | None] = [None] * settings.num_envs
+
+    @property
+    def ages(self) -> list[int]:
+        return [len(episode or ()) for episode in self.running]
+
+    def add(self, env: int, event: str) -> dict[str, Any]:
+        """The next transition, in which every number tells which one it is."""
+        number, episode = len(self.of), self.running[env]
+        if episode is None:
+            episode = []
+            self.episodes.append(episode)
+        episode.append(number)
+        self.of.append(episode)
+        self.terminated.append(event in ("terminated", "both"))
+        self.running[env] = None if event in ENDINGS else episode
+        return self.step(number)
+
+    def step(self, number: int) -> dict[str, Any]:
+        """Transition `number` by itself."""
+        shape = self.settings.shape
+        obs = 10 * number + np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        bits = number % 8 // np.array([1, 2, 4]) % 2 == 1
+        discount = GAMMA * (1 - self.terminated[number])
+        step = {"obs": obs, "action": number % 7, "reward": number % 16 / 4, "discount": discount, "next_obs": obs + 5}
+        return {**step, "mask": bits, "next_mask": ~bits} if self.settings.masked else step
+
+    def cut(self) -> None:
+        self.running = [None] * self.settings.num_envs
+
+    def expected(self) -> list[Row]:
+        """What a replay of that capacity holds: of each of the last transitions its window."""
+        return sorted(self.window(number) for number in range(len(self.of))[-self.settings.capacity :])
+
+    def window(self, number: int) -> Row:
+        """Up to n steps of one episode, from this one on."""
+        place = self.of[number].index(number)
+        steps = [self.step(later) for later in self.of[number][place : place + self.settings.n_step]]
+        end = {name: steps[-1][name] for name in ("next_obs", "next_mask") if name in steps[-1]}
+        reward = sum(GAMMA**back * step["reward"] for back, step in enumerate(steps))
+        discount = GAMMA ** (len(steps) - 1) * steps[-1]["discount"]
+        return plain({**steps[0], **end, "reward": reward, "discount": discount})
+
+
+def plain(row: Any) -> Row:
+    """A transition as numbers."""
+    names = ("obs", "action", "reward", "discount", "next_obs", "mask", "next_mask")
+    return [number for name in names if name in row for number in np.asarray(row[name], float).ravel().tolist()]
 
 
 def evenly(counts: np.ndarray) -> bool:
@@ -60,147 +135,237 @@ def evenly(counts: np.ndarray) -> bool:
     return bool((np.abs(counts - expected) < 5 * np.sqrt(expected)).all())
 
 
-# --- on the device ----------------------------------------------------------------------------------------------------
+class OnDevice:
+    """A DeviceReplay with its state, and the reference that is told the same."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.reference = settings, Reference(settings)
+        self.replay = DeviceReplay(settings.config, settings.shape, ACTIONS * settings.masked)
+        self.state = self.replay.init()
+
+    def add(self, events: list[str]) -> None:
+        """One step of each environment."""
+        ages = self.reference.ages
+        steps = [self.reference.add(env, event) for env, event in enumerate(events)]
+        columns = {name: tf.constant(np.array([step[name] for step in steps])) for name in steps[0]}
+        for name in ("reward", "discount"):
+            columns[name] = tf.cast(columns[name], tf.float32)
+        columns["action"] = tf.cast(columns["action"], tf.int32)
+        self.state = self.replay.add(self.state, Transition(**columns, age=tf.constant(ages, tf.int32)))
+
+    def sample(self, bits: np.ndarray) -> Batch:
+        return self.replay.sample(self.state, tf.constant(bits), tf.constant(0.5, tf.float64))[0]
+
+    def live(self) -> list[Row]:
+        """What it holds."""
+        size = min(int(self.state.written), self.settings.capacity)
+        batch = self.sample(self.settings.each_once(size))
+        assert batch.obs.shape == (size, *self.settings.shape)
+        assert batch.action.dtype == tf.int32
+        assert (batch.mask is not None) == self.settings.masked
+        np.testing.assert_array_equal(batch.weight, np.ones(size))
+        columns = {name: column for name, column in batch._asdict().items() if column is not None}
+        return sorted(plain({name: column[row] for name, column in columns.items()}) for row in range(size))
 
 
-@given(capacity=st.integers(1, 12), num_envs=st.integers(1, 4), calls=st.integers(1, 20), shape=SHAPES)
-def test_device_replay_is_a_list_of_the_last(capacity: int, num_envs: int, calls: int, shape: tuple[int, ...]) -> None:
-    num_envs = min(num_envs, capacity)  # Config allows no other
-    replay = DeviceReplay(capacity, shape)
-    state = replay.init()
-    for call in range(calls):
-        state = replay.add(
-            state, **{k: tf.constant(v) for k, v in transitions(call * num_envs, num_envs, shape).items()}
-        )
-        written = (call + 1) * num_envs
-        size = min(written, capacity)
-        batch = replay.sample(state, tf.constant(each_once(size)))
-        assert plain(batch) == plain(transitions(written - size, size, shape))
-        assert int(state.written) == written
-    assert batch.obs.shape == (size, *shape)
-    assert batch.action.dtype == tf.int32
-    np.testing.assert_array_equal(batch.weight, np.ones(size))
+class OnHost:
+    """A HostReplay in a folder of its own, and the reference that is told the same."""
 
-
-def test_device_replay_samples_evenly() -> None:
-    replay = DeviceReplay(10, ())
-    state = replay.init()
-    for first in range(0, 25, 5):
-        state = replay.add(state, **tensors(transitions(first, 5, ())))
-    bits = random.random_bits(0, random.REPLAY, 0, 20_000)
-    counts = np.bincount(replay.sample(state, bits).obs.numpy().astype(int) // 10, minlength=25)
-    assert counts[:15].sum() == 0
-    assert evenly(counts[15:])
-
-
-def test_device_replay_in_one_program() -> None:
-    """In a loop under XLA, as it is used."""
-    replay = DeviceReplay(4, (2,))
-
-    def body(index: Any, state: DeviceReplayState) -> tuple[Any, DeviceReplayState]:
-        obs = tf.fill((1, 2), tf.cast(index, tf.float32))
-        return index + 1, replay.add(state, obs, index[None], tf.ones(1), tf.ones(1), obs + 1)
-
-    @tf.function(jit_compile=True)
-    def program() -> Batch:
-        _, state = tf.while_loop(lambda index, state: index < 11, body, (tf.constant(0), replay.init()))
-        return replay.sample(state, tf.constant(each_once(4)))
-
-    assert sorted(program().action.numpy()) == [7, 8, 9, 10]
-
-
-# --- on the host ------------------------------------------------------------------------------------------------------
-
-
-class Rows:
-    """A HostReplay in a folder of its own, and the list of all that was stored."""
-
-    def __init__(self, folder: str, capacity: int, slack: int, shape: tuple[int, ...] = ()) -> None:
-        self.shape, self.dtype = shape, row_dtype(np.dtype(np.float32), shape)
+    def __init__(self, folder: str | Path, settings: Settings, slack: int) -> None:
+        self.settings, self.reference = settings, Reference(settings)
+        self.dtype = row_dtype(settings.config, np.dtype(np.float32), settings.shape, ACTIONS * settings.masked)
         self.path = Path(folder) / "replay.bin"
-        self.arguments = (self.path, capacity, slack, self.dtype)
+        self.arguments = (self.path, settings.config, settings.num_envs, slack, self.dtype)
         self.replay = HostReplay(*self.arguments)
 
-    def add(self, valid: list[bool]) -> None:
-        """Store transitions where valid; the others are junk."""
-        new = transitions(self.replay.written, sum(valid), self.shape)
-        columns = {name: np.full((len(valid), *column.shape[1:]), 99, column.dtype) for name, column in new.items()}
-        for name, column in columns.items():
-            column[np.array(valid, bool)] = new[name]
-        self.replay.add(**columns, valid=np.array(valid, bool))
+    def add(self, events: list[str]) -> None:
+        """One step of each environment; where one is "invalid", junk that looks like an end."""
+        valid = np.array([event != "invalid" for event in events])
+        ended = np.array([event in ENDINGS for event in events])
+        steps = [self.reference.add(env, event) if valid[env] else None for env, event in enumerate(events)]
+        junk = {name: np.full_like(value, 99) for name, value in self.reference.step(0).items()} if valid.any() else {}
+        columns = {name: np.array([(step or junk)[name] for step in steps]) for name in junk}
+        if columns:
+            self.replay.add(**columns, valid=valid, ended=ended | ~valid)
+
+    def cut(self) -> None:
+        self.replay.cut()
+        self.reference.cut()
 
     def reopen(self) -> None:
         """As another process would."""
         self.replay.close()
         self.replay = HostReplay(*self.arguments)
 
-    def live(self) -> list[tuple[Any, ...]]:
+    def live(self) -> list[Row]:
+        """What it holds."""
         size = min(self.replay.written, self.replay.capacity)
-        return plain(self.replay.sample(each_once(size)).view(self.dtype)[:, 0])
+        rows = self.replay.sample(self.settings.each_once(size), 0.5)[0] if not self.settings.prioritised else None
+        if rows is None:
+            rows = self.replay.sample(self.settings.each_once(size)[None], 0.5)[0][0]
+        found = rows.view(self.dtype)[:, 0]
+        if self.settings.prioritised:
+            np.testing.assert_array_equal(found["weight"], np.ones(size))
+        return sorted(plain({name: row[name] for name in self.dtype.names or ()}) for row in found)
 
-    def expected(self, written: int) -> list[tuple[Any, ...]]:
-        size = min(written, self.replay.capacity)
-        return plain(transitions(written - size, size, self.shape))
+
+# --- n-step windows ---------------------------------------------------------------------------------------------------
 
 
-@given(
-    capacity=st.integers(1, 12),
-    slack=st.integers(0, 9),
-    steps=st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=20),
-    shape=SHAPES,
-)
-def test_host_replay_is_a_list_of_the_last(
-    capacity: int, slack: int, steps: list[list[bool]], shape: tuple[int, ...]
+@pytest.mark.parametrize("kind", ["device", "host"])
+def test_three_steps_by_hand(kind: str, tmp_path: Path) -> None:
+    """With gamma 1/2: four steps that terminate, two that are truncated, one of an episode that goes on.
+
+    Rewards 1, 2, 4, 8: 1 + 2/2 + 4/4 = 3, with 1/8 of what follows; 2 + 4/2 + 8/4 = 6, 4 + 8/2 = 8 and 8 with nothing.
+    Rewards 16, 32: 16 + 32/2 = 32 with 1/4 of what the truncation cut off, 32 with 1/2 of it. Reward 64, with 1/2.
+    """
+    events = ["goes on"] * 3 + ["terminated", "goes on", "truncated", "goes on"]
+    ages, rewards = [0, 1, 2, 3, 0, 1, 0], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+    settings = Settings(n_step=3)
+    device, host = OnDevice(settings), OnHost(tmp_path, settings, slack=3)
+    for number, (event, age, reward) in enumerate(zip(events, ages, rewards, strict=True)):
+        now, later = np.float32([number]), np.float32([number + 0.5])
+        action, paid = np.int32([0]), np.float32([reward])
+        discount = np.float32([0.5 * (event != "terminated")])
+        step = Transition(*map(tf.constant, (now, action, paid, discount, later, np.int32([age]))))
+        device.state = device.replay.add(device.state, step)
+        ended = np.array([event != "goes on"])
+        host.replay.add(now, action, paid, discount, later, np.array([True]), ended)
+    expected = [[0, 3, 1 / 8, 2.5], [1, 6, 0, 3.5], [2, 8, 0, 3.5], [3, 8, 0, 3.5]]
+    expected += [[4, 32, 1 / 4, 5.5], [5, 32, 1 / 2, 5.5], [6, 64, 1 / 2, 6.5]]
+    live = (device if kind == "device" else host).live()
+    assert [[row[0], *row[2:]] for row in live] == expected
+
+
+@given(settings=any_settings(), events=what_happens())
+def test_device_replay_holds_what_a_list_of_episodes_does(settings: Settings, events: list[list[str]]) -> None:
+    replay = OnDevice(settings)
+    for index, step in enumerate(events, start=1):
+        replay.add(step[: settings.num_envs])
+        assert int(replay.state.written) == index * settings.num_envs
+        assert replay.live() == replay.reference.expected()
+
+
+@hypothesis.settings(max_examples=100)
+@given(settings=any_settings(), events=what_happens("invalid"), cuts=st.sets(st.integers(0, 23), max_size=3))
+def test_host_replay_holds_what_a_list_of_episodes_does(
+    settings: Settings, events: list[list[str]], cuts: set[int]
 ) -> None:
+    """Also where some rows are no experience, and where all episodes are cut."""
     with tempfile.TemporaryDirectory() as folder:
-        rows, written = Rows(folder, capacity, slack, shape), 0
-        for valid in steps:
-            rows.add(valid)
-            written += sum(valid)
-            assert rows.replay.written == written
-            if written:
-                assert rows.live() == rows.expected(written)
-        assert rows.path.stat().st_size == (capacity + slack) * rows.dtype.itemsize
+        replay = OnHost(folder, settings, slack=4)
+        for index, step in enumerate(events):
+            replay.add(step[: settings.num_envs])
+            if index in cuts:
+                replay.cut()
+            assert replay.replay.written == len(replay.reference.of)
+            if replay.replay.written:
+                assert replay.live() == replay.reference.expected()
+        assert replay.path.stat().st_size == (settings.capacity + 4) * replay.dtype.itemsize
+
+
+def test_every_transition_of_every_episode_is_there() -> None:
+    """None of an episode's first or last is lost, with any n; said of the reference itself, which the others equal."""
+    reference = Reference(Settings(n_step=4, num_envs=2, capacity=99))
+    for event in ("goes on", "terminated", "terminated", "goes on", "goes on", "goes on", "truncated", "goes on"):
+        for env in range(2):
+            reference.add(env, event)
+    assert [row[0] for row in reference.expected()] == [10 * number for number in range(16)]
+    assert [len(episode) for episode in reference.episodes] == [2, 2, 1, 1, 4, 4, 1, 1]
+
+
+def test_device_replay_in_one_program() -> None:
+    """In a loop under XLA, as it is used: with n_step 2, rewards 7 + 8 / 2 = 11, 8 + 9 / 2, 9 + 10 / 2 and 10."""
+    replay = DeviceReplay(Settings(n_step=2, capacity=4).config, (2,))
+
+    def body(index: Any, state: DeviceReplayState) -> tuple[Any, DeviceReplayState]:
+        obs = tf.fill((1, 2), tf.cast(index, tf.float32))
+        step = Transition(obs, index[None], obs[:, 0], tf.constant([GAMMA]), obs + 1, index[None])
+        return index + 1, replay.add(state, step)
+
+    @tf.function(jit_compile=True)
+    def program() -> Batch:
+        _, state = tf.while_loop(lambda index, state: index < 11, body, (tf.constant(0), replay.init()))
+        return replay.sample(state, tf.constant(Settings().each_once(4)), tf.constant(1.0, tf.float64))[0]
+
+    batch = program()
+    found = sorted(zip(batch.action.numpy(), batch.reward.numpy(), batch.discount.numpy(), strict=True))
+    assert found == [(7, 11, 0.25), (8, 12.5, 0.25), (9, 14, 0.25), (10, 10, 0.5)]
+
+
+# --- uniform sampling -------------------------------------------------------------------------------------------------
+
+
+def test_device_replay_samples_evenly() -> None:
+    replay = OnDevice(Settings(num_envs=5))
+    for _ in range(5):
+        replay.add(["goes on"] * 5)
+    bits = random.random_bits(0, random.REPLAY, 0, 50_000)
+    counts = np.bincount(replay.sample(bits.numpy()).obs.numpy().astype(int) // 10, minlength=25)
+    assert counts[:15].sum() == 0
+    assert evenly(counts[15:])
 
 
 def test_host_replay_samples_evenly(tmp_path: Path) -> None:
-    rows = Rows(str(tmp_path), capacity=10, slack=3)
-    rows.add([True] * 25)
-    found = rows.replay.sample(CounterRandom(0, 0, 20_000).row(0).reshape(2, -1)).view(rows.dtype)
-    assert found.shape == (2, 10_000, 1)
+    replay = OnHost(tmp_path, Settings(num_envs=5), slack=3)
+    for _ in range(5):
+        replay.add(["goes on"] * 5)
+    bits = CounterRandom(0, 0, 50_000).row(0).reshape(2, -1)
+    found = replay.replay.sample(bits, 1.0)[0].view(replay.dtype)
+    assert found.shape == (2, 25_000, 1)
     counts = np.bincount(found["obs"].ravel().astype(int) // 10, minlength=25)
     assert counts[:15].sum() == 0
     assert evenly(counts[15:])
 
 
+# --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+@hypothesis.settings(max_examples=100)
 @given(
-    capacity=st.integers(1, 20),
+    settings=any_settings(),
     period=st.integers(1, 9),
-    num_envs=st.integers(1, 3),
+    events=what_happens("invalid"),
     before=st.integers(1, 5),
     after=st.integers(0, 2),
+    same_process=st.booleans(),
 )
 def test_a_checkpoint_survives_two_periods_of_writing(
-    capacity: int, period: int, num_envs: int, before: int, after: int
+    settings: Settings, period: int, events: list[list[str]], before: int, after: int, same_process: bool
 ) -> None:
     """They come every `period` steps, up to num_envs - 1 late; the slack is what the host loop gives."""
+    bits = CounterRandom(0, 0, 64).row(0).reshape(4, 16)
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(folder, capacity, slack=3 * (period + num_envs))
+        replay = OnHost(folder, settings, slack=3 * (period + settings.num_envs))
 
         def write_a_period() -> dict[str, np.ndarray]:
-            start = rows.replay.written
-            while rows.replay.written // period == start // period:
-                rows.add([True] * num_envs)
-            return rows.replay.save()
+            start = replay.replay.written
+            while (now := replay.replay.written) // period == start // period:
+                step = events[now % len(events)][: settings.num_envs]
+                replay.add(step if "invalid" not in step else ["goes on"] * settings.num_envs)
+            places = replay.replay.sample(bits, 0.5)[1]
+            replay.replay.prioritise(places, np.linspace(0, 3, bits.size).reshape(bits.shape))
+            replay.cut()
+            return replay.replay.save()
+
+        def drawn() -> bytes:
+            return replay.replay.sample(bits, 0.5)[0].tobytes()
 
         for _ in range(before):
             saved = write_a_period()
-        written, expected = rows.replay.written, rows.live()
+        reference, expected = copy.deepcopy(replay.reference), drawn()
         newer = [write_a_period() for _ in range(after)]
-        rows.reopen()
-        rows.replay.restore(saved)
-        assert rows.replay.written == written
-        assert rows.live() == expected == rows.expected(written)
+        if same_process:  # which may have gone astray
+            replay.replay.restore(saved)
+            replay.add(["goes on"] * settings.num_envs)
+        else:
+            replay.reopen()
+        replay.replay.restore(saved)
+        replay.reference = reference
+        assert replay.replay.written == len(reference.of)
+        assert drawn() == expected
+        if not settings.prioritised:
+            assert replay.live() == reference.expected()
         again = [write_a_period() for _ in range(after)]  # going on saves what it saved before
         for one, other in zip(newer, again, strict=True):
             assert {name: array.tolist() for name, array in one.items()} == {k: v.tolist() for k, v in other.items()}
@@ -210,10 +375,11 @@ def test_a_checkpoint_survives_two_periods_of_writing(
 def test_damage_is_found(position: int) -> None:
     """A ring of 15 rows of 20 bytes after 22 transitions: the last 10 lie in rows 12 to 14 and 0 to 6."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(folder, capacity=10, slack=5)
+        rows = OnHost(folder, Settings(num_envs=2), slack=5)
         assert rows.dtype.itemsize == 20
         for count in (8, 4, 10):
-            rows.add([True] * count)
+            for _ in range(count // 2):
+                rows.add(["goes on"] * 2)
             saved = rows.replay.save()
         rows.replay.close()
         content = bytearray(rows.path.read_bytes())
@@ -228,8 +394,9 @@ def test_damage_is_found(position: int) -> None:
 
 
 def test_a_file_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) -> None:
-    rows = Rows(str(tmp_path), capacity=10, slack=5)
-    rows.add([True] * 3)
+    rows = OnHost(tmp_path, Settings(), slack=5)
+    for _ in range(3):
+        rows.add(["goes on"])
     saved = rows.replay.save()
     rows.path.write_bytes(rows.path.read_bytes()[:-1])
     with pytest.raises(TensorqError, match=r"found 299 bytes, expected 300"):
@@ -243,7 +410,7 @@ def test_a_file_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) ->
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "replay.bin").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(TensorqError, match=r"cannot open the replay .*replay.bin: it is a link, remove that"):
-        Rows(str(tmp_path), capacity=10, slack=5)
+        OnHost(tmp_path, Settings(), slack=5)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -253,7 +420,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(TensorqError, match="the replay needs 300 bytes of disk, and they are not free"):
-        Rows(str(tmp_path), capacity=10, slack=5)
+        OnHost(tmp_path, Settings(), slack=5)
     assert list(tmp_path.iterdir()) == []
 
 

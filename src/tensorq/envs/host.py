@@ -18,6 +18,7 @@ from tensorq.errors import TensorqError
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
 MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
+LATE_MASK = "the environment gave an action_mask in the info of step and none in that of reset: expected in both."
 
 
 class Transitions(NamedTuple):
@@ -95,6 +96,8 @@ class SingleEnvironments:
             next_obs[index] = observed
             if next_mask is not None:
                 next_mask[index] = info.get(MASK, True)
+            elif MASK in info:
+                raise TensorqError(LATE_MASK)
             if terminated[index] or truncated[index]:
                 observed, info = env.reset()
             self.obs[index] = observed
@@ -102,11 +105,11 @@ class SingleEnvironments:
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
     def _see(self, index: int, info: dict[str, Any]) -> None:
-        """Take in which actions are legal."""
-        if MASK in info:
-            if self.mask is None:
-                self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
-            self.mask[index] = info[MASK]
+        """Take in which actions are legal: all where an environment that has a mask does not say."""
+        if self.mask is None and MASK in info:
+            self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
+        if self.mask is not None:
+            self.mask[index] = info.get(MASK, True)
 
     def close(self) -> None:
         """Close them all."""
@@ -127,6 +130,7 @@ class VectorEnvironments:
         # Gymnasium's default, for vector environments that do not say.
         self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self.mask: np.ndarray | None = None
+        self._masked: bool | None = None  # not known before the first reset
         self._resetting = np.zeros(self.num_envs, bool)  # rows whose next step is a reset (NEXT_STEP)
         self.reset(range(self.num_envs))
 
@@ -150,11 +154,12 @@ class VectorEnvironments:
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         valid, done = ~self._resetting, terminated | truncated
         mask, next_mask = self._masks(info), self._masks(info)
-        if self._mode == AutoresetMode.SAME_STEP:
+        if self._mode == AutoresetMode.SAME_STEP and done.any():
+            final_mask = self._masks(info.get("final_info", {}))
             for index in np.flatnonzero(done):
                 next_obs[index] = info["final_obs"][index]
-                if next_mask is not None:
-                    next_mask[index] = info["final_info"][MASK][index]
+                if next_mask is not None and final_mask is not None:
+                    next_mask[index] = final_mask[index]
         elif self._mode == AutoresetMode.NEXT_STEP:
             self._resetting = done & valid
         elif done.any():  # DISABLED
@@ -167,11 +172,15 @@ class VectorEnvironments:
 
     def _masks(self, info: dict[str, Any]) -> np.ndarray | None:
         """[N, A] bool from a vector environment's info, in which rows may be missing: there all actions are legal."""
-        if MASK not in info:
+        present = MASK in info
+        if self._masked is None:
+            self._masked = present
+        if not self._masked:
+            if present:
+                raise TensorqError(LATE_MASK)
             return None
-        given = info.get(f"_{MASK}", np.ones(self.num_envs, bool))
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
-        for index in np.flatnonzero(given):
+        for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
             masks[index] = info[MASK][index]
         return masks
 

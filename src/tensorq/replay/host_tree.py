@@ -15,7 +15,10 @@ BELOW_ONE = 1 - 1e-12
 
 
 class HostTree:
-    """`capacity` numbers, all 0 at first. A sum is always recomputed, so rounding errors do not gather."""
+    """`capacity` numbers, all 0 at first.
+
+    A sum is always recomputed, and in one order: to the bit the same, however the numbers came to be what they are.
+    """
 
     def __init__(self, capacity: int) -> None:
         tops = -(-capacity // WIDTH**2)
@@ -27,7 +30,6 @@ class HostTree:
         self.maximum = 0.0
         self._highest_place = 0
         self._up_to = np.triu(np.ones((WIDTH, WIDTH)))  # a product with it adds up rows, faster than cumsum
-        self._ones = np.ones(WIDTH)
 
     def set(self, places: np.ndarray, values: np.ndarray) -> None:
         """Numbers at these places [B] become values [B]; at a place given twice, the last one wins."""
@@ -44,16 +46,18 @@ class HostTree:
     def restore(self, leaves: np.ndarray) -> None:
         """All numbers at once [up to capacity]; the others become 0."""
         self.leaves[:] = 0
-        self.set(np.arange(len(leaves)), leaves)
+        self.leaves[: len(leaves)] = leaves
+        self._changed = [np.arange(0, len(self.leaves), WIDTH)]
         self._highest_place = int(self.leaves.argmax())
         self.maximum = float(self.leaves[self._highest_place])
 
     def _update_sums(self) -> None:
         node = (self._changed[0] if len(self._changed) == 1 else np.concatenate(self._changed)) >> SHIFT
         self._changed = []
-        self._middles[node] = self._leaf_rows.take(node, axis=0) @ self._ones
+        # Not by a product with ones, which rounds differently with the number of rows.
+        self._middles[node] = np.add.reduce(self._leaf_rows.take(node, axis=0), axis=1)
         node = node >> SHIFT
-        self._tops[node] = self._middle_rows.take(node, axis=0) @ self._ones
+        self._tops[node] = np.add.reduce(self._middle_rows.take(node, axis=0), axis=1)
 
     def sample(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Places [B] and their probabilities [B], one from each of B equal parts of the sum, for uniforms [B]."""
@@ -70,8 +74,9 @@ class HostTree:
         for level in (self._middle_rows, self._leaf_rows):
             children = level.take(place, axis=0)
             ends = children @ self._up_to
-            # Rounding may not lead past the last child that counts.
-            child = (ends > np.minimum(rest, value * BELOW_ONE)[:, None]).argmax(axis=1)
+            # Rounding may not lead past the last child that counts, nor before the first.
+            rest = np.maximum(np.minimum(rest, value * BELOW_ONE), 0)
+            child = (ends > rest[:, None]).argmax(axis=1)
             here = rows + child
             value = children.take(here)
             rest = rest - (ends.take(here) - value)

@@ -1,0 +1,172 @@
+"""The agent's switches in both loops, on the two rooms: what they learn, store and do there is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, Step
+from tensorq.agents.dqn import DQN
+from tensorq.core.host_random import NOISE, random_bits, to_noise
+from tensorq.loops.host import HostLoop
+from tensorq.networks.mlp import build_mlp
+from tensorq.networks.network import Network
+from tensorq.networks.numpy_network import NumpyNetwork
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "priorities": {"priority_exponent": 0.6, "importance_anneal_updates": 1_000, "replay_capacity": 500},
+    "noisy": {"noisy": True},
+    "quantile": {"head": "quantile", "num_atoms": 5},
+    "categorical": {"head": "categorical", "num_atoms": 33, "value_min": 0, "value_max": 8},
+}
+
+
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_q_values_become_those_known(kind: str, switch: str, tmp_path: Path) -> None:
+    case = Case(kind, tmp_path, **SWITCHES[switch])
+    case.advance(2_000)
+    case.loop.evaluate()
+    traces = case.agent.q_traces
+    case.advance(4_000)
+    case.loop.evaluate()
+    np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=0.15)
+    assert case.agent.q_traces - traces == 1  # by the line above
+    assert case.agent.traces == 1
+    assert case.world.traces in (0, 2)
+    case.loop.close()
+
+
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+def test_three_steps_learn_what_their_windows_say(kind: str, tmp_path: Path) -> None:
+    """They follow how the agent behaved, so the answer is that of all stored windows, found here by value iteration."""
+    case = Case(kind, tmp_path, n_step=3, loss="mse", learning_rate_final=0.0005)
+    case.advance(4_000)
+    rows = np.array(case.stored())
+    room, action, next_room = rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 4].astype(int)
+    expected = np.zeros((2, 2))
+    for _ in range(60):
+        target = rows[:, 2] + rows[:, 3] * expected.max(axis=1)[next_room]
+        expected = np.array([[target[(room == r) & (action == a)].mean() for a in range(2)] for r in range(2)])
+    np.testing.assert_allclose(case.q_values, expected, atol=0.1)
+    assert np.abs(expected - KNOWN_Q).max() > 0.3
+    case.loop.close()
+
+
+def is_end(step: Step) -> bool:
+    return (step.room, step.action) == (1, 0)
+
+
+def split(steps: list[Step], cut: int | None) -> list[list[Step]]:
+    """The episodes of one environment, one of which is cut after step `cut`."""
+    episodes: list[list[Step]] = [[]]
+    for place, step in enumerate(steps):
+        episodes[-1].append(step)
+        if is_end(step) or len(episodes[-1]) == TIME_LIMIT or place == cut:
+            episodes.append([])
+    return episodes
+
+
+@pytest.mark.parametrize("kind", ["compiled 4", "host", "host 4"])
+def test_what_is_stored_are_windows_of_three_steps(kind: str, tmp_path: Path) -> None:
+    """Also where a checkpoint of the host loop cuts all episodes: after 52 vector steps."""
+    case = Case(kind, tmp_path, n_step=3, epsilon_anneal_steps=10**6)
+    case.advance(52 * case.num_envs)
+    case.loop.boundary()
+    case.advance(120 * case.num_envs)
+    found = case.stored()
+    assert len(found) == 120 * case.num_envs
+    lengths = set()
+    for env in range(case.num_envs):
+        for episode in split(found[env :: case.num_envs], cut=None if kind == "compiled 4" else 51):
+            for place, row in enumerate(episode):
+                window = episode[place : place + 3]
+                reward = sum(GAMMA**back * REWARD[int(s.room), int(s.action)] for back, s in enumerate(window))
+                terminated = is_end(window[-1])
+                discount = 0 if terminated else GAMMA ** len(window)
+                expected = Step(row.room, row.action, reward, discount, window[-1].room or window[-1].action)
+                np.testing.assert_allclose(row, expected, rtol=1e-6)
+                lengths.add((len(window), terminated))
+    assert lengths == {(count, terminated) for count in (1, 2, 3) for terminated in (False, True)}
+    case.loop.close()
+
+
+@pytest.mark.parametrize("kind", ["compiled 4", "host", "host 4"])
+def test_noise_chooses_actions_in_training_and_not_in_evaluation(kind: str, tmp_path: Path) -> None:
+    """With biases (1, 0) and only the kernel noisy, action a has the value bias_a + 8 f_out_a f_in_room in training."""
+    case = Case(kind, tmp_path, noisy=True, epsilon_start=0.0)
+    kernel, bias, kernel_deviation, bias_deviation = np.zeros(4), [1, 0], np.full(4, 8), np.zeros(2)
+    case.set(agent__params=np.concatenate([kernel, bias, kernel_deviation, bias_deviation]), agent__updates=10**9)
+    case.advance(200)
+    for index, row in enumerate(case.stored()):
+        vector_step, env = divmod(index, case.num_envs)
+        counter = vector_step * (case.num_envs if kind == "compiled 4" else 1)
+        noise = to_noise(random_bits(case.config.seed, NOISE, np.array([counter]), 8)[0])
+        values = bias + 8 * noise[2:] * noise[int(row.room)]
+        assert row.action == values.argmax(), (vector_step, env)
+    assert 50 < sum(row.action for row in case.stored()) < 150
+    assert sorted(set(case.loop.evaluate().tolist())) == [3, 4]  # by action 0, as Q = (1, 0) has it
+    case.loop.close()
+
+
+class MaskedRooms(gym.Env):
+    """The two rooms with three actions: stay, go on, nothing in the first; nothing, stay, end in the second.
+
+    Nothing is an illegal action, which the room refuses. Observations from 0, actions from 1.
+    """
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(3, start=1)
+    LEGAL = np.array([[1, 1, 0], [0, 1, 1]], np.int8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.room, self.age = int(self.np_random.integers(2)), 0
+        return self.room, {"action_mask": self.LEGAL[self.room]}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        chosen = action - 1
+        assert self.LEGAL[self.room, chosen], f"action {chosen} in room {self.room}"
+        reward = [[1.0, 0.0], [0.0, 0.0, 3.0]][self.room][chosen]
+        terminated = self.room == 1 and chosen == 2
+        self.room, self.age = int(self.room == 1 or chosen == 1), self.age + 1
+        return self.room, reward, terminated, self.age == TIME_LIMIT, {"action_mask": self.LEGAL[self.room]}
+
+
+@pytest.mark.parametrize("mode", [None, *AutoresetMode], ids=lambda mode: mode.name if mode else "single")
+def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | None, tmp_path: Path) -> None:
+    """They begin with a value of 50, by far the best; random ones, greedy ones and evaluation's are all refused."""
+    count = 1 if mode is None else 3
+    config = dataclasses.replace(CONFIG, num_envs=count)
+    agent = DQN(config, Network(build_mlp(MaskedRooms.observation_space, 3, config)))
+    numpy_q = functools.partial(NumpyNetwork, MaskedRooms.observation_space, 3, config) if mode is None else None
+    make = MaskedRooms if mode is None else lambda: SyncVectorEnv([MaskedRooms] * 3, autoreset_mode=mode)
+    loop = HostLoop(config, agent, make, tmp_path / "replay.bin", numpy_q)
+    kernel = np.zeros((3, 2))
+    kernel[2, 0] = kernel[0, 1] = 50  # [actions, rooms]
+    loop.restore({**loop.save(), "agent.params": np.append(kernel, [0, 0, 0]).astype(np.float32)})
+    loop.restore({**loop.save(), "agent.target_params": loop.params()})
+    loop.evaluate()
+    loop.advance(1_000, None, lambda: False)
+    rows = np.fromfile(tmp_path / "replay.bin", loop._row_dtype)[: loop.replay.written]
+    np.testing.assert_array_equal(rows["mask"], MaskedRooms.LEGAL[rows["obs"]])
+    np.testing.assert_array_equal(rows["next_mask"], MaskedRooms.LEGAL[rows["next_obs"]])
+    for room, legal in enumerate(MaskedRooms.LEGAL):
+        taken = np.bincount(rows["action"][:300][rows["obs"][:300] == room], minlength=3)
+        # Nearly all of these are still random: each of the two about half of the time.
+        assert (np.abs(taken[legal == 1] - taken.sum() / 2) < 5 * np.sqrt(taken.sum()) / 2).all()
+        assert taken[legal == 0] == 0
+    loop.advance(4_000, None, lambda: False)
+    q_values = agent.q_values(loop.params(), np.arange(2)).numpy()
+    np.testing.assert_allclose(q_values[0, :2], KNOWN_Q[0], atol=0.1)
+    np.testing.assert_allclose(q_values[1, 1:], KNOWN_Q[1][::-1], atol=0.1)
+    assert min(q_values[0, 2], q_values[1, 0]) > 20
+    assert sorted(set(loop.evaluate().tolist())) == [3, 4]
+    loop.close()
