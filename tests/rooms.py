@@ -151,11 +151,11 @@ class Case:
         """The transitions in the replay, in order."""
         if isinstance(self.loop, CompiledLoop):
             saved = self.loop.save()
-            rows = saved["replay.rows"][: int(saved["replay.written"])]
+            rows = saved["memory.rows"][: int(saved["memory.written"])]
             columns = [rows[:, 1], rows[:, 2], rows[:, 6], rows[:, 5], rows[:, 4]]
         else:
             rows = np.fromfile(self.replay_path, row_dtype(self.config, np.dtype(np.int32), ()))[
-                : self.loop.replay.written
+                : self.loop.learning.replay.written
             ]
             names = ("obs", "action", "reward", "discount", "next_obs")
             columns = [rows[name] - (3 if "obs" in name else 0) for name in names]

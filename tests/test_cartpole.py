@@ -31,7 +31,7 @@ def play(num_envs: int, steps: int, epsilon: float) -> tuple[CompiledLoop, list[
     params = np.concatenate([np.stack([-balance, balance], axis=1).ravel(), [0, 0]]).astype(np.float32)
     loop.restore({**loop.save(), "agent.params": params})
     report = loop.advance(steps, None, lambda: False)
-    rows = loop.save()["replay.rows"].reshape(-1, num_envs, 11)
+    rows = loop.save()["memory.rows"].reshape(-1, num_envs, 11)
     return loop, report.episodes, rows
 
 

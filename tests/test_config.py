@@ -19,16 +19,17 @@ WHOLE = {
     "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1,
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1,
     "learning_rate_anneal_updates": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1, "evaluation_period_steps": 0,
-    "n_step": 1, "num_atoms": 1, "importance_anneal_updates": 0,
+    "n_step": 1, "num_atoms": 1, "rollout_length": 1, "rollout_epochs": 1, "importance_anneal_updates": 0,
     "evaluation_episodes": 0, "evaluation_max_episode_steps": 1, "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 FRACTIONS = (
     "gamma", "replay_ratio", "target_sync_rate", "learning_rate", "learning_rate_final", "optimizer_epsilon",
     "max_gradient_norm", "epsilon_start", "epsilon_final", "noisy_deviation", "hl_gauss_deviation", "munchausen_scale",
     "munchausen_temperature", "priority_exponent", "importance_exponent", "importance_exponent_final",
+    "trace_decay",
 )  # fmt: skip
-ANY_NUMBERS = ("value_min", "value_max", "munchausen_clip")
-SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm")
+ANY_NUMBERS = ("initial_value", "value_min", "value_max", "munchausen_clip")
+SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations")
 
 
 def refusal(**settings: Any) -> str:
@@ -40,7 +41,7 @@ def refusal(**settings: Any) -> str:
 
 
 def test_every_number_is_covered_here() -> None:
-    rest = {"env", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer"}
+    rest = {"algorithm", "env", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer"}
     assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest == set(FIELD_NAMES)
 
 
@@ -171,7 +172,7 @@ def test_from_dict_reads_what_json_kept() -> None:
     ("values", "message"),
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
-        ({"qqqq": 1}, "unknown setting 'qqqq': known: batch_size, checkpoint_period_steps"),
+        ({"qqqq": 1}, "unknown setting 'qqqq': known: algorithm, batch_size, checkpoint_period_steps"),
         ({"steps": {}}, "steps: received {}, expected a whole number."),
         ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),
         ({"hidden_sizes": {"a": 1}}, "hidden_sizes: received ('a',), expected whole numbers"),

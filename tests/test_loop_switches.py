@@ -155,7 +155,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     loop.restore({**loop.save(), "agent.target_params": loop.params()})
     loop.evaluate()
     loop.advance(1_000, None, lambda: False)
-    rows = np.fromfile(tmp_path / "replay.bin", loop._row_dtype)[: loop.replay.written]
+    rows = np.fromfile(tmp_path / "replay.bin", loop.learning.row_dtype)[: loop.learning.replay.written]
     np.testing.assert_array_equal(rows["mask"], MaskedRooms.LEGAL[rows["obs"]])
     np.testing.assert_array_equal(rows["next_mask"], MaskedRooms.LEGAL[rows["next_obs"]])
     for room, legal in enumerate(MaskedRooms.LEGAL):

@@ -222,9 +222,9 @@ def test_observations_of_any_dtype_come_back_from_the_replay(tmp_path: Path, dty
     agent = CountingDQN(config, Network(build_mlp(space, 2, config)))
     loop = HostLoop(config, agent, lambda: AnyBox(dtype), tmp_path / "replay.bin", None)
     loop.advance(6, None, lambda: False)
-    rows = loop.replay.sample(np.arange(4, dtype=np.uint32) * 2**30, 1.0)[0]
-    batch = loop._unpack(tf.constant(rows))
-    stored = rows.view(loop._row_dtype)[:, 0]
+    rows = loop.learning.replay.sample(np.arange(4, dtype=np.uint32) * 2**30, 1.0)[0]
+    batch = loop.learning.unpack(tf.constant(rows))
+    stored = rows.view(loop.learning.row_dtype)[:, 0]
     for name in ("obs", "action", "reward", "discount", "next_obs"):
         np.testing.assert_array_equal(getattr(batch, name), stored[name], strict=True)
     assert len(np.unique(batch.obs)) > 1
@@ -261,7 +261,7 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
             case.loop.restore(case.first)
             case.advance(14 + 2 * update)
             saved = case.loop.save()  # whose rows are those of then
-            rows, written = tf.constant(saved["replay.rows"]), tf.constant(saved["replay.written"])
+            rows, written = tf.constant(saved["memory.rows"]), tf.constant(saved["memory.written"])
             if settings:  # what came since the last updates is as likely as the likeliest
                 new = tf.range(0 if update == 0 else 10 + 2 * update, 14 + 2 * update)
                 highest = replay._tree.maximum(tree) if update else 1.0  # type: ignore[union-attr]
@@ -276,7 +276,7 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
         tree = replay.prioritise(tree, places, metrics.td_error)
     np.testing.assert_allclose(case.loop.params(), agent_state.params, rtol=1e-5, atol=1e-5)
     if settings:
-        priorities = case.loop.save()["replay.tree.sums.0"]
+        priorities = case.loop.save()["memory.tree.sums.0"]
         np.testing.assert_allclose(priorities, tree.sums[0], rtol=1e-3, atol=1e-5)
         assert len(np.unique(priorities.ravel()[:34])) > 8
 
@@ -286,7 +286,8 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     """The host loop makes the updates of a period in one call, on batches drawn one after the other."""
     case = Case("host", tmp_path, replay_ratio=1.0, update_period_steps=4, **settings)
     loop: Any = case.loop
-    sample, prioritise, drawn, rows, found = loop.replay.sample, loop.replay.prioritise, [], [], []
+    replay = loop.learning.replay
+    sample, prioritise, drawn, rows, found = replay.sample, replay.prioritise, [], [], []
 
     def recorded(bits: np.ndarray, exponent: float) -> Any:
         assert exponent == case.config.importance_exponent_at(loop.updates)
@@ -299,10 +300,10 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
         found.append(td_error)
         prioritise(places, td_error)
         kept = dict(zip(places.ravel().tolist(), td_error.ravel().tolist(), strict=True))  # the last one of a place
-        leaves = loop.replay.save()["replay.priorities"][list(kept)]
+        leaves = replay.save()["replay.priorities"][list(kept)]
         np.testing.assert_allclose(leaves, (np.abs(list(kept.values())) + 1e-6) ** case.config.priority_exponent)
 
-    loop.replay.sample, loop.replay.prioritise = recorded, also_recorded
+    replay.sample, replay.prioritise = recorded, also_recorded
     case.advance(34)
     assert [bits.shape for bits in drawn] == [(4, 32)] * 6
     assert len(np.unique(drawn)) == 6 * 4 * 32
@@ -310,7 +311,7 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     state, td_errors = agent.init(), []
     for update, batch in enumerate(np.concatenate([batches for batches, _ in rows])):
         bits = random.random_bits(case.config.seed, random.LEARNING, update, agent.update_uniforms)
-        state, metrics = agent.update(state, loop._unpack(tf.constant(batch)), random.to_uniforms(bits))
+        state, metrics = agent.update(state, loop.learning.unpack(tf.constant(batch)), random.to_uniforms(bits))
         td_errors.append(metrics.td_error)
     np.testing.assert_allclose(loop.params(), state.params, rtol=1e-5, atol=1e-5)
     if settings:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tensorq.config import Config
 from tensorq.core.host_random import CounterRandom, random_bits
-from tensorq.replay.device import DeviceReplay, Transition
+from tensorq.core.types import Transition
+from tensorq.replay.device import DeviceReplay
 from tensorq.replay.device_tree import DeviceTree
 from tensorq.replay.host import HostReplay, row_dtype
 from tensorq.replay.host_tree import HostTree
@@ -212,8 +213,8 @@ class Both:
         numbers = np.arange(self.host.written, self.host.written + self.num_envs).astype(np.float32)
         age = np.full(self.num_envs, self.host.written // self.num_envs, np.int32)
         ones, no = np.ones(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
-        step = Transition(numbers, age, ones, ones, numbers, age)
-        self.state = self.device.add(self.state, Transition(*[tf.constant(part) for part in step[:6]]))
+        step = Transition(numbers, age, ones, ones, numbers, age < 0, age)
+        self.state = self.device.add(self.state, Transition(*[tf.constant(part) for part in step[:7]]))
         self.host.add(numbers, age, ones, ones, numbers, valid=~no, ended=no)
 
     def sample(self, bits: np.ndarray, exponent: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
-from tensorq.core.types import Batch
+from tensorq.core.types import Batch, Transition
 from tensorq.errors import TensorqError
 from tensorq.replay import memory
-from tensorq.replay.device import DeviceReplay, DeviceReplayState, Transition
+from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.host import HostReplay, row_dtype
 
 GAMMA, ACTIONS = 0.5, 3  # powers of it, and sums of quarters times them, are exact
@@ -151,7 +151,9 @@ class OnDevice:
         for name in ("reward", "discount"):
             columns[name] = tf.cast(columns[name], tf.float32)
         columns["action"] = tf.cast(columns["action"], tf.int32)
-        self.state = self.replay.add(self.state, Transition(**columns, age=tf.constant(ages, tf.int32)))
+        self.state = self.replay.add(
+            self.state, Transition(**columns, age=tf.constant(ages, tf.int32), ended=tf.zeros(len(ages), tf.bool))
+        )
 
     def sample(self, bits: np.ndarray) -> Batch:
         return self.replay.sample(self.state, tf.constant(bits), tf.constant(0.5, tf.float64))[0]
@@ -227,7 +229,7 @@ def test_three_steps_by_hand(kind: str, tmp_path: Path) -> None:
         now, later = np.float32([number]), np.float32([number + 0.5])
         action, paid = np.int32([0]), np.float32([reward])
         discount = np.float32([0.5 * (event != "terminated")])
-        step = Transition(*map(tf.constant, (now, action, paid, discount, later, np.int32([age]))))
+        step = Transition(*map(tf.constant, (now, action, paid, discount, later, np.array([False]), np.int32([age]))))
         device.state = device.replay.add(device.state, step)
         ended = np.array([event != "goes on"])
         host.replay.add(now, action, paid, discount, later, np.array([True]), ended)
@@ -280,7 +282,7 @@ def test_device_replay_in_one_program() -> None:
 
     def body(index: Any, state: DeviceReplayState) -> tuple[Any, DeviceReplayState]:
         obs = tf.fill((1, 2), tf.cast(index, tf.float32))
-        step = Transition(obs, index[None], obs[:, 0], tf.constant([GAMMA]), obs + 1, index[None])
+        step = Transition(obs, index[None], obs[:, 0], tf.constant([GAMMA]), obs + 1, index[None] < 0, index[None])
         return index + 1, replay.add(state, step)
 
     @tf.function(jit_compile=True)

@@ -27,14 +27,19 @@ def plain_observation_space(space: gym.Space) -> gym.Space:
     """The Box or Discrete in which observations are stored and learned from; raises TensorqError by name."""
     if isinstance(space, (spaces.Box, spaces.Discrete)):
         return space
-    if isinstance(space, _COMPOSITE) and space.is_np_flattenable:
-        return spaces.flatten_space(space)
-    name = type(space).__name__
-    inside = "" if not isinstance(space, _COMPOSITE) else " with parts that are not"
-    raise TensorqError(
-        f"observation space {name}{inside}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple or Dict of "
-        "these."
-    )
+    _refuse_unknown(space)
+    return spaces.flatten_space(space)
+
+
+def _refuse_unknown(space: gym.Space) -> None:
+    if isinstance(space, (spaces.Tuple, spaces.Dict)):
+        for part in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+            _refuse_unknown(part)
+    elif not isinstance(space, (spaces.Box, spaces.Discrete, *_COMPOSITE)):
+        raise TensorqError(
+            f"observation space {type(space).__name__}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple "
+            "or Dict of these."
+        )
 
 
 def plain_action_space(space: gym.Space) -> spaces.Discrete:
