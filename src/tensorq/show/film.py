@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.host import EnvironmentMaker, seeds_for
+from tensorq.envs.host import MASK, EnvironmentMaker, seeds_for
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
@@ -26,6 +26,10 @@ ACTION_NAMES = {
     "Acrobot-v1": ("pull", "coast", "push"),
     "LunarLander-v3": ("coast", "left", "main", "right"),
     "FrozenLake-v1": ("left", "down", "right", "up"),
+    "FrozenLake8x8-v1": ("left", "down", "right", "up"),
+    "CliffWalking-v1": ("up", "right", "down", "left"),
+    "CliffWalkingSlippery-v1": ("up", "right", "down", "left"),
+    "Taxi-v4": ("south", "north", "east", "west", "pick up", "drop off"),
 }
 
 
@@ -75,19 +79,20 @@ def film(
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
     """Every stride-th step of an episode, and the last."""
-    obs, _ = env.reset(seed=seed)
+    obs, info = env.reset(seed=seed)
+    first_action = int(getattr(env.action_space, "start", 0))
     total, step, done = 0.0, 0, False
     while not done:
-        q_values, action = agent.q_values(obs), agent.act(obs)
+        q_values, action = agent.q_values(obs), agent.act(obs, info.get(MASK))
         kept = step % stride == 0
         image = _render(env) if kept else None
-        obs, reward, terminated, truncated, _ = env.step(action)
+        obs, reward, terminated, truncated, info = env.step(action)
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
         if image is not None:
-            yield Frame(image, q_values, int(q_values.argmax()), total, step)
+            yield Frame(image, q_values, action - first_action, total, step)
         elif done:
-            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
+            yield Frame(_render(env), q_values, action - first_action, total, step)
 
 
 def _render(env: gym.Env) -> Any:
