@@ -391,7 +391,7 @@ class _Training:
         from tensorq.show.film import film
 
         makers: list[tuple[str, Callable[[], object]]] = [
-            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
+            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, self.environment.make))
         ]
         if not self.environment.custom:
             makers.append(("video", lambda: film(self.directory.path, self.directory.video_path, short=True)))

@@ -40,7 +40,9 @@ def td_error(
 def epsilon_greedy(
     q_values: Sequence[float], epsilon: float, coin: float, choice: float, mask: Sequence[bool] | None = None
 ) -> int:
-    """A random action where coin < epsilon, else the first of the best; legal ones only.
+    """A random action where coin < epsilon, else the best, or a random one of several best; legal ones only.
+
+    Rows begin with equal values: an agent that took the first of them would not leave the first action's way.
 
     Args:
         q_values: [A], of one state.
@@ -51,7 +53,10 @@ def epsilon_greedy(
     actions: Sequence[int] = range(len(q_values))
     if mask is not None:
         actions = list(compress(actions, mask)) or actions
-    return actions[int(choice * len(actions))] if coin < epsilon else max(actions, key=q_values.__getitem__)
+    if coin >= epsilon:
+        best = max(q_values[action] for action in actions)
+        actions = [action for action in actions if q_values[action] == best]
+    return actions[int(choice * len(actions))]
 
 
 class QTable:
