@@ -86,7 +86,7 @@ def table_states(observation_space: gym.Space) -> tuple[int, int]:
     """(number of states, the first) of a Discrete space; raises TensorqError for any other."""
     if not isinstance(observation_space, gym.spaces.Discrete):
         raise TensorqError(
-            f"observation space {observation_space}: a table of Q-values needs Discrete observations, one row for "
-            "each; a network learns from others: --preset dqn."
+            f"observation space {type(observation_space).__name__}: a table of Q-values needs Discrete observations, "
+            "one row for each; a network learns from others: --preset dqn."
         )
     return int(observation_space.n), int(observation_space.start)
