@@ -34,7 +34,7 @@ SIDEWAYS = {
 }
 LIGHT = (
     "cli", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation", "replay.host",
-    "envs.host", "networks.build",
+    "envs.host", "networks.build", "agents.qtable", "loops.table",
 )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Run:
         """Draw the learning curve (to curve.png in the run's folder) and return where it is."""
         from tensorq.show.curve import draw_run
 
-        return draw_run(self.path, Path(output) if output else self.path / "curve.png")
+        return draw_run(self.path, Path(output) if output else self.path / "curve.png", self.make_env)
 
     def record(self, output: str | Path, *, plain: bool = False, which: str = "best", seed: int | None = None) -> Path:
         """Film one greedy episode as .gif or .mp4; `plain` leaves out the Q-values beside the picture."""

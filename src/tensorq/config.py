@@ -42,8 +42,11 @@ class Config:
     num_envs: int = 1
     """Environments stepped side by side."""
 
-    algorithm: Literal["dqn", "pqn"] = "dqn"
-    """dqn replays; pqn learns from what many environments have just done, without target network (Gallici 2025)."""
+    algorithm: Literal["dqn", "pqn", "qtable"] = "dqn"
+    """Deep Q-learning from replay; from many environments at once, without replay or target network (Gallici 2025); or
+    Q-learning with a table for Discrete observations, without TensorFlow (Watkins 1989)."""
+    initial_value: float = 0.0
+    """Q-values of a table at the start; one above what can be earned makes the agent try everything."""
     gamma: float = 0.99
     """Discount factor."""
     double: bool = False
@@ -200,6 +203,10 @@ class Config:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")
         if self.munchausen_clip > 0:
             raise TensorqError(f"munchausen_clip: received {self.munchausen_clip}, expected at most 0.")
+        if self.algorithm == "qtable":
+            return self._check_table()
+        if self.initial_value:
+            raise TensorqError("initial_value belongs to a table of Q-values: leave it off, or use --preset qtable.")
         if self.learning_starts_steps >= self.steps:
             raise TensorqError(
                 f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
@@ -231,6 +238,17 @@ class Config:
                 f"batch_size {self.batch_size} does not divide the {self.num_envs * self.rollout_length} steps of a "
                 f"rollout, num_envs {self.num_envs} times rollout_length {self.rollout_length}."
             )
+
+    def _check_table(self) -> None:
+        """Refuse what a table of Q-values does not have: a network, a replay, a target network, a compiled loop."""
+        for name, reason in _NOT_FOR_A_TABLE.items():
+            value, usual = getattr(self, name), _DEFAULTS[name]
+            if value != usual:
+                raise TensorqError(f"{name}: received {value}, expected {usual} with a table of Q-values: {reason}.")
+        if self.loop == "compiled":
+            raise TensorqError("loop: received compiled, expected host or auto: a table of Q-values learns in Python.")
+        if self.learning_rate > 1 or self.learning_rate_final > 1:
+            raise TensorqError("learning_rate: expected at most 1 for a table: an update may not go past its target.")
 
     def updates_owed(self, steps: int) -> int:
         """Updates that should have been made once `steps` environment steps are done."""
@@ -287,6 +305,24 @@ _AT_LEAST: dict[str, float] = {
     "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 _TYPES: dict[str, Any] = get_type_hints(Config)
+# Switches that a table has no use for, and why; sizes of networks and replays are just not looked at.
+_NOT_FOR_A_TABLE = {
+    "double": "it has no target network",
+    "n_step": "it learns from each step at once",
+    "layer_norm": "it has no layers",
+    "scale_observations": "it has no layers",
+    "dueling": "it has no layers",
+    "noisy": "it has no layers",
+    "head": "it holds the mean return of each action, not a distribution",
+    "munchausen": "it has no soft policy",
+    "priority_exponent": "it has no replay",
+    "replay_ratio": "each step is one update",
+    "update_period_steps": "each step is one update",
+    "target_sync_rate": "it has no target network",
+    "optimizer": "it needs none, learning_rate is the whole rule",
+    "max_gradient_norm": "it has no gradient",
+}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
 
 

@@ -17,16 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from tensorq.agents.qtable import table_states
 from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.description import Environment, choose_loop, describe, read_environment
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, obs_layout, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report
+from tensorq.loops.table import TableLoop
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.process import Signals, import_tensorflow, process_seconds
-from tensorq.replay.memory import check_fits, check_network_fits
+from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory
@@ -73,7 +75,8 @@ def train(
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
-    content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": _kind(network)}
+    kind = _kind(config, network)
+    content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": kind}
     with run_directory.create(folder, content) as directory:
         training = _Training(config, environment, network, directory, observers, began)
         try:
@@ -123,7 +126,7 @@ def resume(
         custom = True
     for given, needed, name in (
         (make, custom, "make_env"),
-        (network, content.get("network") != "mlp", "network"),
+        (network, content.get("network") not in ("mlp", "table"), "network"),
     ):
         if (given is not None) != needed:
             needs = "needs" if needed else "was started without"
@@ -157,16 +160,29 @@ def _refuse_reached(run_dir: Path, config: Config, steps: int, episodes: int) ->
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
 
-def _kind(network: NetworkBuilder | None) -> str:
-    return "mlp" if network is None else "custom"
+def _kind(config: Config, network: NetworkBuilder | None) -> str:
+    """What holds the Q-values, as config.json names it."""
+    return "table" if config.algorithm == "qtable" else "mlp" if network is None else "custom"
+
+
+def _choose_loop(config: Config, environment: Environment) -> str:
+    """ "compiled" or "host"; a table learns in Python, also where there is a compiled world."""
+    loop = "host" if config.algorithm == "qtable" else config.loop
+    return choose_loop(loop, config.env, environment.custom)
 
 
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
-    loop = choose_loop(config.loop, config.env, environment.custom)
+    loop = _choose_loop(config, environment)
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
+    if config.algorithm == "qtable":
+        if network is not None:
+            raise TensorqError("network: a table of Q-values has none: leave it out, or use --preset dqn.")
+        num_states, _ = table_states(environment.observation_space)
+        check_table_fits(num_states, int(environment.action_space.n))
+        return
     if network is None:
         count = num_params(environment.observation_space, int(environment.action_space.n), config)
         check_network_fits(count, config.hidden_sizes)
@@ -212,13 +228,10 @@ class _Training:
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
-        self._tell(Message("loading TensorFlow ..."))
         with Signals() as signals:
-            warning = import_tensorflow(self.config.threads)
-            if warning:
-                self._tell(Message(warning))
-            self._tell(Message("compiling ..."))
-            kind = choose_loop(self.config.loop, self.config.env, self.environment.custom)
+            if self.config.algorithm != "qtable":
+                self._start_tensorflow()
+            kind = _choose_loop(self.config, self.environment)
             if kind == "host":
                 self._warn_of_cut_episodes()
             loop = self._make_loop(kind)
@@ -244,7 +257,16 @@ class _Training:
     def _tell(self, event: Event) -> None:
         _tell(self._observers, event)
 
+    def _start_tensorflow(self) -> None:
+        self._tell(Message("loading TensorFlow ..."))
+        warning = import_tensorflow(self.config.threads)
+        if warning:
+            self._tell(Message(warning))
+        self._tell(Message("compiling ..."))
+
     def _make_loop(self, kind: str) -> Loop:
+        if self.config.algorithm == "qtable":
+            return TableLoop(self.config, self.environment.make)
         from tensorq.agents.dqn import DQN
         from tensorq.agents.pqn import PQN
 
@@ -436,7 +458,7 @@ class _Training:
         from tensorq.show.film import film
 
         makers: list[tuple[str, Callable[[], object]]] = [
-            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
+            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, self.environment.make))
         ]
         if not self.environment.custom:
             make = gymnasium_maker(self.config.env, render_mode="rgb_array")

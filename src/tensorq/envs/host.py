@@ -192,6 +192,41 @@ class VectorEnvironments:
         self._env.close()
 
 
+class Repeatable:
+    """Environments whose state can be saved after all: as the boundary where they began, and the actions since."""
+
+    def __init__(self, envs: HostEnvironments, seed: int) -> None:
+        self.envs = envs
+        self._seed = seed
+        self.begin(0)
+
+    def begin(self, steps: int) -> None:
+        """A boundary after `steps`: all episodes end, and new ones begin, seeded by (seed, steps)."""
+        self._began_at = steps
+        self._actions = bytearray()
+        self.envs.reset(seeds_for(self._seed, steps, self.envs.num_envs))
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        """Act once in each environment."""
+        self._actions += actions.astype(np.int32).tobytes()
+        return self.envs.step(actions)
+
+    def save(self) -> dict[str, np.ndarray]:
+        """What brings them back; the observations tell whether it did."""
+        return {
+            "boundary.steps": np.array(self._began_at, np.int64),
+            "boundary.actions": np.frombuffer(bytes(self._actions), np.int32).reshape(-1, self.envs.num_envs),
+            "boundary.obs": self.envs.obs.copy(),
+        }
+
+    def restore(self, tensors: dict[str, np.ndarray], live: Callable[[Transitions], None]) -> bool:
+        """Act again as was saved, with `live` called for each step; False where that led elsewhere."""
+        self.begin(int(tensors["boundary.steps"]))
+        for actions in tensors["boundary.actions"]:
+            live(self.step(actions))
+        return np.array_equal(self.envs.obs, tensors["boundary.obs"])
+
+
 def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
     """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
     first = make()

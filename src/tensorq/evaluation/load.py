@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import read_environment
@@ -52,14 +53,16 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     params = tensors["agent.params"]
     space = plain_observation_space(environment.observation_space)
     num_actions = int(plain_action_space(environment.action_space).n)
-    if (network is None) != (content.get("network") == "mlp"):
+    if (network is None) != (content.get("network") in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
-    if network is None:
+    if config.algorithm == "qtable":
+        q_function: QFunction = QTable(params, space, num_actions)
+    elif network is None:
         expected = num_params(space, num_actions, config)
         if params.shape != (expected,):
             raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
-        q_function: QFunction = NumpyNetwork(space, num_actions, config, params)
+        q_function = NumpyNetwork(space, num_actions, config, params)
     else:
         q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
     return TrainedAgent(q_function, environment.observation_space, environment.action_space)

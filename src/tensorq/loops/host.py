@@ -15,7 +15,7 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import Tensor
-from tensorq.envs.host import EnvironmentMaker, Transitions, make_host_environments, obs_layout, seeds_for
+from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments, obs_layout, seeds_for
 from tensorq.evaluation.play import play_episodes
 from tensorq.loops.host_learning import Step, make_learning
 from tensorq.loops.loop import Episode, Interrupted, Report, Tensors
@@ -51,7 +51,7 @@ class HostLoop:
         self._total_return = np.zeros(count)
         self._ended = np.zeros(count, bool)
         self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
-        self.boundary()
+        self._repeatable = Repeatable(self._envs, config.seed)
 
     @property
     def updates(self) -> int:
@@ -95,8 +95,7 @@ class HostLoop:
                 raise Interrupted(episodes)
             obs, mask = envs.obs.copy(), None if envs.mask is None else envs.mask.copy()
             actions = self._act(obs, mask)
-            step = envs.step(actions)
-            self._actions += actions.tobytes()
+            step = self._repeatable.step(actions)
             discount, ended = config.gamma * ~step.terminated, (step.terminated | step.truncated) & step.valid
             self.learning.add(Step(obs, mask, actions, discount, ended, step))
             self.steps += int(np.count_nonzero(step.valid))
@@ -147,16 +146,10 @@ class HostLoop:
             envs.close()
 
     def boundary(self) -> None:
-        """End all episodes and reseed from (seed, step): an environment's inner state cannot be saved."""
-        self._begin(self.steps)
-        self.learning.cut()
-
-    def _begin(self, steps: int) -> None:
-        """The environments as they are after the boundary at `steps`."""
-        self._boundary_steps = steps
-        self._actions = bytearray()  # since then: by repeating them, a checkpoint between boundaries is exact too
-        self._envs.reset(seeds_for(self.config.seed, steps, self._envs.num_envs))
+        """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
+        self._repeatable.begin(self.steps)
         self._age[:], self._total_return[:], self._ended[:] = 0, 0.0, False
+        self.learning.cut()
 
     def save(self) -> Tensors:
         """The agent, what it remembers, the counters, and how the environments came to be where they are."""
@@ -164,9 +157,7 @@ class HostLoop:
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
             "unreported": self._unreported.copy(),
-            "boundary.steps": np.array(self._boundary_steps, np.int64),
-            "boundary.actions": np.frombuffer(bytes(self._actions), np.int32).reshape(-1, self._envs.num_envs),
-            "boundary.obs": self._envs.obs.copy(),
+            **self._repeatable.save(),
             **self.learning.save(),
         }
 
@@ -175,11 +166,8 @@ class HostLoop:
         self.learning.restore(tensors)
         self.steps, self._vector_steps = int(tensors["steps"]), int(tensors["vector_steps"])
         self._unreported = tensors["unreported"].copy()
-        self._begin(int(tensors["boundary.steps"]))
-        for actions in tensors["boundary.actions"]:
-            self._live(self._envs.step(actions))
-        self._actions += tensors["boundary.actions"].tobytes()
-        exact = np.array_equal(self._envs.obs, tensors["boundary.obs"])
+        self._age[:], self._total_return[:], self._ended[:] = 0, 0.0, False
+        exact = self._repeatable.restore(tensors, self._live)
         if not exact:
             self.boundary()
         return exact

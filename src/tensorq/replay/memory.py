@@ -1,4 +1,4 @@
-"""Whether a replay and a network fit into memory, asked before training begins."""
+"""Whether a replay, a network and a table fit into memory, asked before training begins."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def check_network_fits(num_params: int, hidden_sizes: Sequence[int]) -> None:
         raise TensorqError(
             f"hidden_sizes {' '.join(map(str, hidden_sizes))} make {num_params:,} parameters, which need "
             f"{_size(bytes_needed)} of memory, and {_size(available)} are available: lower --hidden-sizes."
+        )
+
+
+def check_table_fits(num_states: int, num_actions: int) -> None:
+    """Raise TensorqError, with the sizes, when a table of Q-values takes more memory than there is."""
+    available = available_bytes()
+    bytes_needed = 4 * 8 * num_states * num_actions  # float64: the table, and what saving it copies
+    if available is not None and bytes_needed > available:
+        raise TensorqError(
+            f"a table of {num_states:,} states and {num_actions:,} actions needs {_size(bytes_needed)} of memory, and "
+            f"{_size(available)} are available: use --preset dqn."
         )
 
 

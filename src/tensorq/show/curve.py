@@ -18,7 +18,9 @@ from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+
+    from tensorq.envs.host import EnvironmentMaker
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -32,10 +34,12 @@ _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost se
 _MOST_MARKS = 60
 
 
-def draw_run(run_dir: Path, output: Path) -> Path:
+def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) -> Path:
     """Draw one run's episodes, their moving mean, greedy evaluations and epsilon to a .png, .svg or .pdf.
 
-    Raises TensorqError when the folder is no run, its tables are damaged or still empty, or output cannot be written.
+    Below them, of a run that learns a table, the table: over the environment's map where it has one, which for an
+    environment of the user's own `make` tells. Raises TensorqError when the folder is no run, its tables are damaged or
+    still empty, or output cannot be written.
     """
     _check_ending(output)
     run = read_run(run_dir)
@@ -43,7 +47,17 @@ def draw_run(run_dir: Path, output: Path) -> Path:
     evaluation_steps, evaluation_returns = run.evaluations
     if not returns.size and not evaluation_returns.size:
         raise TensorqError(f"{run_dir} has no finished episode and no evaluation to draw yet: train it for longer")
-    figure = _figure()
+    plan, table = Config.from_dict(run.config), None
+    if plan.algorithm == "qtable":
+        from tensorq.show.table_map import read_table_map
+
+        table = read_table_map(run_dir, make)
+    page = _figure(table.height_inches if table else 0.0)
+    figure: Figure | SubFigure = page
+    if table:
+        parts: Any = page.subfigures(2, 1, height_ratios=(_SIZE_INCHES[1], table.height_inches))
+        figure = parts[0]
+        table.draw(parts[1])
     axes = figure.add_axes((_LEFT, 0.265, _WIDTH, 0.6))
     below = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.105), sharex=axes)
     if returns.size:
@@ -68,7 +82,6 @@ def draw_run(run_dir: Path, output: Path) -> Path:
     _limit(axes, np.concatenate([returns, evaluation_returns]), run.solved_return)
     last_step = max((float(run.metrics["steps"].max(initial=0.0)), float(steps.max(initial=0.0))))
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
-    plan = Config.from_dict(run.config)
     epsilon_steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
     epsilon = np.array([plan.epsilon_at(step) for step in epsilon_steps])
     below.fill_between(epsilon_steps, epsilon, color=_GREY, alpha=0.35, linewidth=0)
@@ -81,7 +94,7 @@ def draw_run(run_dir: Path, output: Path) -> Path:
     config = run.config
     details = f"preset {config.get('preset')}, seed {config.get('seed')}"
     _dress(figure, axes, below, str(config.get("env")), details, "return")
-    return _save(figure, output)
+    return _save(page, output)
 
 
 def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
@@ -186,11 +199,11 @@ def _thin(size: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.intp))
 
 
-def _figure() -> Figure:
+def _figure(more_inches: float = 0.0) -> Figure:
     # Not pyplot: it keeps figures alive, looks for a display, and takes longer to import.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor="white")
+    return Figure(figsize=(_SIZE_INCHES[0], _SIZE_INCHES[1] + more_inches), dpi=_DPI, facecolor="white")
 
 
 def _draw_solved(axes: Axes, solved_return: float | None) -> None:
@@ -210,7 +223,13 @@ def _limit(axes: Axes, values: FloatArray, solved_return: float | None) -> None:
 
 
 def _dress(
-    figure: Figure, axes: Axes, lowest: Axes, title: str, details: str, unit: str, columns: int | None = None
+    figure: Figure | SubFigure,
+    axes: Axes,
+    lowest: Axes,
+    title: str,
+    details: str,
+    unit: str,
+    columns: int | None = None,
 ) -> None:
     """Title, legend, labels and grid, the same for all pictures."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator

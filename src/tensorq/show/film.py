@@ -27,6 +27,10 @@ ACTION_NAMES = {
     "Acrobot-v1": ("pull", "coast", "push"),
     "LunarLander-v3": ("coast", "left", "main", "right"),
     "FrozenLake-v1": ("left", "down", "right", "up"),
+    "FrozenLake8x8-v1": ("left", "down", "right", "up"),
+    "CliffWalking-v1": ("up", "right", "down", "left"),
+    "CliffWalkingSlippery-v1": ("up", "right", "down", "left"),
+    "Taxi-v4": ("south", "north", "east", "west", "pick up", "drop off"),
 }
 
 

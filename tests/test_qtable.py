@@ -1,0 +1,345 @@
+"""Q-learning with a table: the update by hand, worlds with known Q-values, exact resume, no TensorFlow, the picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tensorq import trainer
+from tensorq.agents.qtable import QTable, epsilon_greedy, td_error
+from tensorq.config import Config, resolve
+from tensorq.errors import TensorqError
+from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.events import Event, Progress
+from tensorq.loops.loop import NotFinite
+from tensorq.loops.table import TableLoop
+from tensorq.runs.checkpoint import load as load_checkpoint
+from tensorq.show.maps import find_world
+from tensorq.show.table_map import TableMap, read_table_map
+
+SMALL: dict[str, Any] = {"algorithm": "qtable", "steps": 2_000, "epsilon_final": 1.0, "evaluation_episodes": 2}
+
+
+class Rooms(gym.Env):
+    """Rooms 5 and 6. Action 3 of room 5 stays and earns 1, action 4 goes to room 6; there 3 goes back, 4 ends with 10.
+
+    With a discount of 0.5: Q(6, 4) = 10, Q(5, 4) = 0.5 * 10 = 5, Q(5, 3) = 1 + 0.5 * 5 = 3.5, Q(6, 3) = 0.5 * 5 = 2.5.
+    """
+
+    observation_space = gym.spaces.Discrete(2, start=5)
+    action_space = gym.spaces.Discrete(2, start=3)
+    room = 5
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.room = 5
+        return self.room, {}
+
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        assert action in (3, 4)
+        if self.room == 6 and action == 4:
+            return 5, 10.0, True, False, {}
+        reward = float(self.room == 5 and action == 3)
+        self.room = 6 if self.room == 5 and action == 4 else 5
+        return self.room, reward, False, False, {}
+
+
+class OneState(gym.Env):
+    """One state and `reward` for ever; action 1 is illegal."""
+
+    observation_space = gym.spaces.Discrete(1)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reward: float = 1.0) -> None:
+        self.reward = reward
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        return 0, {"action_mask": np.array([1, 0], np.int8)}
+
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        assert action == 0
+        return 0, self.reward, False, False, {"action_mask": np.array([1, 0], np.int8)}
+
+
+def limited(steps: int = 3, reward: float = 1.0) -> gym.Env:
+    return gym.wrappers.TimeLimit(OneState(reward), steps)
+
+
+def learned(make: Callable[[], Any], **settings: Any) -> TableLoop:
+    config = Config(**SMALL | settings)
+    loop = TableLoop(config, make)
+    loop.advance(config.steps, None, lambda: False)
+    loop.close()
+    return loop
+
+
+def test_the_update_by_hand() -> None:
+    # target 2 + 0.9 * max(3, 5) = 6.5, and 6.5 - 1 = 5.5
+    assert td_error(1.0, 2.0, 0.9, [3.0, 5.0]) == pytest.approx(5.5, abs=1e-15)
+    # only the first action is legal next: 2 + 0.9 * 3 - 1 = 3.7
+    assert td_error(1.0, 2.0, 0.9, [3.0, 5.0], [True, False]) == pytest.approx(3.7, abs=1e-15)
+    # where the step ended the task, or nothing is legal any more, the reward is all: 2 - 1
+    assert td_error(1.0, 2.0, 0.0, [3.0, 5.0]) == 1.0
+    assert td_error(1.0, 2.0, 0.9, [3.0, 5.0], [False, False]) == 1.0
+
+
+def test_the_loop_moves_one_value_by_learning_rate_times_the_error() -> None:
+    loop = TableLoop(Config(**SMALL, gamma=0.5, learning_rate=0.25, initial_value=4.0), limited)
+    # The target is 1 + 0.5 * 4 = 3, the error 3 - 4 = -1, the new value 4 - 0.25. Then 1 + 0.5 * 3.75 - 3.75 = -0.875.
+    first = loop.advance(1, None, lambda: False)
+    assert loop.params().tolist() == [3.75, 4.0]
+    assert (first.loss, first.mean_q) == (1.0, 4.0)
+    second = loop.advance(2, None, lambda: False)
+    assert loop.params().tolist() == [3.75 - 0.25 * 0.875, 4.0]
+    assert (second.loss, second.mean_q, loop.updates) == (0.875**2, 3.75, 2)
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    loop = TableLoop(
+        Config(**SMALL, learning_rate=1.0, learning_rate_final=0.0, learning_rate_anneal_updates=2), limited
+    )
+    values = []
+    for steps in (1, 2, 3):  # rates 1, 0.5, 0; gamma 0.99: 1, then 1 + 0.5 * (1 + 0.99 - 1), then nothing
+        loop.advance(steps, None, lambda: False)
+        values.append(loop.params()[0])
+    assert values == pytest.approx([1.0, 1.495, 1.495], abs=1e-15)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_the_rooms_have_their_known_values(num_envs: int) -> None:
+    loop = learned(Rooms, gamma=0.5, learning_rate=1.0, num_envs=num_envs)
+    assert loop.params().tolist() == [3.5, 5.0, 2.5, 10.0]
+    assert loop.steps == loop.updates
+
+
+def test_a_vector_environment_learns_from_real_steps_alone() -> None:
+    # By default the step after an episode's end only resets: learning from it would make Q(6, 4) less than 10.
+    loop = learned(lambda: gym.vector.SyncVectorEnv([Rooms, Rooms]), gamma=0.5, learning_rate=1.0, num_envs=2)
+    assert loop.params().tolist() == [3.5, 5.0, 2.5, 10.0]
+
+
+def test_a_time_limit_is_no_end() -> None:
+    loop = learned(limited, gamma=0.9, learning_rate=1.0)
+    assert loop.params()[0] == pytest.approx(1 / (1 - 0.9), rel=1e-12)  # r / (1 - gamma)
+
+
+def test_an_illegal_action_is_neither_taken_nor_looked_at() -> None:
+    for epsilon in (0.0, 1.0):  # OneState refuses action 1
+        loop = learned(limited, epsilon_start=epsilon, epsilon_final=epsilon, gamma=0.5, learning_rate=1.0,
+                       initial_value=100.0)  # fmt: skip
+        assert loop.params() == pytest.approx([2.0, 100.0])  # 1 / (1 - 0.5), and not 1 + 0.5 * 100
+
+
+def test_epsilon_greedy() -> None:
+    values = [1.0, 3.0, 3.0, 2.0]
+    assert [epsilon_greedy(values, 0.5, 0.49, choice) for choice in (0.0, 0.3, 0.5, 0.99)] == [0, 1, 2, 3]
+    assert [epsilon_greedy(values, 0.5, 0.5, choice) for choice in (0.0, 0.49, 0.5, 0.99)] == [1, 1, 2, 2]  # the ties
+    mask = [True, False, False, True]
+    assert [epsilon_greedy(values, 0.5, 0.49, choice, mask) for choice in (0.0, 0.49, 0.5, 0.99)] == [0, 0, 3, 3]
+    assert epsilon_greedy(values, 0.5, 0.5, 0.0, mask) == 3
+    assert epsilon_greedy(values, 0.0, 0.5, 0.0, [False] * 4) == 1  # which only a reset follows
+
+
+def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
+    loop = TableLoop(Config(**SMALL, num_envs=8), Rooms)
+    assert len(set(loop._act([0] * 8))) == 2
+    runs = [learned(Rooms, seed=seed, steps=50, learning_rate=0.1).params().tolist() for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "make", "message"),
+    [
+        ({"double": True}, None, "double: received True, expected False with a table of Q-values: it has no target"),
+        ({"n_step": 3}, None, "n_step: received 3, expected 1 with a table"),
+        ({"layer_norm": True}, None, "layer_norm: .* it has no layers"),
+        ({"dueling": True}, None, "dueling: .* it has no layers"),
+        ({"noisy": True}, None, "noisy: .* it has no layers"),
+        ({"head": "quantile"}, None, "head: .* mean return of each action, not a distribution"),
+        ({"munchausen": True}, None, "munchausen: .* it has no soft policy"),
+        ({"priority_exponent": 0.5}, None, "priority_exponent: .* it has no replay"),
+        ({"replay_ratio": 2.0}, None, "replay_ratio: .* each step is one update"),
+        ({"update_period_steps": 4}, None, "update_period_steps: .* each step is one update"),
+        ({"target_sync_rate": 0.5}, None, "target_sync_rate: .* it has no target network"),
+        ({"optimizer": "rmsprop"}, None, "optimizer: .* it needs none"),
+        ({"max_gradient_norm": 1.0}, None, "max_gradient_norm: .* it has no gradient"),
+        ({"loop": "compiled"}, None, "loop: received compiled, expected host or auto"),
+        ({"learning_rate": 1.5}, None, "learning_rate: expected at most 1 for a table"),
+        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value belongs to a table"),
+        ({}, lambda: gym.make("CartPole-v1"), "observation space Box: a table of Q-values needs Discrete"),
+    ],
+)  # fmt: skip
+def test_what_a_table_has_no_use_for_is_refused(
+    tmp_path: Path, settings: dict[str, Any], make: Any, message: str
+) -> None:
+    with pytest.raises(TensorqError, match=message):
+        trainer.train(Config(**SMALL | settings), make=make or Rooms, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match="network: a table of Q-values has none"):
+        trainer.train(Config(**SMALL), make=Rooms, network=lambda space, count: None, run_dir=tmp_path / "run")
+
+
+def test_values_that_are_not_finite_end_the_run() -> None:
+    with pytest.raises(NotFinite, match="not finite at update 1"):
+        learned(lambda: limited(reward=np.inf))
+
+
+def test_an_observation_outside_its_space_is_named() -> None:
+    class Wrong(Rooms):
+        observation_space = gym.spaces.Discrete(1, start=5)
+
+    with pytest.raises(TensorqError, match=r"gave the observation 6, which .* Discrete\(1, start=5\) does not contain"):
+        learned(Wrong)
+
+
+class Killed(BaseException):
+    """What ends a process at an instant that nobody chose."""
+
+
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    config = resolve(
+        "FrozenLake-v1", "qtable", seed=3, num_envs=2, steps=3_000, checkpoint_period_steps=1_000, log_period_steps=150,
+        evaluation_period_steps=500, evaluation_episodes=3,
+    )  # fmt: skip
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.steps >= 1_700:
+            raise Killed
+
+    trainer.train(config, run_dir=tmp_path / "whole")
+    with pytest.raises(Killed):
+        trainer.train(config, run_dir=tmp_path / "killed", observers=[kill])
+    trainer.resume(tmp_path / "killed")
+
+    def contents(run: Path) -> dict[str, bytes]:
+        found = {name: (run / name).read_bytes() for name in ("metrics.csv", "episodes.csv")}
+        for path in (run / "checkpoints").iterdir():
+            found |= {f"{path.name} {name}": array.tobytes() for name, array in load_checkpoint(path)[0].items()}
+        return found
+
+    whole, killed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
+    assert whole == killed
+    assert any("best" in name for name in whole) and any("step_" in name for name in whole)
+
+
+def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
+    config = Config(**SMALL, gamma=0.5, learning_rate=1.0)
+    run = trainer.train(config, make=lambda: gym.wrappers.TimeLimit(Rooms(), 20), run_dir=tmp_path / "run")
+    agent = load_agent(run, "last")
+    assert agent.q_values(6).tolist() == [2.5, 10.0]
+    assert agent.q_values([5, 6]).tolist() == [[3.5, 5.0], [2.5, 10.0]]
+    assert agent.act([5, 6]).tolist() == [4, 4]
+    assert agent.act(5, mask=[True, False]) == 3
+    assert evaluate_run(run, 3, make=Rooms).returns.tolist() == [10.0] * 3
+    with pytest.raises(TensorqError, match=r"received the states \[7\], expected them from 5 to 6"):
+        agent.q_values(7)
+    with pytest.raises(TensorqError, match="3 Q-values are stored, the environment has 2 states with 2 actions"):
+        QTable(np.zeros(3), Rooms.observation_space, 2)
+
+
+def test_tensorflow_is_never_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys, tensorq as tq\n"
+        f"run = tq.train('Taxi-v4', preset='qtable', steps=1000, run_dir={str(tmp_path / 'run')!r}, progress='quiet')\n"
+        "run = tq.resume(run.path, steps=1200, progress='quiet')\n"
+        "assert run.evaluate(episodes=2).returns.shape == (2,)\n"
+        "assert run.agent().q_values(0).shape == (6,)\n"
+        "assert run.plot().exists() and (run.path / 'video.gif').exists()\n"
+        "heavy = {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+# --- the picture ----------------------------------------------------------------------------------------------------
+
+
+def lake_map(table: np.ndarray) -> TableMap:
+    world = find_world(gym.make("FrozenLake-v1").unwrapped)
+    return TableMap(table, np.ones(table.shape, bool), table.any(axis=1), world, "")
+
+
+def pixels(picture: TableMap) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, picture.height_inches), dpi=50)
+    canvas = FigureCanvasAgg(figure)
+    picture.draw(figure.subfigures(1, 1))  # type: ignore[arg-type]
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def test_the_picture_differs_where_the_policy_differs() -> None:
+    table = np.zeros((16, 4))
+    table[:, 1], table[10, 2] = 1.0, 0.5
+    other = table.copy()
+    other[6] = [1.0, 0.0, 0.0, 0.0]  # the same value by another action, in row 1 and column 2 of the map
+    first, second = pixels(lake_map(table)), pixels(lake_map(other))
+    rows, columns = np.nonzero((first != second).any(axis=2))
+    assert rows.size > 20
+    # The cells are 0.95 inches of 50 pixels each, the maps in the middle of what the scale of colours leaves.
+    side, top, left = 0.95 * 50, 0.45 * 50, (0.7 + (8 - 0.7 - 0.95 - 4 * 0.95) / 2) * 50
+    assert top + side <= rows.min() <= rows.max() <= top + 2 * side
+    assert left + 2 * side <= columns.min() <= columns.max() <= left + 3 * side
+
+
+def test_ties_are_all_drawn_and_what_was_not_learned_is_not() -> None:
+    table = np.zeros((16, 4))
+    table[0], table[1] = [1.0, 2.0, 2.0 - 1e-9, 0.0], [0.0, 0.0, 3.0, 0.0]
+    greedy = lake_map(table).greedy()
+    assert greedy[:2].tolist() == [[False, True, True, False], [False, False, True, False]]
+    assert not greedy[2:].any()
+
+
+def test_maps() -> None:
+    lake = find_world(gym.make("FrozenLake-v1").unwrapped)
+    assert lake is not None and lake.panels[0].states.tolist()[1] == [4, 5, 6, 7]
+    assert {lake.panels[0].names[cell] for cell in ((1, 1), (1, 3), (2, 3), (3, 0))} == {"hole"}
+    cliff = find_world(gym.make("CliffWalking-v1").unwrapped)
+    assert cliff is not None and cliff.panels[0].states.shape == (4, 12)
+    assert list(cliff.panels[0].names.values()).count("cliff") == 10
+    env: Any = gym.make("Taxi-v4").unwrapped
+    taxi = find_world(env)
+    assert taxi is not None and len(taxi.panels) == 16 and len(taxi.walls) == 6
+    assert len(np.unique([panel.states for panel in taxi.panels])) == 400  # 100 have the passenger where he wants to be
+    # An arrow must point where the action goes, on every map.
+    for name, world, row in (("FrozenLake-v1", lake, 1), ("CliffWalking-v1", cliff, 1), ("Taxi-v4", taxi, 2)):
+        model: Any = gym.make(name, **({"is_slippery": False} if "Lake" in name else {})).unwrapped
+        states = world.panels[0].states
+        for action, move in enumerate(world.moves):
+            if not isinstance(move, str):
+                following = model.P[int(states[row, 2])][action][0][1]
+                goes = np.argwhere(states == following)[0] - (row, 2)
+                assert tuple(goes[::-1]) == move, (name, action)
+    assert find_world(Rooms()) is None
+
+
+class Long(Rooms):
+    observation_space = gym.spaces.Discrete(300, start=5)
+
+
+def test_the_curve_has_the_table_below_it(tmp_path: Path) -> None:
+    from PIL import Image
+
+    sizes = {}
+    for make in (lambda: gym.make("FrozenLake-v1", is_slippery=False), Rooms, Long):
+        run = trainer.train(Config(**SMALL), make=make, run_dir=tmp_path / str(len(sizes)))
+        picture = read_table_map(run, make)
+        sizes[len(sizes)] = (picture is not None and picture.world is not None, picture is not None)
+        height = 4.6 + (picture.height_inches if picture else 0)
+        with Image.open(run / "curve.png") as drawn:
+            assert drawn.size == (1200, int(height * 150))
+    assert list(sizes.values()) == [(True, True), (False, True), (False, False)]
