@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -197,6 +199,31 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
         signal.raise_signal(signal.SIGINT)
     assert codes == [130]
     assert written == [(1, b"\x1b[?25h")]  # the cursor, in the terminal only
+
+
+def test_a_signal_is_told_while_the_main_thread_is_busy() -> None:
+    told: list[float] = []
+    with Signals(lambda: told.append(time.monotonic())):
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        began = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # one call: no handler runs before it is over
+        seconds = time.monotonic() - began
+    assert len(told) == 1 and told[0] - began < 0.7 * seconds
+
+
+def test_ctrl_c_while_modules_are_read_leaves_no_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'tyro':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from tensorq.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_closed_streams_are_neither_missed_nor_given_to_files() -> None:

@@ -21,7 +21,8 @@ LAYERS: list[set[str]] = [
     {"loops", "show"},
     {"trainer"},
     {"api"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).

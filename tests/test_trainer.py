@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from tensorq.networks.build import num_params
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
-from tensorq.trainer import _Training
+from tensorq.trainer import Stopped, _Training
 from test_load import make_run
 
 CONFIG = Config(
@@ -90,6 +91,33 @@ def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: P
     one = training(tmp_path, [], began=time.perf_counter() - 5)
     one._elapsed_before = 60
     assert 65 <= one._elapsed_seconds() < 70  # and not this process's age
+
+
+def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(trainer, "import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped) as caught:
+        trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
+    assert told == [Message("loading TensorFlow ..."), Message("stopping ...")]
+    assert str(caught.value) == f"stopped; tq.resume('{tmp_path}/a run', make_env=make_env) goes on from step 0"
+    assert (tmp_path / "a run" / "config.json").exists()
+
+
+def test_a_stop_ends_a_loop_over_seeds_and_says_how_to_go_on() -> None:
+    stopped = Stopped(Path("a run"), 1_000, signal.SIGINT)
+    assert isinstance(stopped, KeyboardInterrupt) and (stopped.steps, stopped.exit_code) == (1_000, 130)
+    assert str(stopped) == (
+        "stopped; `tensorq resume 'a run'`, or tq.resume('a run') in Python, goes on from step 1,000; "
+        "`tensorq plot 'a run'` draws how far it came"
+    )
+
+
+def test_more_updates_than_could_be_made_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match="replay_ratio: received 1001, expected at most 1,000 updates per env"):
+        trainer.train(dataclasses.replace(CONFIG, replay_ratio=1_001), make=make, run_dir=tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, run: Path) -> None:

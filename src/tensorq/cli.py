@@ -260,11 +260,9 @@ def run(arguments: list[str]) -> int:
         return 2
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:  # not trainer.Stopped, which is not imported for help
-            raise
-        print(f"tensorq: {error}", file=sys.stderr)
-        return int(code)
+    except KeyboardInterrupt as stop:  # trainer.Stopped says more
+        print(f"tensorq: {str(stop) or 'stopped'}", file=sys.stderr)
+        return int(getattr(stop, "exit_code", 130))
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.description import Environment, choose_loop, describe, read_environment
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, obs_layout, saved_id
 from tensorq.errors import TensorqError
-from tensorq.events import Event, Finished, Message, Observer, Progress, Started
+from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report
 from tensorq.networks.build import NetworkBuilder, build_network, num_params, numpy_q_function
 from tensorq.process import Signals, import_tensorflow, process_seconds
@@ -29,21 +31,29 @@ from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.tables import CsvTable, read_table
+from tensorq.show.progress import python_arguments
 
 METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
-RECENT_EPISODES = 100  # whose mean is mean_return
+MOST_UPDATES_A_STEP = 1_000  # more would seem to hang
 
 
-class Stopped(Exception):
-    """The user stopped a run that can go on later."""
+class Stopped(KeyboardInterrupt):
+    """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
 
-    def __init__(self, run_dir: Path, steps: int, signal_number: int) -> None:
-        """Name the run, the step from which it will go on, and the signal that ended it."""
-        super().__init__(f"stopped; `tensorq resume {run_dir}` goes on from step {steps:,}")
-        self.exit_code = 128 + signal_number
+    `run_dir` is the run's folder, `steps` where it will go on.
+    """
+
+    def __init__(self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = ()) -> None:
+        """Name the run, the step from which it will go on, the signal that ended it, and what it was started with."""
+        how = f"tq.resume({python_arguments(run_dir, needs)})"
+        if not needs:
+            how = f"`tensorq resume {shlex.quote(str(run_dir))}`, or {how} in Python,"
+        look = f"; `tensorq plot {shlex.quote(str(run_dir))}` draws how far it came" if steps else ""
+        super().__init__(f"stopped; {how} goes on from step {steps:,}{look}")
+        self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
 
 
 def train(
@@ -159,12 +169,23 @@ def _kind(network: NetworkBuilder | None) -> str:
     return "mlp" if network is None else "custom"
 
 
+def _needs(config: Config, environment: Environment, network: NetworkBuilder | None) -> tuple[str, ...]:
+    """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
+    own_environment = environment.custom or ":" in config.env
+    return (*(["make_env"] if own_environment else []), *([] if network is None else ["network"]))
+
+
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
     loop = choose_loop(config.loop, config.env, environment.custom)
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
+    if config.replay_ratio > MOST_UPDATES_A_STEP:
+        raise TensorqError(
+            f"replay_ratio: received {config.replay_ratio:g}, expected at most {MOST_UPDATES_A_STEP:,} updates "
+            "per environment step."
+        )
     if network is None:
         count = num_params(environment.observation_space, int(environment.action_space.n), config)
         check_network_fits(count, config.hidden_sizes)
@@ -196,7 +217,8 @@ class _Training:
         self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
-        self._observers = observers
+        self._needs = _needs(config, environment, network)
+        self._observers, self._telling = observers, threading.Lock()
         self._began, self._on_restored = began, on_restored
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._episodes = 0
@@ -211,10 +233,12 @@ class _Training:
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
         self._tell(Message("loading TensorFlow ..."))
-        with Signals() as signals:
+        with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
             warning = import_tensorflow(self.config.threads)
             if warning:
                 self._tell(Message(warning))
+            if signals():
+                raise self._stopped(signals, self._checkpoints.newest_steps())
             self._tell(Message("compiling ..."))
             kind = choose_loop(self.config.loop, self.config.env, self.environment.custom)
             if kind == "host":
@@ -226,14 +250,15 @@ class _Training:
                 self._restore(loop, metrics, episodes)
                 self._on_restored(loop.steps, self._episodes)
                 self.ready = True
-                self._tell(Started(self.config, self.directory.path, kind, self.environment.solved_return, loop.steps))
+                path, goal = self.directory.path, self.environment.solved_return
+                self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs))
                 try:
                     self._train(loop, metrics, episodes, signals)
                 except Interrupted as interrupted:
                     if loop.exact_anywhere:
                         self._record_episodes(interrupted.episodes, episodes)
                         self._save(loop, metrics, episodes)
-                    raise Stopped(self.directory.path, self._checkpoint_steps, signals.received) from None
+                    raise self._stopped(signals, self._checkpoint_steps) from None
                 except NotFinite as error:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
             result = self._write_result(loop)
@@ -241,7 +266,11 @@ class _Training:
         self._tell(Finished(self.directory.path, result))
 
     def _tell(self, event: Event) -> None:
-        _tell(self._observers, event)
+        with self._telling:  # the news of a signal comes from another thread
+            _tell(self._observers, event)
+
+    def _stopped(self, signals: Signals, steps: int) -> Stopped:
+        return Stopped(self.directory.path, steps, signals.received, self._needs)
 
     def _make_loop(self, kind: str) -> Loop:
         from tensorq.agents.dqn import DQN

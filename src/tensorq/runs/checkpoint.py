@@ -205,6 +205,11 @@ class Checkpoints:
         matches = [match for name in names if (match := re.fullmatch(r"step_([0-9]{9,})\.safetensors", name))]
         return [self.folder / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
 
+    def newest_steps(self) -> int:
+        """The environment steps of the newest checkpoint, verified or not; 0 where there is none."""
+        paths = self.step_paths()
+        return int(paths[0].stem.removeprefix("step_")) if paths else 0
+
     def save(self, steps: int, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> Path:
         """Write the checkpoint of `steps` environment steps, then remove all but the last two."""
         path = self.folder / f"step_{steps:09d}.safetensors"

@@ -14,7 +14,8 @@ import shlex
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from tensorq.config import SOLVED_EPISODES
@@ -222,6 +223,11 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         more = f"--episodes {2 * limit}" if ended else f"--steps {2 * int(steps)}"
         lines.append(f"       tensorq resume {run} {more}")
     return lines
+
+
+def python_arguments(run_dir: Path, needs: Sequence[str] = ()) -> str:
+    """What to give tq.resume or tq.open_run for this run."""
+    return ", ".join([repr(str(run_dir)), *(f"{name}={name}" for name in needs)])
 
 
 class _Status:
