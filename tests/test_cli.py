@@ -97,8 +97,8 @@ def test_bad_input_gets_one_line_and_code_2(arguments: list[str], words: str, tm
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     cwd = finished.parent
     assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
-    assert "go on with --steps N, N above 2000" in run("resume", "run", cwd=cwd, code=2).errors
-    assert "expected more than the 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
+    assert "go on with steps (--steps) above 2000" in run("resume", "run", cwd=cwd, code=2).errors
+    assert "(--steps) above 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
     lines = run("resume", "run", "--steps", "2500", "--json", cwd=cwd).output.splitlines()
     assert json.loads(lines[-1])["result"]["steps"] >= 2500  # 8 environments step at once
 

@@ -256,7 +256,7 @@ def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) 
         ("config.json", None, "is a folder without config.json"),
         ("metrics.csv", None, "cannot read the table"),
         ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
-        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "not a table of numbers"),
+        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "line 2 has 'x' where a number belongs"),
         ("config.json", '{"config": []}', 'has no "config"'),
     ],
 )

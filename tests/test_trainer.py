@@ -19,6 +19,7 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
+from tensorq.evaluation.load import load_agent
 from tensorq.events import Event, Message, Progress
 from tensorq.networks.build import num_params
 from tensorq.runs import directory
@@ -142,6 +143,45 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
     assert contents(run) == before
 
 
+def test_a_run_that_lost_its_checkpoints_does_not_begin_again(run: Path) -> None:
+    (run / "result.json").unlink()
+    shutil.rmtree(run / "checkpoints")
+    rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(rows[:5]))  # to step 400: the checkpoint of step 300 must have been there
+    with pytest.raises(TensorqError, match="no checkpoint left to go on from, though it came to step 400: put its che"):
+        trainer.resume(run, make=make)
+    (run / "metrics.csv").write_text("".join(rows[:4]))  # killed, it may be, while that one was written
+    told: list[Event] = []
+    trainer.resume(run, make=make, observers=[told.append])
+    assert Message("no checkpoint had been made by step 300: training begins again") in told
+
+
+def test_a_run_that_was_stopped_can_be_given_an_earlier_end(run: Path) -> None:
+    content = directory.read_config(run)
+    content["config"]["steps"] = 2_000_000
+    directory.write_json(run / "config.json", content)
+    (run / "result.json").unlink()
+    with pytest.raises(TensorqError, match=r"is at 900 steps and \d+ episodes: go on with steps \(--steps\) above 900"):
+        trainer.resume(run, make=make, steps=900)
+    told: list[Event] = []
+    trainer.resume(run, make=make, steps=1_000, observers=[told.append])
+    assert Message("the run will end at 1,000 steps instead of 2,000,000") in told
+    assert (directory.read_result(run) or {})["steps"] == 1_000
+
+
+def test_why_there_is_no_best_agent(run: Path) -> None:
+    (run / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(TensorqError, match=r"best.safetensors is missing: put it back; the last agent .* --which last"):
+        load_agent(run)
+    rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(rows[:5]))  # the only evaluation was at the end
+    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped; the last agent"):
+        load_agent(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped.$"):
+        load_agent(run)
+
+
 def test_a_network_of_another_size_is_not_gone_on_with(run: Path) -> None:
     content = directory.read_config(run)
     content["config"]["hidden_sizes"] = [5]
@@ -154,14 +194,15 @@ def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> 
     episodes = (directory.read_result(run) or {})["episodes"]
     before = contents(run)
     for limits, advice in (
-        ({}, "--steps N, N above 900."),
-        ({"steps": 1_000, "episodes": 3}, rf"--episodes N, N above {episodes} \(0 is no limit\)."),
-        ({"episodes": 3}, rf"--steps N, N above 900 and --episodes N, N above {episodes} .*"),
+        ({}, r"steps \(--steps\) above 900."),
+        ({"steps": 800}, r"steps \(--steps\) above 900."),
+        ({"steps": 1_000, "episodes": 3}, rf"episodes \(--episodes\) above {episodes} \(0 is no limit\)."),
+        ({"episodes": 3}, rf"steps \(--steps\) above 900 and episodes \(--episodes\) above {episodes} .*"),
     ):
         with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: go on with {advice}$"):
             trainer.resume(run, make=make, **limits)
     (run / "result.json").unlink()  # killed just before it was written: only the checkpoint knows
-    with pytest.raises(TensorqError, match="go on with --episodes N"):
+    with pytest.raises(TensorqError, match=r"go on with episodes \(--episodes\)"):
         trainer.resume(run, steps=1_000, episodes=3, make=make)
     del before["result.json"]
     assert contents(run) == before
@@ -178,7 +219,9 @@ def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: Path, told: list[Event | int]) -> None:
     texts = [event.text for event in told if isinstance(event, Message)]
-    assert [text for text in texts if "--checkpoint-period-steps 1000 or more" in text]  # twice CartPole's 500
+    assert [
+        text for text in texts if "checkpoint_period_steps 1000 (--checkpoint-period-steps) or more" in text
+    ]  # twice CartPole's 500
     quiet: list[Event] = []
     cases = ((1, 1_000, 9_000, 0), (2, 2_000, 9_000, 0), (2, 500, 500, 0), (2, 1_999, 9_000, 1))
     for num_envs, period, steps, warned in cases:

@@ -106,7 +106,7 @@ def resume(
 
     Args:
         run_dir: the run's folder.
-        steps: train to this many environment steps instead; must be more than before for a finished run.
+        steps: train to this many environment steps instead, more than are done.
         episodes: the same for a run that is limited by episodes.
         make, network: what the run was started with, if it was.
         observers: called with every event.
@@ -120,8 +120,6 @@ def resume(
         steps=old.steps if steps is None else steps,
         episodes=old.episodes if episodes is None else episodes,
     )
-    if config.steps < old.steps:
-        raise TensorqError(f"steps: received {config.steps}, expected more than the {old.steps} of {run_dir}.")
     result = run_directory.read_result(run_dir)
     if result is not None:
         counts = (result.get(name) for name in ("steps", "episodes"))
@@ -134,8 +132,10 @@ def resume(
         (network, content.get("network") != "mlp", "network"),
     ):
         if (given is not None) != needed:
-            needs = "needs" if needed else "was started without"
-            raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
+            if given is not None:
+                raise TensorqError(f"{run_dir} was started without {name}: resume it without.")
+            call = f"tq.resume({python_arguments(run_dir, [name])})"
+            raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
     environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment, network)
 
@@ -143,6 +143,8 @@ def resume(
         """Until here an error leaves a finished run as it was."""
         if config != old:
             _refuse_reached(run_dir, config, steps, episodes)
+            if config.steps < old.steps:
+                _tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
         directory.result_path.unlink(missing_ok=True)
 
@@ -158,9 +160,9 @@ def resume(
 
 def _refuse_reached(run_dir: Path, config: Config, steps: int, episodes: int) -> None:
     """Refuse to go on with a run to where it is already."""
-    more = [f"--steps N, N above {steps}"] if steps >= config.steps else []
+    more = [f"steps (--steps) above {steps}"] if steps >= config.steps else []
     if 0 < config.episodes <= episodes:
-        more.append(f"--episodes N, N above {episodes} (0 is no limit)")
+        more.append(f"episodes (--episodes) above {episodes} (0 is no limit)")
     if more:
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
@@ -296,7 +298,7 @@ class _Training:
                 Message(
                     f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "
                     f"each from one to the next many episodes of up to {limit} steps are cut: give "
-                    f"--checkpoint-period-steps {2 * limit * count} or more"
+                    f"checkpoint_period_steps {2 * limit * count} (--checkpoint-period-steps) or more"
                 )
             )
 
@@ -306,8 +308,7 @@ class _Training:
         """Go back to the last good checkpoint, or to the beginning where there is none."""
         found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
         if found is None:
-            if self.directory.result_path.exists():
-                raise TensorqError(f"{self.directory.path} has no checkpoint left to go on from.")
+            self._refuse_lost_checkpoints()
             metrics.truncate(0)
             episodes.truncate(0)
             return
@@ -324,6 +325,19 @@ class _Training:
         self._best, self._seconds = metadata["best"], metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
         self._final_return = metadata["final_return"]
+
+    def _refuse_lost_checkpoints(self) -> None:
+        """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""
+        steps = read_table(self.directory.metrics_path)["steps"]
+        # A row past the first that was due for a checkpoint was written after that had been.
+        if self.directory.result_path.exists() or (steps >= self.config.checkpoint_period_steps).sum() > 1:
+            raise TensorqError(
+                f"{self.directory.path} has no checkpoint left to go on from, though it came to step "
+                f"{steps.max(initial=0):,.0f}: put its {self.directory.checkpoints_path.name}/step_*.safetensors back, "
+                "or train again into another run folder (--run-dir)."
+            )
+        if steps.size:
+            self._tell(Message(f"no checkpoint had been made by step {steps.max():,.0f}: training begins again"))
 
     def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
         metadata = {

@@ -17,6 +17,7 @@ from tensorq.networks.build import NetworkBuilder, build_network, num_params, nu
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
+from tensorq.runs.tables import read_table
 
 if TYPE_CHECKING:
     from tensorq.networks.network import Network
@@ -40,7 +41,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     checkpoints = Checkpoints(run.checkpoints_path)
     if which == "best":
         if not checkpoints.best_path.exists():
-            raise TensorqError(f"{run_dir} has kept no agent yet: none was evaluated before it stopped.")
+            raise TensorqError(_why_no_best(run_dir, checkpoints))
         tensors, _ = load_checkpoint(checkpoints.best_path)
     else:
         found = checkpoints.latest(lambda text: None)
@@ -51,7 +52,8 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     space, num_actions = environment.observation_space, environment.num_actions
     if (network is None) != (content.get("network") == "mlp"):
         needs = "needs network=" if network is None else "was trained without network="
-        raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
+        call = f"; in Python, tq.open_run({str(run_dir)!r}, network=build_model)" if network is None else ""
+        raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if network is None:
         expected = num_params(space, num_actions, config)
         if params.shape != (expected,):
@@ -60,6 +62,15 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     else:
         q_function = _keras_q_function(build_network(space, num_actions, config, network), params, run_dir)
     return TrainedAgent(q_function, space, environment.first_action)
+
+
+def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
+    """Whether there has been a best agent, and what there is instead."""
+    last = "the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
+    metrics = run_dir / "metrics.csv"
+    if metrics.exists() and np.isfinite(read_table(metrics).get("evaluation_return", [])).any():
+        return f"{checkpoints.best_path} is missing: put it back{f'; {last}' if last else ''}."
+    return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{f'; {last}' if last else ''}."
 
 
 def _keras_q_function(network: Network, params: np.ndarray, run_dir: Path) -> QFunction:
@@ -77,7 +88,8 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: 
         return make
     content = directory.read_config(run_dir)
     if read_environment(run_dir, content).custom:
-        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with make_env=.")
+        call = f"tq.open_run({str(run_dir)!r}, make_env=make_env)"
+        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
     return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
 
 

@@ -246,7 +246,7 @@ class Checkpoints:
         if errors:
             raise TensorqError(
                 f"no checkpoint of this run can be used: {'; '.join(map(str, errors))};"
-                " train again into another --run-dir"
+                " train again into another run folder (--run-dir)"
             )
         return None
 
