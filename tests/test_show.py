@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,7 @@ def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) 
     ("file", "content", "message"),
     [
         ("config.json", None, "is a folder without config.json"),
-        ("metrics.csv", None, "cannot read the table"),
+        ("metrics.csv", None, "has no metrics.csv: its training never began"),
         ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
         ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "line 2 has 'x' where a number belongs"),
         ("config.json", '{"config": []}', 'has no "config"'),
@@ -298,11 +298,7 @@ def test_a_network_or_an_environment_of_ones_own_is_another_setting(tmp_path: Pa
         make_run(tmp_path / "c", custom=True),
     ]
     labels = [setting.label for setting in group_by_setting(runs)]
-    assert labels == [
-        "dqn network=mlp environment.custom=False",
-        "dqn network=custom environment.custom=False",
-        "dqn network=mlp environment.custom=True",
-    ]
+    assert labels == ["dqn", "dqn network=custom", "dqn environment.custom=True"]  # what most have goes without saying
 
 
 def test_seeds_become_one_setting_and_the_same_seed_counts_once(
@@ -351,7 +347,70 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == rows
     print_table(runs)
     shown = capsys.readouterr().out
-    assert "400.0 to 402.0" in shown and "400.0 (seed 0)" in shown and "1 (1 unfinished)" in shown
+    for part in ("400.0 to 402.0", "CartPole-v1 dqn ", "  gamma 0.5 ", " 1 unfinished "):
+        assert part in shown
+
+
+def test_a_comparison_fits_into_80_columns(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    odd = {"gamma": 0.8999999761581421, "hidden_sizes": [], "learning_starts_steps": 123_456}
+    runs = [make_run(tmp_path / "a", gamma=0.99, hidden_sizes=[8, 9]), make_run(tmp_path / "b", finished=False, **odd)]
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as captured:
+        console.print(compare(runs)[0])
+    words = " ".join(captured.get().split())
+    for part in ("gamma 0.99", "hidden_sizes 8x9", "gamma 0.9 ", "hidden_sizes none", "123456", "unfinished", "400.0"):
+        assert part in words
+
+
+@pytest.mark.parametrize("use", [lambda runs: compare(runs)[1], group_by_setting])
+def test_a_run_that_cannot_be_used_does_not_keep_others_from_it(
+    tmp_path: Path, use: Callable[[list[Path]], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bare, damaged = (make_run(tmp_path / name) for name in ("good", "bare", "damaged"))
+    (bare / "metrics.csv").unlink()
+    (damaged / "metrics.csv").write_text("steps,epsilon,evaluation_return\n1,x,\n")
+    assert len(use([bare, good, damaged])) == 1
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert warnings[0].startswith(f"warning: left out: {bare} has no metrics.csv")
+    assert warnings[1].startswith(f"warning: left out: {damaged / 'metrics.csv'} is damaged")
+    with pytest.raises(TensorqError, match="none of these 2 runs can be used"):
+        use([bare, damaged])
+
+
+def test_a_damaged_result_costs_only_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "result.json").write_text('{"fini')
+    row = compare([run])[1][0]
+    assert (row["best_return_mean"], row["seconds"]) == (400.0, None)
+    assert f"warning: {run / 'result.json'} is damaged" in capsys.readouterr().err
+
+
+def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *rest, **options: seen.append(figure))
+    many: list[dict[str, Any]] = [{}, {"gamma": 0.5}, {"hidden_sizes": [512] * 30}, {"preset": "blog"}]
+    many += [{"learning_rate": rate, "batch_size": 8, "replay_ratio": 0.25, "num_envs": 16} for rate in (1, 2, 3, 4)]
+    draw_runs([make_run(tmp_path / f"r{index}", **changes) for index, changes in enumerate(many)], tmp_path / "a.png")
+    draw_runs([make_run(tmp_path / f"{e}", env=f"Environment{e}-v1") for e in range(4)], tmp_path / "b.png")
+    low = make_run(tmp_path / "low", evaluations={1000: -98765.0})
+    draw_run(low, tmp_path / "c.png")
+    for figure in seen:
+        FigureCanvasAgg(figure).draw()
+        whole, axes, legend = figure.bbox, figure.axes[0], figure.legends[0].get_window_extent()
+        for box in (legend, axes.get_tightbbox(), *(text.get_window_extent() for text in figure.texts)):
+            assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= 0 and box.y1 <= whole.y1
+        assert legend.y0 > axes.get_window_extent().y1
+        title, details = figure.texts
+        assert title.get_window_extent().x1 < details.get_window_extent().x0
+    assert seen[2].axes[0].get_ylim()[0] < -98765  # lines are shown whole
 
 
 # --- videos -----------------------------------------------------------------------------------------------------------
