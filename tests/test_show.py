@@ -91,7 +91,8 @@ def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
         yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
     best = {"steps": 21_000, "mean_return": 480.0}
     counts = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0, "steps_per_second": 1e4}
-    yield Finished(run_dir, {**counts, "best": best, "solved": True, "seconds_to_solved": 8.25, "loss": math.nan})
+    first = {"seconds_to_solved": 8.25, "steps_to_solved": 12_500}
+    yield Finished(run_dir, {**counts, "best": best, "solved": True, **first, "loss": math.nan})
 
 
 def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
@@ -107,10 +108,12 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     (tmp_path / "curve.png").touch()
     text = watch("auto", io.StringIO(), events(tmp_path))
     assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
+    assert text.count("mean return: of the last 100 training episodes\n") == 1
     assert text.count(" left\n") == 10
     assert "20,000 / 50,000 steps" in text and "30 s left" in text
     assert text[text.index("solved:") :].splitlines() == [
-        "solved: best greedy return 480.0 at step 21,000 (goal 475), 8.2 s after the start",
+        "solved: the goal of 475 was reached at step 12,500, 8.2 s after the start",
+        "kept the agent with the best greedy return 480.0 at step 21,000",
         "50,000 steps, 49,000 updates, 5,000 episodes in 5.0 s, 10,000 steps/s",
         "",
         f"run    {tmp_path}",
@@ -132,7 +135,7 @@ def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("solved", "first"),
     [
-        (True, "solved: best greedy return 480.0 at step 7 (goal 475)"),
+        (True, "solved: the goal of 475 was reached"),
         (False, "not solved: best greedy return 480.0 at step 7 (goal 475)"),
         (
             None,
@@ -144,6 +147,36 @@ def test_the_summary_says_of_solved_what_the_result_does(tmp_path: Path, solved:
     started = Started(Config(), tmp_path, "host", 475.0, 0)
     best = {"steps": 7, "mean_return": 480.0, "episodes": 10}
     assert summary(Finished(tmp_path, {"best": best, "solved": solved}), started)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("steps_done", "first", "seconds"),
+    [
+        (0, "at step 9,000, 7.2 s after the start", "in 4.0 s, "),
+        (8_000, "at step 9,000, 7.2 s of all processes", "in 4.0 s of all processes, "),
+        (9_000, "at step 9,000, before this process", "in 4.0 s of all processes, "),
+    ],
+)
+def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(
+    tmp_path: Path, steps_done: int, first: str, seconds: str
+) -> None:
+    result = {"best": {"steps": 20_000, "mean_return": 500.0}, "solved": True, "seconds": 4.0,
+              "seconds_to_solved": 7.25, "steps_to_solved": 9_000}  # fmt: skip
+    lines = summary(Finished(tmp_path, result), Started(Config(), tmp_path, "host", 475.0, steps_done))
+    assert lines[0] == f"solved: the goal of 475 was reached {first}"
+    assert lines[1] == "kept the agent with the best greedy return 500.0 at step 20,000"
+    assert seconds in lines[2]
+
+
+def test_a_run_that_goes_on_with_functions_is_told_how_in_python() -> None:
+    started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"))
+    given = "'a run', make_env=make_env, network=network"
+    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-4:] == [
+        f"next   run = tq.open_run({given})",
+        "       run.evaluate().mean",
+        "       run.record()",
+        f"       tq.resume({given}, steps=100)",
+    ]
 
 
 def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
@@ -193,7 +226,8 @@ def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest
     finally:
         watcher.close()
     shown = stream.getvalue()
-    for part in ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475"):
+    parts = ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475")
+    for part in (*parts, "of the last 100 training episodes"):
         assert part in shown
     assert shown.rstrip().endswith("25 s left")  # what stays of a run that was interrupted
 

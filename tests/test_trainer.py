@@ -7,7 +7,9 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -20,7 +22,7 @@ from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import load_agent
-from tensorq.events import Event, Message, Progress
+from tensorq.events import Event, Message, Progress, Started
 from tensorq.networks.build import num_params
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
@@ -77,7 +79,8 @@ def test_rows_can_be_read_at_every_stop(finished: Path, told: list[Event | int])
 
 def test_ten_episodes_do_not_decide_whether_it_is_solved(finished: Path) -> None:
     result = directory.read_result(finished) or {}
-    assert (result["best"]["episodes"], result["solved"], result["seconds_to_solved"]) == (10, None, None)
+    assert (result["best"]["episodes"], result["solved"]) == (10, None)
+    assert (result["seconds_to_solved"], result["steps_to_solved"]) == (None, None)
 
 
 @pytest.mark.parametrize(("episodes", "mean", "solved"), [(99, 500, None), (100, 475, True), (100, 474.9, False)])
@@ -86,6 +89,34 @@ def test_a_hundred_episodes_do(tmp_path: Path, episodes: int, mean: float, solve
     assert one._solved() is None
     one._best = {"steps": 1, "mean_return": mean, "episodes": episodes}
     assert one._solved() is solved
+
+
+def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = training(tmp_path, [])
+    monkeypatch.setattr(one._checkpoints, "save_best", lambda *_: None)
+    for steps, mean in ((1_000, 400.0), (2_000, 480.0), (3_000, 500.0)):
+        returns = np.full(100, mean)
+        one._evaluate(SimpleNamespace(evaluate=lambda returns=returns: returns, steps=steps, params=lambda: None))  # type: ignore[arg-type]
+    assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
+
+
+def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
+    assert Message("no video: the environment function's environment has no render_mode='rgb_array'") in told
+    assert [event.needs for event in told if isinstance(event, Started)] == [("make_env",)]
+
+
+def test_a_run_of_ones_own_gets_a_video_if_it_can(tmp_path: Path) -> None:
+    trainer.train(CONFIG, make=lambda: Unmoved("rgb_array"), run_dir=tmp_path / "run")
+    assert (tmp_path / "run" / "video.gif").exists()
+
+
+def test_a_vector_environment_that_has_another_number_says_so(tmp_path: Path) -> None:
+    told: list[Event] = []
+    config = dataclasses.replace(CONFIG, num_envs=2)
+    vector = partial(gym.make_vec, "CartPole-v1", num_envs=4)
+    trainer.train(config, make=vector, run_dir=tmp_path / "run", observers=[told.append])
+    assert Message("num_envs is 4, as the vector environment has it, and not 2") in told
+    assert any("is a VectorEnv, and a video shows one" in getattr(event, "text", "") for event in told)
 
 
 def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: Path) -> None:

@@ -140,16 +140,14 @@ def record(
 
     Args:
         run: The run's folder.
-        output: File to write, .gif or .mp4; by default video.gif and video.mp4 in the run's folder.
+        output: File to write, .gif or .mp4; by default video.gif in the run's folder.
         plain: Leave the Q-values out.
         which: The agent that evaluated best while training, or the last.
         seed: Of the episode.
     """
     from tensorq.show.film import film
 
-    outputs = [output] if output else [run / "video.gif", run / "video.mp4"]
-    for file in outputs:
-        print(film(run, file, plain=plain, which=which, seed=seed))
+    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed))
 
 
 def compare(runs: Positional[list[Path]], json: bool = False) -> None:

@@ -78,6 +78,9 @@ def train(
     began = time.perf_counter() - seconds_before
     environment = describe(config.env, make)
     if environment.num_envs is not None:
+        if config.num_envs not in (Config.num_envs, environment.num_envs):
+            text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
+            _tell(observers, Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
@@ -230,6 +233,7 @@ class _Training:
         self._seconds = 0.0  # spent training before this process
         self._elapsed_before = 0.0  # the same with everything else that took time
         self._seconds_to_solved: float | None = None
+        self._steps_to_solved: int | None = None
         self._checkpoint_steps = 0
 
     def run(self) -> None:
@@ -324,7 +328,7 @@ class _Training:
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
         self._best, self._seconds = metadata["best"], metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
-        self._final_return = metadata["final_return"]
+        self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
 
     def _refuse_lost_checkpoints(self) -> None:
         """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""
@@ -349,6 +353,7 @@ class _Training:
             "best": self._best,
             "seconds": self._training_seconds(),
             "seconds_to_solved": self._seconds_to_solved,
+            "steps_to_solved": self._steps_to_solved,
             "elapsed_seconds": self._elapsed_seconds(),
             "final_return": self._final_return,
         }
@@ -410,7 +415,7 @@ class _Training:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
             self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
             if self._seconds_to_solved is None and self._solved():
-                self._seconds_to_solved = self._elapsed_seconds()
+                self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         return mean
 
     def _solved(self) -> bool | None:
@@ -463,6 +468,7 @@ class _Training:
             "solved_return": self.environment.solved_return,
             "solved": self._solved(),
             "seconds_to_solved": self._seconds_to_solved,
+            "steps_to_solved": self._steps_to_solved,
             "process_seconds": round(process_seconds(), 3),
         }
         run_directory.write_json(self.directory.result_path, result)
@@ -476,10 +482,10 @@ class _Training:
         makers: list[tuple[str, Callable[[], object]]] = [
             ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path))
         ]
-        if not self.environment.custom:
-            make = gymnasium_maker(self.config.env, render_mode="rgb_array")
-            path, video = self.directory.path, self.directory.video_path
-            makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
+        own = self.environment.custom
+        make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
+        path, video = self.directory.path, self.directory.video_path
+        makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
         self._tell(Message("drawing the curve and the video ..."))
         for name, draw in makers:
             try:

@@ -102,8 +102,8 @@ def evaluate_run(
     network: NetworkBuilder | None = None,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
-    if episodes < 1:
-        raise TensorqError(f"episodes: received {episodes}, expected a whole number of at least 1.")
+    if not isinstance(episodes, (int, np.integer)) or episodes < 1:
+        raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
     config = Config.from_dict(directory.read_config(run_dir)["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))

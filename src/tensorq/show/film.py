@@ -59,7 +59,9 @@ def film(
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
-        raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
+        env.close()
+        why = "has no render_mode='rgb_array'" if isinstance(env, gym.Env) else "is a VectorEnv, and a video shows one"
+        raise TensorqError(f"the environment function's environment {why}")
     fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
