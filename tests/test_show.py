@@ -20,7 +20,7 @@ from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.progress import Mode, observer, summary
 from tensorq.show.tables import compare, group_by_setting, print_json, print_table
-from tensorq.show.video import Frame, frame_stride, record
+from tensorq.show.video import Frame, _Panel, frame_stride, record
 
 
 class Terminal(io.StringIO):
@@ -266,7 +266,7 @@ def test_draw_run(tmp_path: Path) -> None:
     from PIL import Image
 
     run = make_run(tmp_path / "run", env="Cart$Pole$_^-v1")
-    with Image.open(draw_run(run, tmp_path / "new" / "curve.png")) as image:
+    with Image.open(draw_run(run, tmp_path / "curve.png")) as image:
         assert image.size == (1200, 690)
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
     # The moving mean, the greedy evaluations and the solved line are there.
@@ -317,6 +317,9 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
         draw_run(run, tmp_path / "curve.jpeg")
     with pytest.raises(TensorqError, match="cannot write"):
         draw_run(run, run / "config.json" / "curve.png")
+    with pytest.raises(TensorqError, match="there is no folder .*/none; make it first, or give another"):
+        draw_run(run, tmp_path / "none" / "curve.png")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(TensorqError, match="no runs given"):
         draw_runs([], tmp_path / "curve.png")
     (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
@@ -475,12 +478,12 @@ def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
 
 def test_a_plain_gif_holds_the_frames(tmp_path: Path) -> None:
     shown = frames(10)
-    pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "new" / "clip.gif", fps=30, plain=True))
+    pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "clip.gif", fps=30, plain=True))
     assert len(pictures) == 10
     for picture, frame in zip(pictures, shown, strict=True):
         assert np.array_equal(picture, frame.image)
     assert sum(milliseconds) == 1330  # 10 / 30 s, rounded, and a second to look at the last
-    assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "clip.gif"]
+    assert [*tmp_path.iterdir()] == [tmp_path / "clip.gif"]
 
 
 @pytest.mark.parametrize(("output", "fps", "stride"), [("a.gif", 50, 2), ("a.gif", 30, 1), ("a.mp4", 50, 1)])
@@ -502,6 +505,32 @@ def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
         rows = np.flatnonzero((picture[:, 300:] == (90, 181, 231)).all(axis=2).any(axis=1))
         assert (rows.min() > 100) == bool(index % 2)  # the second bar lies below the first
     assert np.array_equal(pictures[2][:, :300], frames(3)[2].image)
+
+
+def blue_widths(picture: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
+    """How wide the bars of a colour are, each once."""
+    return sorted({int(row.sum()) for row in (picture == colour).all(axis=2)} - {0})
+
+
+def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
+    low = np.zeros((40, 300, 3), np.uint8)
+    values = ([500.0, 500.01, 499.91], [10.0, 10.01, 9.91])
+    shown = [Frame(low, np.array(q_values), 1, 0.0, step) for step, q_values in enumerate(values)]
+    pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
+    assert pictures[0].shape == (68 + 3 * 26, 420, 3)  # rows with a bar below each text, the picture in the middle
+    assert (pictures[0][53:93, :300] == 0).all() and (pictures[0][:53, :300] > 0).all()
+    for picture in pictures:  # however high the values are: a tenth of the spread is a tenth of the bar
+        assert blue_widths(picture, (90, 181, 231))[-1] == 101
+        assert blue_widths(picture, (173, 189, 206)) == [5, 91]
+    assert panel_texts([500.0, 500.01]) == ["500.00", "500.01"]
+    assert panel_texts([10.0, 10.001]) == ["10.000", "10.001"]
+    assert panel_texts([10.0, 11.0, 11.0]) == ["10.00", "11.00", "11.00"]
+
+
+def panel_texts(q_values: list[float]) -> list[str]:
+    panel = _Panel(["a"] * len(q_values), 200, 1.0)
+    panel.see(np.array(q_values))
+    return [panel._text(value) for value in q_values]
 
 
 @pytest.mark.parametrize("actions", [None, 1, 18, 40])
@@ -534,6 +563,7 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for wrong, output, message in (
         (frames(2), "clip.avi", r"\.gif or \.mp4"),
         ([], "clip.gif", "no frames"),
+        (frames(2), "none/clip.gif", "there is no folder .*/none; make it first, or give another"),
         ([floats], "clip.gif", "expected uint8 frames"),
         ([*frames(1), *frames(1, 10, 10)], "clip.gif", "like the first"),
     ):

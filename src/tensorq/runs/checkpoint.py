@@ -51,8 +51,16 @@ def writing_failed(path: Path, error: OSError, bytes_needed: int | None = None, 
     return TensorqError("; ".join(parts))
 
 
-def write_atomically(path: Path, data: bytes, kept: str = "the file that was there is intact") -> None:
+def require_folder(path: Path) -> None:
+    """Refuse to write to a `path` whose folder is not there: a slip of the keyboard should not make one."""
+    if not path.parent.is_dir():
+        raise TensorqError(f"cannot write {path}: there is no folder {path.parent}; make it first, or give another")
+
+
+def write_atomically(path: Path, data: bytes, kept: str | None = None) -> None:
     """Replace `path` by `data`: after a failure or a crash at any instant, the old or the new file is there, whole."""
+    if kept is None:
+        kept = "the file that was there is intact" if os.path.lexists(path) else ""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
-from tensorq.runs.checkpoint import write_atomically, writing_failed
+from tensorq.runs.checkpoint import require_folder, write_atomically
 from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run, short
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def draw_run(run_dir: Path, output: Path) -> Path:
 
     Raises TensorqError when the folder is no run, its tables are damaged or still empty, or output cannot be written.
     """
-    _check_ending(output)
+    _check_output(output)
     run = read_run(run_dir)
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
@@ -93,7 +93,7 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     The lines are greedy evaluations or, in a setting where a run has none, the moving mean of training episodes. Raises
     TensorqError as `draw_run` does.
     """
-    _check_ending(output)
+    _check_output(output)
     settings = group_by_setting(run_dirs, _require_curve)
     solved = {setting.runs[0].solved_return for setting in settings}
     solved_return = solved.pop() if len(solved) == 1 else None
@@ -278,18 +278,15 @@ def _escaped(text: str) -> str:
     return text.replace("$", r"\$")  # matplotlib would take what stands between two for mathematics
 
 
-def _check_ending(output: Path) -> None:
+def _check_output(output: Path) -> None:
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
+    require_folder(output)
 
 
 def _save(figure: Figure, output: Path) -> Path:
     picture = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
     figure.savefig(picture, format=output.suffix[1:].lower(), **options)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writing_failed(output, error) from error
     write_atomically(output, picture.getvalue())
     return output

@@ -20,13 +20,17 @@ from tensorq.show.video import Frame, Pixels, frame_stride, record
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
 SHORT_CLIP_SECONDS = 5  # of the one that every training leaves
-# What actions are called, where the environment does not say so itself.
+# What actions are called, where the environment does not say so itself; versions do not differ in it.
 ACTION_NAMES = {
-    "CartPole-v1": ("left", "right"),
-    "MountainCar-v0": ("left", "coast", "right"),
-    "Acrobot-v1": ("pull", "coast", "push"),
-    "LunarLander-v3": ("coast", "left", "main", "right"),
-    "FrozenLake-v1": ("left", "down", "right", "up"),
+    "CartPole": ("left", "right"),
+    "MountainCar": ("left", "coast", "right"),
+    "Acrobot": ("pull", "coast", "push"),
+    "LunarLander": ("coast", "left", "main", "right"),
+    "FrozenLake": ("left", "down", "right", "up"),
+    "FrozenLake8x8": ("left", "down", "right", "up"),
+    "CliffWalking": ("up", "right", "down", "left"),
+    "CliffWalkingSlippery": ("up", "right", "down", "left"),
+    "Taxi": ("south", "north", "east", "west", "pick up", "drop off"),
 }
 
 
@@ -68,7 +72,7 @@ def film(
     try:
         max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
         frames = _frames(env, agent, first_seed, stride, max_steps)
-        names = ACTION_NAMES.get(env.spec.id if env.spec else "")
+        names = ACTION_NAMES.get(env.spec.name if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
             names = env.unwrapped.get_action_meanings()
         return record(frames, output, fps=fps / stride, plain=plain, action_names=names)
