@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
     {"loops", "show"},
-    {"trainer"},
+    {"trainer", "options"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -34,8 +34,8 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation", "replay.host",
-    "envs.host", "networks.build",
+    "cli", "options", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation",
+    "replay.host", "envs.host", "networks.build",
 )  # fmt: skip
 
 
