@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 
 from forked import run, start
 from tensorq import cli
+from tensorq.options import last_value
 from tensorq.process import Signals, _quiet_stderr
 
 QUICK = [
@@ -45,15 +49,33 @@ def one_more(run: Path) -> int:
 REFUSED = [
     (["train", "CartPol-v1"], "unknown environment 'CartPol-v1': did you mean CartPole-v1"),
     (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn?"),
-    (["train", "CartPole-v1", "--step", "5"], "--step"),
-    (["train", "CartPole-v1", "--steps", "many"], "--steps"),
+    (["train", "CartPole-v1", "--step", "5"], "tensorq: unknown option --step: did you mean --steps"),
+    (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma?"),
+    (["train", "CartPole-v1", "--xyz", "3"], "unknown option --xyz. `tensorq train --help` lists the options."),
+    (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
+    (["train", "CartPole-v1", "--double", "false"], "--double takes no value: give --no-double. `tensorq"),
+    (["train", "CartPole-v1", "--double=0"], "--double takes no value: give --no-double. `tensorq"),
+    (["train", "CartPole-v1", "--double", "true"], "--double takes no value: received 'true'"),
+    (["train", "CartPole-v1", "--steps", "many"], "tensorq: --steps: received 'many', expected a whole number. `tens"),
+    (["train", "CartPole-v1", "--steps", "1.5"], "--steps: received '1.5', expected a whole number"),
+    (["train", "CartPole-v1", "--steps", "inf"], "--steps: received 'inf', expected a whole number"),
+    (["train", "CartPole-v1", "--gamma", "x"], "--gamma: received 'x', expected a number"),
+    (["train", "CartPole-v1", "--hidden-sizes", "64", "a"], "--hidden-sizes: received '64', 'a', expected whole num"),
+    (["train", "CartPole-v1", "--seed"], "tensorq: --seed: expected a value. `tensorq"),
+    (["train", "CartPole-v1", "--run-dir", ""], "run_dir: received '', expected a folder that is new or empty"),
+    (["train", "CartPole-v1", "--replay-ratio", "1e9"], "replay_ratio: received 1e+09, expected at most 1,000"),
+    (["evaluate"], "tensorq: expected the run's folder, such as runs/"),
+    (["evaluate", "nowhere", "--which", "first"], "--which: received 'first', expected one of best, last. `tens"),
+    (["evaluate", "nowhere", "--json", "no"], "--json takes no value: leave it out"),
+    (["resume", "nowhere", "--steps", "x"], "--steps: received 'x', expected a whole number. `tensorq"),
+    (["plot"], "no runs given"),
     (["train", "CartPole-v1", "--steps", "-5"], "steps: received -5, expected a whole number of at least 1"),
     (["train", "CartPole-v1", "--num-envs", "0"], "num_envs: received 0"),
     (["train", "CartPole-v1", "--hidden-sizes", "64", "0"], "hidden_sizes: received (64, 0)"),
     (["train", "CartPole-v1", "--gamma", "nan"], "gamma: received nan, expected a number"),
     (["train", "CartPole-v1", "--gamma", "1.5"], "gamma: received 1.5, expected a number from 0 to 1"),
     (["train", "CartPole-v1", "--learning-rate", "inf"], "learning_rate: received inf"),
-    (["train", "CartPole-v1", "--loss", "l1"], "--loss"),
+    (["train", "CartPole-v1", "--loss", "l1"], "tensorq: --loss: received 'l1', expected one of mse, huber. `tensorq"),
     (["train", "CartPole-v1", "--batch-size", "64", "--replay-capacity", "32"], "batch_size 64 is larger than"),
     (
         ["train", "CartPole-v1", "--learning-starts-steps", "9000", "--steps", "9000"],
@@ -95,9 +117,9 @@ def test_bad_input_gets_one_line_and_code_2(arguments: list[str], words: str, tm
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     cwd = finished.parent
     assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
-    assert "go on with --steps N, N above 2000" in run("resume", "run", cwd=cwd, code=2).errors
-    assert "expected more than the 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
-    lines = run("resume", "run", "--steps", "2500", "--json", cwd=cwd).output.splitlines()
+    assert "go on with steps (--steps) above 2000" in run("resume", "run", cwd=cwd, code=2).errors
+    assert "(--steps) above 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
+    lines = run("resume", "run", "--steps", "2.5e3", "--json", cwd=cwd).output.splitlines()
     assert json.loads(lines[-1])["result"]["steps"] >= 2500  # 8 environments step at once
 
 
@@ -199,6 +221,31 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     assert written == [(1, b"\x1b[?25h")]  # the cursor, in the terminal only
 
 
+def test_a_signal_is_told_while_the_main_thread_is_busy() -> None:
+    told: list[float] = []
+    with Signals(lambda: told.append(time.monotonic())):
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        began = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # one call: no handler runs before it is over
+        seconds = time.monotonic() - began
+    assert len(told) == 1 and told[0] - began < 0.7 * seconds
+
+
+def test_ctrl_c_while_modules_are_read_leaves_no_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'tyro':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from tensorq.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_closed_streams_are_neither_missed_nor_given_to_files() -> None:
     code = (
         "import os, sys; from tensorq import cli; cli._open_standard_streams(); print('lost', flush=True)\n"
@@ -220,8 +267,24 @@ def test_tensorflow_can_be_imported_without_a_stderr(monkeypatch: pytest.MonkeyP
 
 
 def test_the_last_preset_counts() -> None:
-    assert cli._option(["--preset", "blog", "--preset=dqn"], "--preset") == "dqn"
-    assert cli._option(["--preset=dqn", "--seed", "1", "--preset", "blog"], "--preset") == "blog"
+    assert last_value(["--preset", "blog", "--preset=dqn"], "--preset") == "dqn"
+    assert last_value(["--preset=dqn", "--seed", "1", "--preset", "blog"], "--preset") == "blog"
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        ("train", ["usage: tensorq train ENV [-h]", "--run-dir PATH", "(default: runs/ENV-PRESET-seedN)"]),
+        ("plot", ["RUN ...", "(default: curve.png in the run's folder; curves.png here for several)"]),
+        ("record", ["-o FILE", "(default: video.gif in the run's folder)", "--seed INT"]),
+        ("resume", ["--steps INT", "(default: those the run was given)"]),
+    ],
+)
+def test_help_shows_what_happens_by_default(command: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([command, "--help"]) == 0
+    shown = " ".join(re.sub(r"\x1b\[[0-9;]*m|[─-╿]", " ", capsys.readouterr().out).split())
+    assert all(part in shown for part in parts), shown
+    assert "None" not in shown
 
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:

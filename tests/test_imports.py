@@ -19,9 +19,10 @@ LAYERS: list[set[str]] = [
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
     {"loops", "show"},
-    {"trainer"},
+    {"trainer", "options"},
     {"api"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).
@@ -30,11 +31,12 @@ SIDEWAYS = {
     ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
     ("agents", "envs.host"),  # obs_layout: in what dtype and shape observations come
+    ("agents", "envs.spaces"),
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation", "replay.host",
-    "envs.host", "networks.build", "agents.qtable", "loops.table",
+    "cli", "options", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation",
+    "replay.host", "envs.host", "envs.spaces", "networks.build", "agents.qtable", "loops.table",
 )  # fmt: skip
 
 

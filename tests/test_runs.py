@@ -338,22 +338,20 @@ def test_reading_tolerates_a_crash_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_bytes(b"a,b\r\n1,2\r\n3,4\n5,60")
     np.testing.assert_array_equal(read_table(path)["b"], [2, 4])
-    for data in (
-        b"",
-        b"a,b",
-        b"a,\n",
-        b"a,a\n1,2\n",
-        b"a,b\n1,2\n3\n",
-        b"a,b\n1,2,3\n",
-        b"a,b\n1,x\n",
-        b"a,b\n\n1,2\n",
-    ):
+    for data, why in {
+        b"": "the first line should name the columns",
+        b"a,b": "the first line should name the columns",
+        b"a,\n": "the first line should name the columns",
+        b"a,a\n1,2\n": "the first line should name the columns",
+        b"a,b\n1,2\n3\n": "line 3 has 1 cells instead of 2",
+        b"a,b\n1,2,3\n": "line 2 has 3 cells instead of 2",
+        b"a,b\n1,x\n": "line 2 has 'x' where a number belongs",
+        b"a,b\n\n1,2\n": "line 2 has 1 cells instead of 2",
+        b"a,b\n1,\xff\n\x00,\x00\n": "it is not text",
+    }.items():
         path.write_bytes(data)
-        with pytest.raises(TensorqError, match="metrics.csv"):
+        with pytest.raises(TensorqError, match=f"metrics.csv is damaged: {why}.*; put the original file back, or lea"):
             read_table(path)
-    path.write_bytes(b"a,b\n1,\xff\n\x00,\x00\n")
-    with pytest.raises(TensorqError, match="metrics.csv"):
-        read_table(path)
     with pytest.raises(TensorqError, match="No such file"):
         read_table(tmp_path / "none.csv")
 
@@ -433,17 +431,20 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
             directory.open(path)
     with pytest.raises(TensorqError, match='has no "config"'):
         directory.read_config(run.path)
+    directory.write_json(run.config_path, {"config": {}})
+    with pytest.raises(TensorqError, match="it holds runs: give one of them, such as .*/run, or where several .*/\\*$"):
+        directory.open(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not JSON"),
+        (b"", "config.json is damaged, it is empty; put the original file back, or train again into another run"),
         (b"{", "not JSON"),
         (b'{"a": NaN}', "NaN"),
         (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"[1]", "list"),
+        (b"[1]", "holds a list and not names"),
         (b'{"a": "' + b"x" * 100 + b'"}', "larger than 50"),
     ],
 )
@@ -454,6 +455,12 @@ def test_damaged_json(tmp_path: Path, data: bytes, message: str, monkeypatch: py
         monkeypatch.setattr(directory, "JSON_LIMIT_BYTES", 50)
     with pytest.raises(TensorqError, match=message):
         directory.read_json(path)
+
+
+def test_a_damaged_result_can_be_written_again(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"finished"')
+    with pytest.raises(TensorqError, match=f"damaged, it is not JSON .*; remove it, and `tensorq resume {tmp_path}`"):
+        directory.read_result(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

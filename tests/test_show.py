@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.progress import Mode, observer, summary
 from tensorq.show.tables import compare, group_by_setting, print_json, print_table
-from tensorq.show.video import Frame, frame_stride, record
+from tensorq.show.video import Frame, _Panel, frame_stride, record
 
 
 class Terminal(io.StringIO):
@@ -91,7 +91,8 @@ def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
         yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
     best = {"steps": 21_000, "mean_return": 480.0}
     counts = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0, "steps_per_second": 1e4}
-    yield Finished(run_dir, {**counts, "best": best, "solved": True, "seconds_to_solved": 8.25, "loss": math.nan})
+    first = {"seconds_to_solved": 8.25, "steps_to_solved": 12_500}
+    yield Finished(run_dir, {**counts, "best": best, "solved": True, **first, "loss": math.nan})
 
 
 def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
@@ -107,10 +108,12 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     (tmp_path / "curve.png").touch()
     text = watch("auto", io.StringIO(), events(tmp_path))
     assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
+    assert text.count("mean return: of the last 100 training episodes\n") == 1
     assert text.count(" left\n") == 10
     assert "20,000 / 50,000 steps" in text and "30 s left" in text
     assert text[text.index("solved:") :].splitlines() == [
-        "solved: best greedy return 480.0 at step 21,000 (goal 475), 8.2 s after the start",
+        "solved: the goal of 475 was reached at step 12,500, 8.2 s after the start",
+        "kept the agent with the best greedy return 480.0 at step 21,000",
         "50,000 steps, 49,000 updates, 5,000 episodes in 5.0 s, 10,000 steps/s",
         "",
         f"run    {tmp_path}",
@@ -132,7 +135,7 @@ def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("solved", "first"),
     [
-        (True, "solved: best greedy return 480.0 at step 7 (goal 475)"),
+        (True, "solved: the goal of 475 was reached"),
         (False, "not solved: best greedy return 480.0 at step 7 (goal 475)"),
         (
             None,
@@ -144,6 +147,36 @@ def test_the_summary_says_of_solved_what_the_result_does(tmp_path: Path, solved:
     started = Started(Config(), tmp_path, "host", 475.0, 0)
     best = {"steps": 7, "mean_return": 480.0, "episodes": 10}
     assert summary(Finished(tmp_path, {"best": best, "solved": solved}), started)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("steps_done", "first", "seconds"),
+    [
+        (0, "at step 9,000, 7.2 s after the start", "in 4.0 s, "),
+        (8_000, "at step 9,000, 7.2 s of all processes", "in 4.0 s of all processes, "),
+        (9_000, "at step 9,000, before this process", "in 4.0 s of all processes, "),
+    ],
+)
+def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(
+    tmp_path: Path, steps_done: int, first: str, seconds: str
+) -> None:
+    result = {"best": {"steps": 20_000, "mean_return": 500.0}, "solved": True, "seconds": 4.0,
+              "seconds_to_solved": 7.25, "steps_to_solved": 9_000}  # fmt: skip
+    lines = summary(Finished(tmp_path, result), Started(Config(), tmp_path, "host", 475.0, steps_done))
+    assert lines[0] == f"solved: the goal of 475 was reached {first}"
+    assert lines[1] == "kept the agent with the best greedy return 500.0 at step 20,000"
+    assert seconds in lines[2]
+
+
+def test_a_run_that_goes_on_with_functions_is_told_how_in_python() -> None:
+    started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"))
+    given = "'a run', make_env=make_env, network=network"
+    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-4:] == [
+        f"next   run = tq.open_run({given})",
+        "       run.evaluate().mean",
+        "       run.record()",
+        f"       tq.resume({given}, steps=100)",
+    ]
 
 
 def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
@@ -193,7 +226,8 @@ def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest
     finally:
         watcher.close()
     shown = stream.getvalue()
-    for part in ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475"):
+    parts = ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475")
+    for part in (*parts, "of the last 100 training episodes"):
         assert part in shown
     assert shown.rstrip().endswith("25 s left")  # what stays of a run that was interrupted
 
@@ -232,7 +266,7 @@ def test_draw_run(tmp_path: Path) -> None:
     from PIL import Image
 
     run = make_run(tmp_path / "run", env="Cart$Pole$_^-v1")
-    with Image.open(draw_run(run, tmp_path / "new" / "curve.png")) as image:
+    with Image.open(draw_run(run, tmp_path / "curve.png")) as image:
         assert image.size == (1200, 690)
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
     # The moving mean, the greedy evaluations and the solved line are there.
@@ -254,9 +288,9 @@ def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) 
     ("file", "content", "message"),
     [
         ("config.json", None, "is a folder without config.json"),
-        ("metrics.csv", None, "cannot read the table"),
+        ("metrics.csv", None, "has no metrics.csv: its training never began"),
         ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
-        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "not a table of numbers"),
+        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "line 2 has 'x' where a number belongs"),
         ("config.json", '{"config": []}', 'has no "config"'),
     ],
 )
@@ -283,6 +317,9 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
         draw_run(run, tmp_path / "curve.jpeg")
     with pytest.raises(TensorqError, match="cannot write"):
         draw_run(run, run / "config.json" / "curve.png")
+    with pytest.raises(TensorqError, match="there is no folder .*/none; make it first, or give another"):
+        draw_run(run, tmp_path / "none" / "curve.png")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(TensorqError, match="no runs given"):
         draw_runs([], tmp_path / "curve.png")
     (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
@@ -298,11 +335,7 @@ def test_a_network_or_an_environment_of_ones_own_is_another_setting(tmp_path: Pa
         make_run(tmp_path / "c", custom=True),
     ]
     labels = [setting.label for setting in group_by_setting(runs)]
-    assert labels == [
-        "dqn network=mlp environment.custom=False",
-        "dqn network=custom environment.custom=False",
-        "dqn network=mlp environment.custom=True",
-    ]
+    assert labels == ["dqn", "dqn network=custom", "dqn environment.custom=True"]  # what most have goes without saying
 
 
 def test_seeds_become_one_setting_and_the_same_seed_counts_once(
@@ -351,7 +384,70 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == rows
     print_table(runs)
     shown = capsys.readouterr().out
-    assert "400.0 to 402.0" in shown and "400.0 (seed 0)" in shown and "1 (1 unfinished)" in shown
+    for part in ("400.0 to 402.0", "CartPole-v1 dqn ", "  gamma 0.5 ", " 1 unfinished "):
+        assert part in shown
+
+
+def test_a_comparison_fits_into_80_columns(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    odd = {"gamma": 0.8999999761581421, "hidden_sizes": [], "learning_starts_steps": 123_456}
+    runs = [make_run(tmp_path / "a", gamma=0.99, hidden_sizes=[8, 9]), make_run(tmp_path / "b", finished=False, **odd)]
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as captured:
+        console.print(compare(runs)[0])
+    words = " ".join(captured.get().split())
+    for part in ("gamma 0.99", "hidden_sizes 8x9", "gamma 0.9 ", "hidden_sizes none", "123456", "unfinished", "400.0"):
+        assert part in words
+
+
+@pytest.mark.parametrize("use", [lambda runs: compare(runs)[1], group_by_setting])
+def test_a_run_that_cannot_be_used_does_not_keep_others_from_it(
+    tmp_path: Path, use: Callable[[list[Path]], list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bare, damaged = (make_run(tmp_path / name) for name in ("good", "bare", "damaged"))
+    (bare / "metrics.csv").unlink()
+    (damaged / "metrics.csv").write_text("steps,epsilon,evaluation_return\n1,x,\n")
+    assert len(use([bare, good, damaged])) == 1
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert warnings[0].startswith(f"warning: left out: {bare} has no metrics.csv")
+    assert warnings[1].startswith(f"warning: left out: {damaged / 'metrics.csv'} is damaged")
+    with pytest.raises(TensorqError, match="none of these 2 runs can be used"):
+        use([bare, damaged])
+
+
+def test_a_damaged_result_costs_only_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "result.json").write_text('{"fini')
+    row = compare([run])[1][0]
+    assert (row["best_return_mean"], row["seconds"]) == (400.0, None)
+    assert f"warning: {run / 'result.json'} is damaged" in capsys.readouterr().err
+
+
+def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *rest, **options: seen.append(figure))
+    many: list[dict[str, Any]] = [{}, {"gamma": 0.5}, {"hidden_sizes": [512] * 30}, {"preset": "blog"}]
+    many += [{"learning_rate": rate, "batch_size": 8, "replay_ratio": 0.25, "num_envs": 16} for rate in (1, 2, 3, 4)]
+    draw_runs([make_run(tmp_path / f"r{index}", **changes) for index, changes in enumerate(many)], tmp_path / "a.png")
+    draw_runs([make_run(tmp_path / f"{e}", env=f"Environment{e}-v1") for e in range(4)], tmp_path / "b.png")
+    low = make_run(tmp_path / "low", evaluations={1000: -98765.0})
+    draw_run(low, tmp_path / "c.png")
+    for figure in seen:
+        FigureCanvasAgg(figure).draw()
+        whole, axes, legend = figure.bbox, figure.axes[0], figure.legends[0].get_window_extent()
+        for box in (legend, axes.get_tightbbox(), *(text.get_window_extent() for text in figure.texts)):
+            assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= 0 and box.y1 <= whole.y1
+        assert legend.y0 > axes.get_window_extent().y1
+        title, details = figure.texts
+        assert title.get_window_extent().x1 < details.get_window_extent().x0
+    assert seen[2].axes[0].get_ylim()[0] < -98765  # lines are shown whole
 
 
 # --- videos -----------------------------------------------------------------------------------------------------------
@@ -382,12 +478,12 @@ def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
 
 def test_a_plain_gif_holds_the_frames(tmp_path: Path) -> None:
     shown = frames(10)
-    pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "new" / "clip.gif", fps=30, plain=True))
+    pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "clip.gif", fps=30, plain=True))
     assert len(pictures) == 10
     for picture, frame in zip(pictures, shown, strict=True):
         assert np.array_equal(picture, frame.image)
     assert sum(milliseconds) == 1330  # 10 / 30 s, rounded, and a second to look at the last
-    assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "clip.gif"]
+    assert [*tmp_path.iterdir()] == [tmp_path / "clip.gif"]
 
 
 @pytest.mark.parametrize(("output", "fps", "stride"), [("a.gif", 50, 2), ("a.gif", 30, 1), ("a.mp4", 50, 1)])
@@ -409,6 +505,32 @@ def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
         rows = np.flatnonzero((picture[:, 300:] == (90, 181, 231)).all(axis=2).any(axis=1))
         assert (rows.min() > 100) == bool(index % 2)  # the second bar lies below the first
     assert np.array_equal(pictures[2][:, :300], frames(3)[2].image)
+
+
+def blue_widths(picture: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
+    """How wide the bars of a colour are, each once."""
+    return sorted({int(row.sum()) for row in (picture == colour).all(axis=2)} - {0})
+
+
+def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
+    low = np.zeros((40, 300, 3), np.uint8)
+    values = ([500.0, 500.01, 499.91], [10.0, 10.01, 9.91])
+    shown = [Frame(low, np.array(q_values), 1, 0.0, step) for step, q_values in enumerate(values)]
+    pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
+    assert pictures[0].shape == (68 + 3 * 26, 420, 3)  # rows with a bar below each text, the picture in the middle
+    assert (pictures[0][53:93, :300] == 0).all() and (pictures[0][:53, :300] > 0).all()
+    for picture in pictures:  # however high the values are: a tenth of the spread is a tenth of the bar
+        assert blue_widths(picture, (90, 181, 231))[-1] == 101
+        assert blue_widths(picture, (173, 189, 206)) == [5, 91]
+    assert panel_texts([500.0, 500.01]) == ["500.00", "500.01"]
+    assert panel_texts([10.0, 10.001]) == ["10.000", "10.001"]
+    assert panel_texts([10.0, 11.0, 11.0]) == ["10.00", "11.00", "11.00"]
+
+
+def panel_texts(q_values: list[float]) -> list[str]:
+    panel = _Panel(["a"] * len(q_values), 200, 1.0)
+    panel.see(np.array(q_values))
+    return [panel._text(value) for value in q_values]
 
 
 @pytest.mark.parametrize("actions", [None, 1, 18, 40])
@@ -441,6 +563,7 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for wrong, output, message in (
         (frames(2), "clip.avi", r"\.gif or \.mp4"),
         ([], "clip.gif", "no frames"),
+        (frames(2), "none/clip.gif", "there is no folder .*/none; make it first, or give another"),
         ([floats], "clip.gif", "expected uint8 frames"),
         ([*frames(1), *frames(1, 10, 10)], "clip.gif", "like the first"),
     ):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -18,12 +21,13 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
-from tensorq.events import Event, Message, Progress
+from tensorq.evaluation.load import load_agent
+from tensorq.events import Event, Message, Progress, Started
 from tensorq.networks.build import num_params
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
-from tensorq.trainer import _Training
+from tensorq.trainer import Stopped, _Training
 from test_load import make_run
 
 CONFIG = Config(
@@ -75,7 +79,8 @@ def test_rows_can_be_read_at_every_stop(finished: Path, told: list[Event | int])
 
 def test_ten_episodes_do_not_decide_whether_it_is_solved(finished: Path) -> None:
     result = directory.read_result(finished) or {}
-    assert (result["best"]["episodes"], result["solved"], result["seconds_to_solved"]) == (10, None, None)
+    assert (result["best"]["episodes"], result["solved"]) == (10, None)
+    assert (result["seconds_to_solved"], result["steps_to_solved"]) == (None, None)
 
 
 @pytest.mark.parametrize(("episodes", "mean", "solved"), [(99, 500, None), (100, 475, True), (100, 474.9, False)])
@@ -86,10 +91,65 @@ def test_a_hundred_episodes_do(tmp_path: Path, episodes: int, mean: float, solve
     assert one._solved() is solved
 
 
+def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = training(tmp_path, [])
+    monkeypatch.setattr(one._checkpoints, "save_best", lambda *_: None)
+    for steps, mean in ((1_000, 400.0), (2_000, 480.0), (3_000, 500.0)):
+        returns = np.full(100, mean)
+        one._evaluate(SimpleNamespace(evaluate=lambda returns=returns: returns, steps=steps, params=lambda: None))  # type: ignore[arg-type]
+    assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
+
+
+def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
+    assert Message("no video: the environment function's environment has no render_mode='rgb_array'") in told
+    assert [event.needs for event in told if isinstance(event, Started)] == [("make_env",)]
+
+
+def test_a_run_of_ones_own_gets_a_video_if_it_can(tmp_path: Path) -> None:
+    trainer.train(CONFIG, make=lambda: Unmoved("rgb_array"), run_dir=tmp_path / "run")
+    assert (tmp_path / "run" / "video.gif").exists()
+
+
+def test_a_vector_environment_that_has_another_number_says_so(tmp_path: Path) -> None:
+    told: list[Event] = []
+    config = dataclasses.replace(CONFIG, num_envs=2)
+    vector = partial(gym.make_vec, "CartPole-v1", num_envs=4)
+    trainer.train(config, make=vector, run_dir=tmp_path / "run", observers=[told.append])
+    assert Message("num_envs is 4, as the vector environment has it, and not 2") in told
+    assert any("is a VectorEnv, and a video shows one" in getattr(event, "text", "") for event in told)
+
+
 def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: Path) -> None:
     one = training(tmp_path, [], began=time.perf_counter() - 5)
     one._elapsed_before = 60
     assert 65 <= one._elapsed_seconds() < 70  # and not this process's age
+
+
+def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(trainer, "import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped) as caught:
+        trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
+    assert told == [Message("loading TensorFlow ..."), Message("stopping ...")]
+    assert str(caught.value) == f"stopped; tq.resume('{tmp_path}/a run', make_env=make_env) goes on from step 0"
+    assert (tmp_path / "a run" / "config.json").exists()
+
+
+def test_a_stop_ends_a_loop_over_seeds_and_says_how_to_go_on() -> None:
+    stopped = Stopped(Path("a run"), 1_000, signal.SIGINT)
+    assert isinstance(stopped, KeyboardInterrupt) and (stopped.steps, stopped.exit_code) == (1_000, 130)
+    assert str(stopped) == (
+        "stopped; `tensorq resume 'a run'`, or tq.resume('a run') in Python, goes on from step 1,000; "
+        "`tensorq plot 'a run'` draws how far it came"
+    )
+
+
+def test_more_updates_than_could_be_made_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match="replay_ratio: received 1001, expected at most 1,000 updates per env"):
+        trainer.train(dataclasses.replace(CONFIG, replay_ratio=1_001), make=make, run_dir=tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, run: Path) -> None:
@@ -114,6 +174,45 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
     assert contents(run) == before
 
 
+def test_a_run_that_lost_its_checkpoints_does_not_begin_again(run: Path) -> None:
+    (run / "result.json").unlink()
+    shutil.rmtree(run / "checkpoints")
+    rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(rows[:5]))  # to step 400: the checkpoint of step 300 must have been there
+    with pytest.raises(TensorqError, match="no checkpoint left to go on from, though it came to step 400: put its che"):
+        trainer.resume(run, make=make)
+    (run / "metrics.csv").write_text("".join(rows[:4]))  # killed, it may be, while that one was written
+    told: list[Event] = []
+    trainer.resume(run, make=make, observers=[told.append])
+    assert Message("no checkpoint had been made by step 300: training begins again") in told
+
+
+def test_a_run_that_was_stopped_can_be_given_an_earlier_end(run: Path) -> None:
+    content = directory.read_config(run)
+    content["config"]["steps"] = 2_000_000
+    directory.write_json(run / "config.json", content)
+    (run / "result.json").unlink()
+    with pytest.raises(TensorqError, match=r"is at 900 steps and \d+ episodes: go on with steps \(--steps\) above 900"):
+        trainer.resume(run, make=make, steps=900)
+    told: list[Event] = []
+    trainer.resume(run, make=make, steps=1_000, observers=[told.append])
+    assert Message("the run will end at 1,000 steps instead of 2,000,000") in told
+    assert (directory.read_result(run) or {})["steps"] == 1_000
+
+
+def test_why_there_is_no_best_agent(run: Path) -> None:
+    (run / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(TensorqError, match=r"best.safetensors is missing: put it back; the last agent .* --which last"):
+        load_agent(run)
+    rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(rows[:5]))  # the only evaluation was at the end
+    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped; the last agent"):
+        load_agent(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped.$"):
+        load_agent(run)
+
+
 def test_a_network_of_another_size_is_not_gone_on_with(run: Path) -> None:
     content = directory.read_config(run)
     content["config"]["hidden_sizes"] = [5]
@@ -126,14 +225,15 @@ def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> 
     episodes = (directory.read_result(run) or {})["episodes"]
     before = contents(run)
     for limits, advice in (
-        ({}, "--steps N, N above 900."),
-        ({"steps": 1_000, "episodes": 3}, rf"--episodes N, N above {episodes} \(0 is no limit\)."),
-        ({"episodes": 3}, rf"--steps N, N above 900 and --episodes N, N above {episodes} .*"),
+        ({}, r"steps \(--steps\) above 900."),
+        ({"steps": 800}, r"steps \(--steps\) above 900."),
+        ({"steps": 1_000, "episodes": 3}, rf"episodes \(--episodes\) above {episodes} \(0 is no limit\)."),
+        ({"episodes": 3}, rf"steps \(--steps\) above 900 and episodes \(--episodes\) above {episodes} .*"),
     ):
         with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: go on with {advice}$"):
             trainer.resume(run, make=make, **limits)
     (run / "result.json").unlink()  # killed just before it was written: only the checkpoint knows
-    with pytest.raises(TensorqError, match="go on with --episodes N"):
+    with pytest.raises(TensorqError, match=r"go on with episodes \(--episodes\)"):
         trainer.resume(run, steps=1_000, episodes=3, make=make)
     del before["result.json"]
     assert contents(run) == before
@@ -150,7 +250,9 @@ def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: Path, told: list[Event | int]) -> None:
     texts = [event.text for event in told if isinstance(event, Message)]
-    assert [text for text in texts if "--checkpoint-period-steps 1000 or more" in text]  # twice CartPole's 500
+    assert [
+        text for text in texts if "checkpoint_period_steps 1000 (--checkpoint-period-steps) or more" in text
+    ]  # twice CartPole's 500
     quiet: list[Event] = []
     cases = ((1, 1_000, 9_000, 0), (2, 2_000, 9_000, 0), (2, 500, 500, 0), (2, 1_999, 9_000, 1))
     for num_envs, period, steps, warned in cases:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, resolve
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, require_known
+from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
@@ -40,15 +45,17 @@ class Run:
         """Draw the learning curve (to curve.png in the run's folder) and return where it is."""
         from tensorq.show.curve import draw_run
 
-        return draw_run(self.path, Path(output) if output else self.path / "curve.png", self.make_env)
+        file = self.path / "curve.png" if output is None else _path("output", output)
+        return draw_run(self.path, file, self.make_env)
 
-    def record(self, output: str | Path, *, plain: bool = False, which: str = "best", seed: int | None = None) -> Path:
-        """Film one greedy episode as .gif or .mp4; `plain` leaves out the Q-values beside the picture."""
+    def record(
+        self, output: str | Path | None = None, *, plain: bool = False, which: str = "best", seed: int | None = None
+    ) -> Path:
+        """Film one greedy episode as .gif or .mp4 (video.gif in the run's folder); `plain` leaves out the Q-values."""
         from tensorq.show.film import film
 
-        return film(
-            self.path, Path(output), plain=plain, which=which, seed=seed, make=self.make_env, network=self.network
-        )
+        file = self.path / "video.gif" if output is None else _path("output", output)
+        return film(self.path, file, plain=plain, which=which, seed=seed, make=self.make_env, network=self.network)
 
     def agent(self, which: str = "best") -> TrainedAgent:
         """The agent to act with: the best by greedy evaluation, or the last."""
@@ -73,13 +80,18 @@ def train(
         network: build_model(observation_space, num_actions) -> keras.Model, instead of the default MLP.
         run_dir: a folder that is new or empty; by default one below runs/.
         progress: "auto", "live", "plain", "json" or "quiet".
-        observers: further callables that get every event.
+        observers: further callables that get every event, one at a time.
         settings: any field of Config.
 
     Raises:
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
-        Stopped: after Ctrl-C or SIGTERM; `resume` goes on from there.
+        Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` goes on from there.
     """
+    _check_environment(env)
+    _check_functions(network, observers)
+    if not isinstance(preset, str):
+        raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
+    folder = None if run_dir is None else _path("run_dir", run_dir)
     if isinstance(env, str):
         require_known(env)  # before the settings, whose errors would be of no use
         make, name = None, env
@@ -92,7 +104,7 @@ def train(
             config,
             make=make,
             network=network,
-            run_dir=Path(run_dir) if run_dir else None,
+            run_dir=folder,
             observers=[show, *observers],
         )
     finally:
@@ -113,23 +125,66 @@ def resume(
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume."""
+    _check_functions(network, observers, make_env)
+    run_dir = _path("path", path)
     show = observer(progress)
     try:
         trainer.resume(
-            Path(path), steps=steps, episodes=episodes, make=make_env, network=network, observers=[show, *observers]
+            run_dir, steps=steps, episodes=episodes, make=make_env, network=network, observers=[show, *observers]
         )
     finally:
         show.close()
-    return Run(Path(path), make_env, network)
+    return Run(run_dir, make_env, network)
 
 
 def open_run(
     path: str | Path, *, make_env: EnvironmentMaker | None = None, network: NetworkBuilder | None = None
 ) -> Run:
     """The run in a folder."""
-    return Run(directory.open(Path(path)).path, make_env, network)
+    _check_functions(network, make_env=make_env)
+    return Run(directory.open(_path("path", path)).path, make_env, network)
 
 
 def load(path: str | Path, which: str = "best", *, network: NetworkBuilder | None = None) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
-    return load_agent(Path(path), which, network)
+    _check_functions(network)
+    return load_agent(_path("path", path), which, network)
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise TensorqError(f"{name}: received {value!r}, expected where it is, such as {_EXAMPLES[name]!r}.")
+    return Path(value)
+
+
+_EXAMPLES = {"path": "runs/CartPole-v1-dqn-seed0", "run_dir": "runs/mine", "output": "runs/mine/video.gif"}
+
+
+def _check_environment(env: Any) -> None:
+    if isinstance(env, (gym.Env, VectorEnv)):
+        example = f"lambda: {type(env).__name__}(...)"
+        if env.spec is not None:
+            make = "make" if isinstance(env, gym.Env) else "make_vec"
+            example = f"lambda: gymnasium.{make}({env.spec.id!r})"
+        raise TensorqError(
+            f"env: received an environment that is made already ({env.spec.id if env.spec else type(env).__name__}), "
+            f"expected its id or a function that makes one, such as {example}."
+        )
+    if not isinstance(env, str) and not callable(env):
+        raise TensorqError(
+            f"env: received {env!r}, expected an id such as 'CartPole-v1', or a function that makes one."
+        )
+
+
+def _check_functions(network: Any, observers: Any = (), make_env: Any = None) -> None:
+    """Refuse, before a folder is made for it, what could not be called."""
+    if network is not None and (not callable(network) or hasattr(network, "trainable_variables")):
+        kind = "a model that is built already" if callable(network) else repr(network)
+        raise TensorqError(
+            f"network: received {kind}, expected a function build_model(observation_space, num_actions) that returns a "
+            "keras.Model, or None for the network of hidden_sizes."
+        )
+    if not isinstance(observers, Sequence) or not all(map(callable, observers)):
+        raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
+    if make_env is not None and (not callable(make_env) or isinstance(make_env, (gym.Env, VectorEnv))):
+        raise TensorqError(f"make_env: received {make_env!r}, expected the function that makes the run's environment.")

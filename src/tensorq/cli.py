@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json as json_module
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,18 +16,25 @@ from tyro.conf import Positional, Suppress, arg
 from tensorq import __version__
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, nearest, preset_names, resolve
 from tensorq.errors import TensorqError
+from tensorq.options import last_value, parse
 
 Which = Literal["best", "last"]
-Output = Annotated[Path | None, arg(aliases=["-o"])]
+RunFolder = Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
+RunFolders = Annotated[list[Path], Positional, arg(metavar="RUN ...", help_behavior_hint="")]
+
+
+def _optional(metavar: str, default: str, **keywords: Any) -> Any:
+    """How the help shows an option that needs not be given: tyro itself would show that it is None."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})", **keywords)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(Config):
-    """Train an agent: `tensorq train ENV [options]`. The defaults shown are those of the preset for ENV."""
+    """Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for it."""
 
     env: Suppress[str] = Config.env
-    run_dir: Path | None = None
-    """Folder for the run, new or empty; by default one below runs/."""
+    run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN")] = None
+    """Folder for the run, new or empty."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -45,9 +50,11 @@ def train(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         env, arguments = arguments[0], arguments[1:]
     elif not {"-h", "--help"} & set(arguments):
-        raise TensorqError("tensorq train: expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
-    settings = dataclasses.asdict(resolve(env, _option(arguments, "--preset") or DEFAULT_PRESET))
-    options = _parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
+        raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
+    settings = dataclasses.asdict(resolve(env, last_value(arguments, "--preset") or DEFAULT_PRESET))
+    if last_value(arguments, "--run-dir") == "":
+        raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
+    options = parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
     from tensorq import trainer
     from tensorq.envs.host import require_known
     from tensorq.process import process_seconds
@@ -60,9 +67,9 @@ def train(arguments: list[str]) -> None:
 
 
 def resume(
-    run: Positional[Path],
-    steps: int | None = None,
-    episodes: int | None = None,
+    run: RunFolder,
+    steps: Annotated[int | None, _optional("INT", "those the run was given")] = None,
+    episodes: Annotated[int | None, _optional("INT", "those the run was given")] = None,
     quiet: bool = False,
     json: bool = False,
 ) -> None:
@@ -70,7 +77,7 @@ def resume(
 
     Args:
         run: The run's folder.
-        steps: Train to this many environment steps; needed if the run is finished.
+        steps: Train to this many environment steps; more are needed if the run is finished.
         episodes: The same for a run that is limited by episodes.
         quiet: Print nothing but errors.
         json: Print one JSON object a line instead of text.
@@ -81,7 +88,7 @@ def resume(
         trainer.resume(run, steps=steps, episodes=episodes, observers=[show])
 
 
-def evaluate(run: Positional[Path], episodes: int = 100, which: Which = "best", json: bool = False) -> None:
+def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", json: bool = False) -> None:
     """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
 
     Args:
@@ -118,7 +125,12 @@ def evaluate(run: Positional[Path], episodes: int = 100, which: Which = "best", 
         print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")
 
 
-def plot(runs: Positional[list[Path]], output: Output = None) -> None:
+def plot(
+    runs: RunFolders,
+    output: Annotated[
+        Path | None, _optional("FILE", "curve.png in the run's folder; curves.png here for several", aliases=["-o"])
+    ] = None,
+) -> None:
     """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval.
 
     Args:
@@ -134,25 +146,27 @@ def plot(runs: Positional[list[Path]], output: Output = None) -> None:
 
 
 def record(
-    run: Positional[Path], output: Output = None, plain: bool = False, which: Which = "best", seed: int | None = None
+    run: RunFolder,
+    output: Annotated[Path | None, _optional("FILE", "video.gif in the run's folder", aliases=["-o"])] = None,
+    plain: bool = False,
+    which: Which = "best",
+    seed: Annotated[int | None, _optional("INT", "the first of those that evaluate plays")] = None,
 ) -> None:
     """Film one greedy episode, with the Q-values drawn beside it. Needs no screen.
 
     Args:
         run: The run's folder.
-        output: File to write, .gif or .mp4; by default video.gif and video.mp4 in the run's folder.
+        output: File to write, .gif, or .mp4 (which needs the video extra).
         plain: Leave the Q-values out.
         which: The agent that evaluated best while training, or the last.
         seed: Of the episode.
     """
     from tensorq.show.film import film
 
-    outputs = [output] if output else [run / "video.gif", run / "video.mp4"]
-    for file in outputs:
-        print(film(run, file, plain=plain, which=which, seed=seed))
+    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed))
 
 
-def compare(runs: Positional[list[Path]], json: bool = False) -> None:
+def compare(runs: RunFolders, json: bool = False) -> None:
     """Put runs side by side in a table; seeds of one setting become a mean with an interval.
 
     Args:
@@ -173,6 +187,8 @@ def envs() -> None:
 
 def presets() -> None:
     """List the presets, and what each changes."""
+    from tensorq.show.tables import short
+
     default = resolve(Config.env, DEFAULT_PRESET)
     plain = Config()
     for name in preset_names():
@@ -184,15 +200,11 @@ def presets() -> None:
         changed = [field for field in FIELD_NAMES if getattr(config, field) != getattr(base, field)]
         for field in changed:
             if field != "preset":
-                print(f"    {field:<30} {_shown(getattr(config, field)):<16} instead of {_shown(getattr(base, field))}")
+                print(f"    {field:<30} {short(getattr(config, field)):<16} instead of {short(getattr(base, field))}")
         for env, section in sections.items():
             print(f"  for {env}")
             for field, value in section.items():
-                print(f"    {field:<30} {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+                print(f"    {field:<30} {short(value)}")
 
 
 def doctor() -> None:
@@ -254,17 +266,15 @@ def run(arguments: list[str]) -> int:
         if name == "train":
             train(rest)
         else:
-            _parse(COMMANDS[name], name, rest)
+            parse(COMMANDS[name], name, rest)
     except TensorqError as error:
         print(f"tensorq: {error}", file=sys.stderr)
         return 2
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:  # not trainer.Stopped, which is not imported for help
-            raise
-        print(f"tensorq: {error}", file=sys.stderr)
-        return int(code)
+    except KeyboardInterrupt as stop:  # trainer.Stopped says more
+        print(f"tensorq: {str(stop) or 'stopped'}", file=sys.stderr)
+        return int(getattr(stop, "exit_code", 130))
     return 0
 
 
@@ -273,60 +283,6 @@ def _help() -> str:
     lines += [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
     lines += ["", "`tensorq COMMAND --help` tells more. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)
-
-
-def _option(arguments: list[str], name: str) -> str | None:
-    """The last value of an option before the rest is parsed: the preset decides the other options' defaults."""
-    value = None
-    for index, argument in enumerate(arguments):
-        if argument == name and index + 1 < len(arguments):
-            value = arguments[index + 1]
-        elif argument.startswith(f"{name}="):
-            value = argument.partition("=")[2]
-    return value
-
-
-def _parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
-    """Parse and call `target` with tyro; its boxed errors become one TensorqError line."""
-    import tyro
-
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            parsed = tyro.cli(
-                target if isinstance(target, type) else _deferred(target),
-                prog=f"tensorq {command}",
-                args=arguments,
-                config=(tyro.conf.FlagCreatePairsOff,) if not isinstance(target, type) else None,
-                **keywords,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise TensorqError(_one_line(errors.getvalue(), command)) from None
-    return parsed if isinstance(target, type) else parsed()
-
-
-def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The same signature, but the call is only prepared: what it prints and raises is then its own."""
-    import functools
-
-    @functools.wraps(function)
-    def prepare(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return lambda: function(*args, **kwargs)
-
-    return prepare
-
-
-def _one_line(boxed: str, command: str) -> str:
-    """The words in tyro's box, without the box and the pointer to the help."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
-    text = " ".join(re.sub(r"[─-╿]", " ", text).split())
-    text = re.split(r"For full helptext|Argument helptext:", text)[0].strip()
-    text = re.sub(
-        r"^(Parsing error|Value error|Unrecognized options?|Unrecognized or misplaced options?)[:\s]*", "", text
-    )
-    return f"tensorq {command}: {text.rstrip('.')}. `tensorq {command} --help` lists the options."
 
 
 @contextlib.contextmanager

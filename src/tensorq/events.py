@@ -9,6 +9,8 @@ from typing import Any
 
 from tensorq.config import Config
 
+RECENT_EPISODES = 100  # whose mean is Progress.mean_return
+
 
 @dataclass(frozen=True)
 class Message:
@@ -26,6 +28,7 @@ class Started:
     loop: str
     solved_return: float | None
     steps_done: int
+    needs: tuple[str, ...] = ()  # which of make_env and network, functions that only Python has, the run goes on with
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,10 +62,12 @@ _LOADED = time.monotonic()
 
 
 class Signals:
-    """While entered: the first SIGINT or SIGTERM is remembered, a second ends the process at once."""
+    """While entered: the first SIGINT or SIGTERM is told at once and remembered, a second ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+        """`tell` is called from another thread: this one may be compiling, and runs no handler until that is over."""
         self.received = 0
+        self._tell = tell
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> bool:
@@ -80,12 +83,48 @@ class Signals:
             os._exit(128 + number)  # whatever is half written was written aside
         self.received = number
 
+    def _watch(self) -> None:
+        told = False
+        while (number := self._reader.recv(1)) not in (b"", _END):
+            if not told and number[0] in self._previous:
+                told = True
+                with contextlib.suppress(Exception):  # nobody to tell must not keep the run from stopping
+                    self._tell()
+
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
+            self._reader, self._writer = socket.socketpair()
+            self._writer.setblocking(False)
+            self._previous_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+            _entered.add(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self in _entered:
+            _entered.remove(self)
+            signal.set_wakeup_fd(self._previous_descriptor)
+            self._writer.send(_END)
+            self._watcher.join()
+            self._reader.close()
+            self._writer.close()
+
+
+_END = b"\0"  # no signal has this number
+_entered: set[Signals] = set()
+
+
+def _leave_signals_to_the_parent() -> None:
+    # What a forked worker receives is not the parent's to tell.
+    if _entered:
+        _entered.clear()
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_signals_to_the_parent)

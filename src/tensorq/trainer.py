@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import functools
 import os
+import shlex
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.description import Environment, choose_loop, describe, read_environment
 from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, obs_layout, saved_id
 from tensorq.errors import TensorqError
-from tensorq.events import Event, Finished, Message, Observer, Progress, Started
+from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report
 from tensorq.loops.table import TableLoop
 from tensorq.networks.build import NetworkBuilder, build_network
@@ -33,21 +35,29 @@ from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.tables import CsvTable, read_table
+from tensorq.show.progress import python_arguments
 
 METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
-RECENT_EPISODES = 100  # whose mean is mean_return
+MOST_UPDATES_A_STEP = 1_000  # more would seem to hang
 
 
-class Stopped(Exception):
-    """The user stopped a run that can go on later."""
+class Stopped(KeyboardInterrupt):
+    """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
 
-    def __init__(self, run_dir: Path, steps: int, signal_number: int) -> None:
-        """Name the run, the step from which it will go on, and the signal that ended it."""
-        super().__init__(f"stopped; `tensorq resume {run_dir}` goes on from step {steps:,}")
-        self.exit_code = 128 + signal_number
+    `run_dir` is the run's folder, `steps` where it will go on.
+    """
+
+    def __init__(self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = ()) -> None:
+        """Name the run, the step from which it will go on, the signal that ended it, and what it was started with."""
+        how = f"tq.resume({python_arguments(run_dir, needs)})"
+        if not needs:
+            how = f"`tensorq resume {shlex.quote(str(run_dir))}`, or {how} in Python,"
+        look = f"; `tensorq plot {shlex.quote(str(run_dir))}` draws how far it came" if steps else ""
+        super().__init__(f"stopped; {how} goes on from step {steps:,}{look}")
+        self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
 
 
 def train(
@@ -72,6 +82,9 @@ def train(
     began = time.perf_counter() - seconds_before
     environment = describe(config.env, make)
     if environment.num_envs is not None:
+        if config.num_envs not in (Config.num_envs, environment.num_envs):
+            text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
+            _tell(observers, Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
@@ -101,7 +114,7 @@ def resume(
 
     Args:
         run_dir: the run's folder.
-        steps: train to this many environment steps instead; must be more than before for a finished run.
+        steps: train to this many environment steps instead, more than are done.
         episodes: the same for a run that is limited by episodes.
         make, network: what the run was started with, if it was.
         observers: called with every event.
@@ -115,8 +128,6 @@ def resume(
         steps=old.steps if steps is None else steps,
         episodes=old.episodes if episodes is None else episodes,
     )
-    if config.steps < old.steps:
-        raise TensorqError(f"steps: received {config.steps}, expected more than the {old.steps} of {run_dir}.")
     result = run_directory.read_result(run_dir)
     if result is not None:
         counts = (result.get(name) for name in ("steps", "episodes"))
@@ -129,8 +140,10 @@ def resume(
         (network, content.get("network") not in ("mlp", "table"), "network"),
     ):
         if (given is not None) != needed:
-            needs = "needs" if needed else "was started without"
-            raise TensorqError(f"{run_dir} {needs} {name}, the function it was started with: resume it from Python.")
+            if given is not None:
+                raise TensorqError(f"{run_dir} was started without {name}: resume it without.")
+            call = f"tq.resume({python_arguments(run_dir, [name])})"
+            raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
     environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment, network)
 
@@ -138,6 +151,8 @@ def resume(
         """Until here an error leaves a finished run as it was."""
         if config != old:
             _refuse_reached(run_dir, config, steps, episodes)
+            if config.steps < old.steps:
+                _tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
         directory.result_path.unlink(missing_ok=True)
 
@@ -153,9 +168,9 @@ def resume(
 
 def _refuse_reached(run_dir: Path, config: Config, steps: int, episodes: int) -> None:
     """Refuse to go on with a run to where it is already."""
-    more = [f"--steps N, N above {steps}"] if steps >= config.steps else []
+    more = [f"steps (--steps) above {steps}"] if steps >= config.steps else []
     if 0 < config.episodes <= episodes:
-        more.append(f"--episodes N, N above {episodes} (0 is no limit)")
+        more.append(f"episodes (--episodes) above {episodes} (0 is no limit)")
     if more:
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
@@ -171,6 +186,12 @@ def _choose_loop(config: Config, environment: Environment) -> str:
     return choose_loop(loop, config.env, environment.custom)
 
 
+def _needs(config: Config, environment: Environment, network: NetworkBuilder | None) -> tuple[str, ...]:
+    """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
+    own_environment = environment.custom or ":" in config.env
+    return (*(["make_env"] if own_environment else []), *([] if network is None else ["network"]))
+
+
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
     loop = _choose_loop(config, environment)
@@ -183,6 +204,11 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
         num_states, _ = table_states(environment.observation_space)
         check_table_fits(num_states, int(environment.action_space.n))
         return
+    if config.replay_ratio > MOST_UPDATES_A_STEP:
+        raise TensorqError(
+            f"replay_ratio: received {config.replay_ratio:g}, expected at most {MOST_UPDATES_A_STEP:,} updates "
+            "per environment step."
+        )
     if network is None:
         count = num_params(environment.observation_space, int(environment.action_space.n), config)
         check_network_fits(count, config.hidden_sizes)
@@ -214,7 +240,8 @@ class _Training:
         self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
-        self._observers = observers
+        self._needs = _needs(config, environment, network)
+        self._observers, self._telling = observers, threading.Lock()
         self._began, self._on_restored = began, on_restored
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._episodes = 0
@@ -224,13 +251,16 @@ class _Training:
         self._seconds = 0.0  # spent training before this process
         self._elapsed_before = 0.0  # the same with everything else that took time
         self._seconds_to_solved: float | None = None
+        self._steps_to_solved: int | None = None
         self._checkpoint_steps = 0
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
-        with Signals() as signals:
+        with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
             if self.config.algorithm != "qtable":
                 self._start_tensorflow()
+            if signals():
+                raise self._stopped(signals, self._checkpoints.newest_steps())
             kind = _choose_loop(self.config, self.environment)
             if kind == "host":
                 self._warn_of_cut_episodes()
@@ -241,13 +271,14 @@ class _Training:
                 self._restore(loop, metrics, episodes)
                 self._on_restored(loop.steps, self._episodes)
                 self.ready = True
-                self._tell(Started(self.config, self.directory.path, kind, self.environment.solved_return, loop.steps))
+                path, goal = self.directory.path, self.environment.solved_return
+                self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs))
                 try:
                     self._train(loop, metrics, episodes, signals)
                 except Interrupted as interrupted:
                     self._record_episodes(interrupted.episodes, episodes)
                     self._save(loop, metrics, episodes)
-                    raise Stopped(self.directory.path, self._checkpoint_steps, signals.received) from None
+                    raise self._stopped(signals, self._checkpoint_steps) from None
                 except NotFinite as error:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
             result = self._write_result(loop)
@@ -255,7 +286,11 @@ class _Training:
         self._tell(Finished(self.directory.path, result))
 
     def _tell(self, event: Event) -> None:
-        _tell(self._observers, event)
+        with self._telling:  # the news of a signal comes from another thread
+            _tell(self._observers, event)
+
+    def _stopped(self, signals: Signals, steps: int) -> Stopped:
+        return Stopped(self.directory.path, steps, signals.received, self._needs)
 
     def _start_tensorflow(self) -> None:
         self._tell(Message("loading TensorFlow ..."))
@@ -292,7 +327,7 @@ class _Training:
                 Message(
                     f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "
                     f"each from one to the next many episodes of up to {limit} steps are cut: give "
-                    f"--checkpoint-period-steps {2 * limit * count} or more"
+                    f"checkpoint_period_steps {2 * limit * count} (--checkpoint-period-steps) or more"
                 )
             )
 
@@ -302,8 +337,7 @@ class _Training:
         """Go back to the last good checkpoint, or to the beginning where there is none."""
         found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
         if found is None:
-            if self.directory.result_path.exists():
-                raise TensorqError(f"{self.directory.path} has no checkpoint left to go on from.")
+            self._refuse_lost_checkpoints()
             metrics.truncate(0)
             episodes.truncate(0)
             return
@@ -321,7 +355,20 @@ class _Training:
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
         self._best, self._seconds = metadata["best"], metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
-        self._final_return = metadata["final_return"]
+        self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
+
+    def _refuse_lost_checkpoints(self) -> None:
+        """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""
+        steps = read_table(self.directory.metrics_path)["steps"]
+        # A row past the first that was due for a checkpoint was written after that had been.
+        if self.directory.result_path.exists() or (steps >= self.config.checkpoint_period_steps).sum() > 1:
+            raise TensorqError(
+                f"{self.directory.path} has no checkpoint left to go on from, though it came to step "
+                f"{steps.max(initial=0):,.0f}: put its {self.directory.checkpoints_path.name}/step_*.safetensors back, "
+                "or train again into another run folder (--run-dir)."
+            )
+        if steps.size:
+            self._tell(Message(f"no checkpoint had been made by step {steps.max():,.0f}: training begins again"))
 
     def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
         metadata = {
@@ -333,6 +380,7 @@ class _Training:
             "best": self._best,
             "seconds": self._training_seconds(),
             "seconds_to_solved": self._seconds_to_solved,
+            "steps_to_solved": self._steps_to_solved,
             "elapsed_seconds": self._elapsed_seconds(),
             "final_return": self._final_return,
         }
@@ -394,7 +442,7 @@ class _Training:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
             self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
             if self._seconds_to_solved is None and self._solved():
-                self._seconds_to_solved = self._elapsed_seconds()
+                self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         return mean
 
     def _solved(self) -> bool | None:
@@ -447,6 +495,7 @@ class _Training:
             "solved_return": self.environment.solved_return,
             "solved": self._solved(),
             "seconds_to_solved": self._seconds_to_solved,
+            "steps_to_solved": self._steps_to_solved,
             "process_seconds": round(process_seconds(), 3),
         }
         run_directory.write_json(self.directory.result_path, result)
@@ -460,10 +509,10 @@ class _Training:
         makers: list[tuple[str, Callable[[], object]]] = [
             ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, self.environment.make))
         ]
-        if not self.environment.custom:
-            make = gymnasium_maker(self.config.env, render_mode="rgb_array")
-            path, video = self.directory.path, self.directory.video_path
-            makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
+        own = self.environment.custom
+        make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
+        path, video = self.directory.path, self.directory.video_path
+        makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
         self._tell(Message("drawing the curve and the video ..."))
         for name, draw in makers:
             try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorq.envs.host import obs_layout
 from tensorq.envs.spaces import plain_observation_space, to_native_actions, to_plain
+from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
 
@@ -48,12 +49,25 @@ class TrainedAgent:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
         if not isinstance(obs, np.ndarray) and self._observation_space.contains(obs):
             obs = to_plain(self._observation_space, obs)
-        array = np.asarray(obs, self._dtype)
+        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
+            raise TensorqError(
+                "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
+            )
+        try:
+            array = np.asarray(obs, self._dtype)
+        except (TypeError, ValueError) as error:
+            raise TensorqError(f"received {_excerpt(obs)}, expected {self._expected()}: {error}.") from error
         if array.shape == self._shape:
             return array[None], True
-        if array.shape[1:] == self._shape and array.ndim == len(self._shape) + 1:
+        if array.shape[1:] == self._shape and array.ndim == len(self._shape) + 1 and len(array):
             return array, False
-        raise ValueError(
-            f"received an observation of shape {array.shape}, expected {self._shape} for one or "
-            f"(N, {', '.join(map(str, self._shape))}) for a batch"
-        )
+        raise TensorqError(f"received observations of shape {array.shape}, expected {self._expected()}.")
+
+    def _expected(self) -> str:
+        batch = ", ".join(map(str, ("N", *self._shape)))
+        return f"numbers of shape {self._shape} for one observation, or ({batch}) for a batch of at least one"
+
+
+def _excerpt(value: object) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}..."

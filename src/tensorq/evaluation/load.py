@@ -20,6 +20,7 @@ from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
+from tensorq.runs.tables import read_table
 
 if TYPE_CHECKING:
     from tensorq.networks.network import Network
@@ -43,7 +44,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     checkpoints = Checkpoints(run.checkpoints_path)
     if which == "best":
         if not checkpoints.best_path.exists():
-            raise TensorqError(f"{run_dir} has kept no agent yet: none was evaluated before it stopped.")
+            raise TensorqError(_why_no_best(run_dir, checkpoints))
         tensors, _ = load_checkpoint(checkpoints.best_path)
     else:
         found = checkpoints.latest(lambda text: None)
@@ -55,7 +56,8 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     num_actions = int(plain_action_space(environment.action_space).n)
     if (network is None) != (content.get("network") in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
-        raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network.")
+        call = f"; in Python, tq.open_run({str(run_dir)!r}, network=build_model)" if network is None else ""
+        raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if config.algorithm == "qtable":
         q_function: QFunction = QTable(params, space, num_actions)
     elif network is None:
@@ -66,6 +68,15 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     else:
         q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
     return TrainedAgent(q_function, environment.observation_space, environment.action_space)
+
+
+def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
+    """Whether there has been a best agent, and what there is instead."""
+    last = "the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
+    metrics = run_dir / "metrics.csv"
+    if metrics.exists() and np.isfinite(read_table(metrics).get("evaluation_return", [])).any():
+        return f"{checkpoints.best_path} is missing: put it back{f'; {last}' if last else ''}."
+    return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{f'; {last}' if last else ''}."
 
 
 def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_dir: Path) -> QFunction:
@@ -86,7 +97,8 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: 
         return make
     content = directory.read_config(run_dir)
     if read_environment(run_dir, content).custom:
-        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with make_env=.")
+        call = f"tq.open_run({str(run_dir)!r}, make_env=make_env)"
+        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
     return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
 
 
@@ -99,8 +111,8 @@ def evaluate_run(
     network: NetworkBuilder | None = None,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
-    if episodes < 1:
-        raise TensorqError(f"episodes: received {episodes}, expected a whole number of at least 1.")
+    if not isinstance(episodes, (int, np.integer)) or episodes < 1:
+        raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
     config = Config.from_dict(directory.read_config(run_dir)["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))

@@ -51,8 +51,16 @@ def writing_failed(path: Path, error: OSError, bytes_needed: int | None = None, 
     return TensorqError("; ".join(parts))
 
 
-def write_atomically(path: Path, data: bytes, kept: str = "the file that was there is intact") -> None:
+def require_folder(path: Path) -> None:
+    """Refuse to write to a `path` whose folder is not there: a slip of the keyboard should not make one."""
+    if not path.parent.is_dir():
+        raise TensorqError(f"cannot write {path}: there is no folder {path.parent}; make it first, or give another")
+
+
+def write_atomically(path: Path, data: bytes, kept: str | None = None) -> None:
     """Replace `path` by `data`: after a failure or a crash at any instant, the old or the new file is there, whole."""
+    if kept is None:
+        kept = "the file that was there is intact" if os.path.lexists(path) else ""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -205,6 +213,11 @@ class Checkpoints:
         matches = [match for name in names if (match := re.fullmatch(r"step_([0-9]{9,})\.safetensors", name))]
         return [self.folder / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
 
+    def newest_steps(self) -> int:
+        """The environment steps of the newest checkpoint, verified or not; 0 where there is none."""
+        paths = self.step_paths()
+        return int(paths[0].stem.removeprefix("step_")) if paths else 0
+
     def save(self, steps: int, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]) -> Path:
         """Write the checkpoint of `steps` environment steps, then remove all but the last two."""
         path = self.folder / f"step_{steps:09d}.safetensors"
@@ -241,7 +254,7 @@ class Checkpoints:
         if errors:
             raise TensorqError(
                 f"no checkpoint of this run can be used: {'; '.join(map(str, errors))};"
-                " train again into another --run-dir"
+                " train again into another run folder (--run-dir)"
             )
         return None
 

@@ -33,6 +33,7 @@ __all__ = [
     "write_json",
 ]
 
+PUT_BACK = "put the original file back, or train again into another run folder"
 JSON_LIMIT_BYTES = 16 * 1024 * 1024
 _held_locks: set[int] = set()
 
@@ -113,7 +114,7 @@ class RunDirectory:
             os.close(descriptor)
             process = f"process {owner[0].decode()}" if owner else "another process"
             raise TensorqError(
-                f"{process} is training in {self.path}; wait for it, stop it, or choose another --run-dir"
+                f"{process} is training in {self.path}; wait for it, stop it, or choose another run folder (--run-dir)"
             ) from error
         except OSError:  # a file system without locks
             pass
@@ -152,7 +153,7 @@ def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TensorqError(
-            f"cannot create the run folder {path}: {error.strerror}; choose another with --run-dir"
+            f"cannot create the run folder {path}: {error.strerror}; choose another (--run-dir)"
         ) from error
     run = RunDirectory(path)
     run.lock()
@@ -177,7 +178,10 @@ def open(path: Path) -> RunDirectory:
             else "does not exist"
         )
         nearby = [parent for parent in list(path.parents)[:2] if os.path.isfile(parent / "config.json")]
+        inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()] if os.path.isdir(path) else []
         hint = f"; did you mean {nearby[0]}?" if nearby else ""
+        if inside:
+            hint = f"; it holds runs: give one of them, such as {inside[0]}, or where several are taken {path / '*'}"
         raise TensorqError(f"{path} {found}; expected the folder of a run, as `tensorq train` leaves it{hint}")
     for folder in (path, run.checkpoints_path):
         for entry in _entries(folder) if os.path.isdir(folder) else []:
@@ -201,14 +205,18 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """Return config.json of a run: its "config", "versions", "environment"."""
     data = read_json(run_dir / "config.json")
     if not isinstance(data.get("config"), dict):
-        raise TensorqError(f'{run_dir / "config.json"} has no "config"; expected what `tensorq train` writes')
+        raise TensorqError(
+            f'{run_dir / "config.json"} has no "config", the settings that `tensorq train` writes there; {PUT_BACK}'
+        )
     return data
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Return result.json of a run, or None while it is not finished."""
     path = run_dir / "result.json"
-    return read_json(path) if os.path.lexists(path) else None
+    if not os.path.lexists(path):
+        return None
+    return read_json(path, f"remove it, and `tensorq resume {run_dir}` writes it again")
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -216,8 +224,8 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(plain_data(data), indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, which is data and is never run or followed."""
+def read_json(path: Path, way_out: str = PUT_BACK) -> dict[str, Any]:
+    """Return the object in a JSON file, which is data and is never run or followed; what to do if it is damaged."""
     try:
         if not os.path.isfile(path):
             raise TensorqError(f"there is no file {path}")
@@ -226,13 +234,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise TensorqError(f"cannot read {path}: {error.strerror or error}") from error
     if len(text) > JSON_LIMIT_BYTES:
-        raise TensorqError(f"{path} is larger than {JSON_LIMIT_BYTES:,} bytes; that is not a file that tensorq wrote")
+        raise TensorqError(f"{path} is larger than {JSON_LIMIT_BYTES:,} bytes, tensorq did not write that; {way_out}")
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise TensorqError(f"{path} is damaged, it is not JSON: {error}") from error
+        why = "it is empty" if not text.strip() else f"it is not JSON ({error})"
+        raise TensorqError(f"{path} is damaged, {why}; {way_out}") from error
     if not isinstance(data, dict):
-        raise TensorqError(f"{path} holds a JSON {type(data).__name__}; expected an object")
+        raise TensorqError(f"{path} is damaged, it holds a {type(data).__name__} and not names with values; {way_out}")
     return data
 
 
@@ -260,17 +269,17 @@ def _entries(folder: Path) -> list[Path]:
 def _refuse_taken(path: Path) -> None:
     if not os.path.isdir(path):
         if os.path.exists(path):
-            raise TensorqError(f"{path} is a file; choose another folder for the run with --run-dir")
+            raise TensorqError(f"{path} is a file; choose another folder for the run (--run-dir)")
         return
     if os.path.exists(path / "config.json"):
         raise TensorqError(
-            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or choose another --run-dir"
+            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or choose another (--run-dir)"
         )
     # The lock alone is what a failed beginning leaves.
     found = [entry.name for entry in _entries(path) if entry.name != "lock"]
     if found:
         raise TensorqError(
-            f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new folder with --run-dir"
+            f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new folder (--run-dir)"
         )
 
 

@@ -74,7 +74,7 @@ class CsvTable:
         if size < position or self._file.read(1) != b"\n":
             raise TensorqError(
                 f"{self.path} has {size} bytes and was changed: the checkpoint expects a row to end at byte {position};"
-                " put the original file back, or train again into another --run-dir"
+                " put the original file back, or train again into another run folder (--run-dir)"
             )
         self._file.truncate(position)
 
@@ -118,7 +118,8 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"the first line should name the columns, and is {header[:100]!r}")
         values = _numbers(body, len(columns))
     except ValueError as error:
-        raise TensorqError(f"{path} is not a table of numbers: {error}") from error
+        why = "it is not text" if isinstance(error, UnicodeDecodeError) else error
+        raise TensorqError(f"{path} is damaged: {why}; put the original file back, or leave this run out") from error
     return {name: np.ascontiguousarray(values[:, index]) for index, name in enumerate(columns)}
 
 
@@ -129,7 +130,23 @@ def _numbers(body: str, num_columns: int) -> np.ndarray:
     for empty, filled in ((",,", ",nan,"), (",,", ",nan,"), ("\n,", "\nnan,"), (",\n", ",nan\n")):
         body = body.replace(empty, filled)
     lines = body[1:-1].split("\n")
-    values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    try:
+        values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        values = np.empty((0, 0))
     if values.shape != (len(lines), num_columns):
-        raise ValueError(f"{len(lines)} rows of {num_columns} cells were expected, {values.shape} were found")
+        raise ValueError(_first_damage(lines, num_columns))
     return values
+
+
+def _first_damage(lines: Sequence[str], num_columns: int) -> str:
+    for number, line in enumerate(lines, start=2):  # the first names the columns
+        cells = line.split(",")
+        if len(cells) != num_columns:
+            return f"line {number} has {len(cells)} cells instead of {num_columns}"
+        for cell in cells:
+            try:
+                float(cell)
+            except ValueError:
+                return f"line {number} has {cell[:40]!r} where a number belongs"
+    return "its lines are not rows of numbers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ import numpy.typing as npt
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
-from tensorq.runs.checkpoint import write_atomically, writing_failed
-from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run
+from tensorq.runs.checkpoint import require_folder, write_atomically
+from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +30,11 @@ _BLUE, _VERMILION, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#009E73", "#8A91
 _CYCLE = (_BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, _GREY, _INK)
 _LINES = ("-", "--", ":", "-.")
 _SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page shows the picture 700 pixels wide
-_LEFT, _WIDTH = 0.088, 0.877
+_LEFT, _WIDTH = 0.104, 0.861
 _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
 _MOST_MARKS = 60
+_TITLE_LETTERS = 30
+_LEGEND_LETTERS, _ROW_INCHES = 76, 0.216  # what fits into the width, and the height of a row
 
 
 def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) -> Path:
@@ -41,18 +44,17 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     environment of the user's own `make` tells. Raises TensorqError when the folder is no run, its tables are damaged or
     still empty, or output cannot be written.
     """
-    _check_ending(output)
+    _check_output(output)
     run = read_run(run_dir)
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
-    if not returns.size and not evaluation_returns.size:
-        raise TensorqError(f"{run_dir} has no finished episode and no evaluation to draw yet: train it for longer")
+    _require_curve(run)
     plan, table = Config.from_dict(run.config), None
     if plan.algorithm == "qtable":
         from tensorq.show.table_map import read_table_map
 
         table = read_table_map(run_dir, make)
-    page = _figure(table.height_inches if table else 0.0)
+    page = _figure(_SIZE_INCHES[1] + (table.height_inches if table else 0.0))
     figure: Figure | SubFigure = page
     if table:
         parts: Any = page.subfigures(2, 1, height_ratios=(_SIZE_INCHES[1], table.height_inches))
@@ -79,7 +81,8 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
     _draw_solved(axes, run.solved_return)
-    _limit(axes, np.concatenate([returns, evaluation_returns]), run.solved_return)
+    whole = np.concatenate([mean, evaluation_returns]) if returns.size else evaluation_returns
+    _limit(axes, np.concatenate([returns, evaluation_returns]), whole, run.solved_return)
     last_step = max((float(run.metrics["steps"].max(initial=0.0)), float(steps.max(initial=0.0))))
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
     epsilon_steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
@@ -103,27 +106,30 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     The lines are greedy evaluations or, in a setting where a run has none, the moving mean of training episodes. Raises
     TensorqError as `draw_run` does.
     """
-    _check_ending(output)
-    settings = group_by_setting(run_dirs)
-    figure = _figure()
+    _check_output(output)
+    settings = group_by_setting(run_dirs, _require_curve)
     solved = {setting.runs[0].solved_return for setting in settings}
     solved_return = solved.pop() if len(solved) == 1 else None
     environments = list(dict.fromkeys(setting.env for setting in settings))
-    labels = [f"{setting.env + ' ' if len(environments) > 1 else ''}{setting.label}" for setting in settings]
-    columns = 2 if max(map(len, labels)) <= 34 else 1
-    legend_rows = -(-(len(settings) + (solved_return is not None)) // columns)
-    axes = figure.add_axes((_LEFT, 0.125, _WIDTH, max(0.3, 0.79 - 0.047 * legend_rows)))
+    labels = _labels(settings)
+    columns = max(1, min(3, _LEGEND_LETTERS // (max(map(len, labels)) + 5)))
+    labels = ["\n".join(textwrap.wrap(label, _LEGEND_LETTERS)) for label in labels]
+    lines = sum(label.count("\n") for label in labels)
+    legend_rows = lines - (-(len(settings) + (solved_return is not None)) // columns)
+    # A legend of more than a few rows makes the picture higher, and leaves the curves their room.
+    figure = _figure(_SIZE_INCHES[1] + _ROW_INCHES * max(0, legend_rows - 4))
+    inch = 1.0 / figure.get_figheight()
+    axes = figure.add_axes((_LEFT, 0.575 * inch, _WIDTH, 1.0 - (0.966 + _ROW_INCHES * legend_rows) * inch))
     greedy, drawn, end = True, [], 1.0
     for index, setting in enumerate(settings):
         curves, is_greedy = _curves(setting)
         greedy = greedy and is_greedy
         grid, values = _on_one_grid(curves)
         colour, style = _CYCLE[index % len(_CYCLE)], _LINES[index // len(_CYCLE) % len(_LINES)]
-        seeds = "1 seed" if len(curves) == 1 else f"{len(curves)} seeds"
         mean = values.mean(axis=0)
         axes.plot(
             grid, mean, style, color=colour, linewidth=2, marker="o" if grid.size <= _MOST_MARKS else "", markersize=4,
-            label=_escaped(f"{labels[index]}, {seeds}"),
+            label=_escaped(labels[index]),
         )  # fmt: skip
         drawn.append(mean)
         end = max(end, float(grid[-1]))
@@ -132,21 +138,37 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
             axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
             drawn += [low, high]
     _draw_solved(axes, solved_return)
-    _limit(axes, np.concatenate(drawn), solved_return)
+    _limit(axes, np.concatenate(drawn), np.concatenate(drawn), solved_return)
     axes.set_xlim(-0.01 * end, 1.01 * end)
     details = (
         "mean over seeds and 95 % bootstrap interval" if any(len(setting.runs) > 1 for setting in settings) else ""
     )
+    title = ", ".join(environments)
+    if len(title) > _TITLE_LETTERS:
+        title = f"{len(environments)} environments"
     _dress(
         figure,
         axes,
         axes,
-        ", ".join(environments),
+        title,
         details,
         "greedy return" if greedy else "mean return",
         columns=columns,
     )
     return _save(figure, output)
+
+
+def _labels(settings: Sequence[Setting]) -> list[str]:
+    """A name for each setting, of nothing but what sets it apart, and the number of its seeds."""
+    several_envs, several_presets = (len({getattr(each, name) for each in settings}) > 1 for name in ("env", "preset"))
+    labels = []
+    for setting in settings:
+        parts = [setting.env] if several_envs else []
+        parts += [setting.preset] if several_presets else []
+        parts += [f"{name}={short(value)}" for name, value in setting.unusual.items()]
+        count = len(setting.runs)
+        labels.append(f"{' '.join(parts or [setting.preset])}, {count} seed{'' if count == 1 else 's'}")
+    return labels
 
 
 def moving_mean(values: FloatArray, window: int) -> FloatArray:
@@ -162,15 +184,18 @@ def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool
     """A curve for each run, all of the same kind, and whether they are greedy evaluations."""
     if all(run.evaluations[0].size for run in setting.runs):
         return [run.evaluations for run in setting.runs], True
-    return [_training_curve(run) for run in setting.runs], False
+    curves = [_training_curve(run) for run in setting.runs]
+    return [curve for curve in curves if curve[0].size], False
+
+
+def _require_curve(run: SavedRun) -> None:
+    """Raise TensorqError for a run of which there is nothing to draw."""
+    if not run.evaluations[0].size and not np.isfinite(run.episodes["return"]).any():
+        raise TensorqError(f"{run.path} has no finished episode and no evaluation to draw yet: train it for longer")
 
 
 def _training_curve(run: SavedRun) -> tuple[FloatArray, FloatArray]:
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
-    if not returns.size:
-        raise TensorqError(
-            f"{run.path} has no finished episode and no evaluation to draw yet: train it, or leave it out"
-        )
     return steps, moving_mean(returns, _window(returns.size))
 
 
@@ -199,11 +224,11 @@ def _thin(size: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.intp))
 
 
-def _figure(more_inches: float = 0.0) -> Figure:
+def _figure(height_inches: float = _SIZE_INCHES[1]) -> Figure:
     # Not pyplot: it keeps figures alive, looks for a display, and takes longer to import.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(_SIZE_INCHES[0], _SIZE_INCHES[1] + more_inches), dpi=_DPI, facecolor="white")
+    return Figure(figsize=(_SIZE_INCHES[0], height_inches), dpi=_DPI, facecolor="white")
 
 
 def _draw_solved(axes: Axes, solved_return: float | None) -> None:
@@ -213,9 +238,9 @@ def _draw_solved(axes: Axes, solved_return: float | None) -> None:
         )
 
 
-def _limit(axes: Axes, values: FloatArray, solved_return: float | None) -> None:
-    """Show all but the very worst returns, so that one disaster does not flatten the curve."""
-    low, high = float(np.quantile(values, 0.005)), float(values.max())
+def _limit(axes: Axes, values: FloatArray, lines: FloatArray, solved_return: float | None) -> None:
+    """Show the lines whole, and all but the very worst values: one disaster must not flatten the curve."""
+    low, high = min(float(np.quantile(values, 0.005)), float(lines.min())), float(max(values.max(), lines.max()))
     if solved_return is not None:
         low, high = min(low, solved_return), max(high, solved_return)
     room = 0.04 * (high - low) or 1.0
@@ -234,12 +259,12 @@ def _dress(
     """Title, legend, labels and grid, the same for all pictures."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    right = _LEFT + _WIDTH
-    figure.text(_LEFT, 0.945, _escaped(title), fontsize=14, fontweight="bold", color=_INK)
-    figure.text(right, 0.945, _escaped(details), fontsize=10, color="#5B626B", ha="right")
+    right, top = _LEFT + _WIDTH, 1.0 - 0.253 * _DPI / figure.bbox.height
+    figure.text(_LEFT, top, _escaped(title), fontsize=14, fontweight="bold", color=_INK)
+    figure.text(right, top, _escaped(details), fontsize=10, color="#5B626B", ha="right")
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, 0.945), ncols=columns or len(handles),
+        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, top), ncols=columns or len(handles),
         fontsize=10, frameon=False, handlelength=1.6, columnspacing=1.6, borderaxespad=0.3,
     )  # fmt: skip
     for handle in legend.legend_handles:
@@ -251,6 +276,8 @@ def _dress(
     lowest.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g} M")
     )
+    largest = max(map(abs, axes.get_ylim()))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, largest)))
     for part in {axes, lowest}:
         part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)
         part.set_axisbelow(True)
@@ -260,22 +287,25 @@ def _dress(
             spine.set_color("#B8BEC6")
 
 
+def _tick(value: float, largest: float) -> str:
+    """At most six letters, which is what there is room for."""
+    size, unit = next((pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if largest >= 10 * pair[0]), (1, ""))
+    return f"{value / size:.4g}{unit if value else ''}".replace("-", "\N{MINUS SIGN}")
+
+
 def _escaped(text: str) -> str:
     return text.replace("$", r"\$")  # matplotlib would take what stands between two for mathematics
 
 
-def _check_ending(output: Path) -> None:
+def _check_output(output: Path) -> None:
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
+    require_folder(output)
 
 
 def _save(figure: Figure, output: Path) -> Path:
     picture = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
     figure.savefig(picture, format=output.suffix[1:].lower(), **options)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writing_failed(output, error) from error
     write_atomically(output, picture.getvalue())
     return output

@@ -20,17 +20,17 @@ from tensorq.show.video import Frame, Pixels, frame_stride, record
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
 SHORT_CLIP_SECONDS = 5  # of the one that every training leaves
-# What actions are called, where the environment does not say so itself.
+# What actions are called, where the environment does not say so itself; versions do not differ in it.
 ACTION_NAMES = {
-    "CartPole-v1": ("left", "right"),
-    "MountainCar-v0": ("left", "coast", "right"),
-    "Acrobot-v1": ("pull", "coast", "push"),
-    "LunarLander-v3": ("coast", "left", "main", "right"),
-    "FrozenLake-v1": ("left", "down", "right", "up"),
-    "FrozenLake8x8-v1": ("left", "down", "right", "up"),
-    "CliffWalking-v1": ("up", "right", "down", "left"),
-    "CliffWalkingSlippery-v1": ("up", "right", "down", "left"),
-    "Taxi-v4": ("south", "north", "east", "west", "pick up", "drop off"),
+    "CartPole": ("left", "right"),
+    "MountainCar": ("left", "coast", "right"),
+    "Acrobot": ("pull", "coast", "push"),
+    "LunarLander": ("coast", "left", "main", "right"),
+    "FrozenLake": ("left", "down", "right", "up"),
+    "FrozenLake8x8": ("left", "down", "right", "up"),
+    "CliffWalking": ("up", "right", "down", "left"),
+    "CliffWalkingSlippery": ("up", "right", "down", "left"),
+    "Taxi": ("south", "north", "east", "west", "pick up", "drop off"),
 }
 
 
@@ -63,14 +63,16 @@ def film(
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
-        raise TensorqError('a video needs one gymnasium.Env made with render_mode="rgb_array".')
+        env.close()
+        why = "has no render_mode='rgb_array'" if isinstance(env, gym.Env) else "is a VectorEnv, and a video shows one"
+        raise TensorqError(f"the environment function's environment {why}")
     fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
     try:
         max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
         frames = _frames(env, agent, first_seed, stride, max_steps)
-        names = ACTION_NAMES.get(env.spec.id if env.spec else "")
+        names = ACTION_NAMES.get(env.spec.name if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
             names = env.unwrapped.get_action_meanings()
         return record(frames, output, fps=fps / stride, plain=plain, action_names=names)

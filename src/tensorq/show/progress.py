@@ -14,12 +14,13 @@ import shlex
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from tensorq.config import SOLVED_EPISODES
 from tensorq.errors import TensorqError
-from tensorq.events import Event, Finished, Message, Progress, Started
+from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import plain_data
 from tensorq.show.numbers import finite_number, format_number
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 Mode = Literal["auto", "live", "plain", "json", "quiet"]
 
 _SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-_SPARK_COLUMNS, _RECENT_EPISODES, _RECENT_EVENTS = 24, 240, 20
+_SPARK_COLUMNS, _SPARK_EPISODES, _RECENT_EVENTS = 24, 240, 20
 _REFRESHES_PER_SECOND = 8
+_MEAN_RETURN = f"mean return: of the last {RECENT_EPISODES} training episodes"
 _PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
 
 
@@ -93,6 +95,7 @@ class PlainObserver(ProgressObserver):
             self._begin = self._last = time.monotonic()
             self._tenth = int(_PLAIN_LINES * self._status.fraction)
             self._stream.write_line(f"training {self._status.title}, run folder {event.run_dir}")
+            self._stream.write_line(_MEAN_RETURN)
         elif isinstance(event, Finished):
             self._stream.write_line("\n".join(["", *summary(event, self._status.started)]))
         else:
@@ -175,10 +178,14 @@ class LiveObserver(ProgressObserver):
             grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for first in range(0, len(cells), width):
             grid.add_row(*cells[first : first + width])
-        sparkline = Text.assemble(("returns ", "dim"), (status.sparkline(), "cyan"), no_wrap=True)
+        sparkline = Text.assemble(
+            ("returns ", "dim"), (status.sparkline(), "cyan"), (f"  {_MEAN_RETURN}", "dim"), no_wrap=True,
+            overflow="ellipsis",
+        )  # fmt: skip
         parts: list[RenderableType] = [bar, sparkline, grid, *([spinner] if status.activity is not None else [])]
         return Panel(
-            Group(*parts), title=Text(f" {status.title} "), subtitle=Text(f" {status.started.run_dir} ", "dim"),
+            Group(*parts), title=Text(f" {status.title} "),
+            subtitle=Text(f" {status.started.run_dir} ", "dim"),
             title_align="left", subtitle_align="left", border_style="dim",
         )  # fmt: skip
 
@@ -190,38 +197,64 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     best = best if isinstance(best, Mapping) else {}
     solved_return = None if started is None else finite_number(started.solved_return)
     best_return = finite_number(best.get("mean_return"))
-    at = f"best greedy return {format_number(best_return, '.1f')} at step {format_number(best.get('steps'), ',.0f')}"
+    resumed_steps = 0 if started is None else started.steps_done
+    kept = f"best greedy return {format_number(best_return, '.1f')} at step {format_number(best.get('steps'), ',.0f')}"
     if best_return is None:
-        first = "finished, without a greedy evaluation"
+        first = ["finished, without a greedy evaluation"]
     elif solved_return is None:
-        first = at
+        first = [kept]
     elif result.get("solved") is None:
         count = f"{format_number(best.get('episodes'), '.0f')} episodes"
-        first = f"{at} (goal {solved_return:g}; {count} do not tell whether it is solved, {SOLVED_EPISODES} would)"
+        first = [f"{kept} (goal {solved_return:g}; {count} do not tell whether it is solved, {SOLVED_EPISODES} would)"]
+    elif not result["solved"]:
+        first = [f"not solved: {kept} (goal {solved_return:g})"]
     else:
-        first = f"{'solved' if result['solved'] else 'not solved'}: {at} (goal {solved_return:g})"
-    seconds = format_number(result.get("seconds"), ".1f")
-    if finite_number(result.get("seconds_to_solved")) is not None and first.startswith("solved"):
-        first += f", {result['seconds_to_solved']:.1f} s after the start"
+        first = [_solved(result, solved_return, resumed_steps), f"kept the agent with the {kept}"]
+    seconds = f"{format_number(result.get('seconds'), '.1f')} s"
+    if resumed_steps:
+        seconds += " of all processes"
     counts = [f"{format_number(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
     lines = [
-        first,
-        f"{', '.join(counts)} in {seconds} s, {format_number(result.get('steps_per_second'), ',.0f')} steps/s",
+        *first,
+        f"{', '.join(counts)} in {seconds}, {format_number(result.get('steps_per_second'), ',.0f')} steps/s",
         "",
     ]
     lines.append(f"run    {run_dir}")
     for name, files in (("curve", ("curve.png",)), ("video", ("video.gif", "video.mp4"))):
         lines += [f"{name}  {run_dir / file}" for file in files if (run_dir / file).exists()]
     steps = finite_number(result.get("steps"))
-    run = shlex.quote(str(run_dir))
-    lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
+    run, needs = shlex.quote(str(run_dir)), () if started is None else started.needs
+    given = python_arguments(run_dir, needs)
+    if needs:  # functions, which the command line cannot be given
+        lines += ["", f"next   run = tq.open_run({given})", "       run.evaluate().mean", "       run.record()"]
+    else:
+        lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
     if steps is not None:
         # A run that was ended by its episodes goes on when it is given more of those.
         limit = 0 if started is None else started.config.episodes
         ended = limit and (finite_number(result.get("episodes")) or 0) >= limit
-        more = f"--episodes {2 * limit}" if ended else f"--steps {2 * int(steps)}"
-        lines.append(f"       tensorq resume {run} {more}")
+        name, number = ("episodes", 2 * limit) if ended else ("steps", 2 * int(steps))
+        call = f"tq.resume({given}, {name}={number})" if needs else f"tensorq resume {run} --{name} {number}"
+        lines.append(f"       {call}")
     return lines
+
+
+def _solved(result: Mapping[str, Any], goal: float, resumed_steps: int) -> str:
+    """When the goal was reached for the first time, on the clock only if it was in this process."""
+    steps, seconds = (finite_number(result.get(f"{unit}_to_solved")) for unit in ("steps", "seconds"))
+    text = f"solved: the goal of {goal:g} was reached"
+    if steps is not None:
+        text += f" at step {steps:,.0f}"
+    if resumed_steps and (steps is None or steps <= resumed_steps):
+        return f"{text}, before this process"
+    if seconds is None:
+        return text
+    return f"{text}, {seconds:.1f} s {'of all processes' if resumed_steps else 'after the start'}"
+
+
+def python_arguments(run_dir: Path, needs: Sequence[str] = ()) -> str:
+    """What to give tq.resume or tq.open_run for this run."""
+    return ", ".join([repr(str(run_dir)), *(f"{name}={name}" for name in needs)])
 
 
 class _Status:
@@ -232,7 +265,7 @@ class _Status:
         self.progress: Progress | None = None
         self.activity: str | None = None
         self._unicode = unicode
-        self._returns: deque[float] = deque(maxlen=_RECENT_EPISODES)
+        self._returns: deque[float] = deque(maxlen=_SPARK_EPISODES)
         self._low, self._high = math.inf, -math.inf
         self._times: deque[tuple[float, int]] = deque(maxlen=_RECENT_EVENTS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,17 +46,22 @@ class SavedRun:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in nothing but their seed; `changes` is what sets them apart from others of their preset."""
+    """Runs that differ in nothing but their seed.
+
+    `changes` is what sets them apart from others of their environment and preset, `unusual` the part of it that most of
+    those do otherwise.
+    """
 
     env: str
     preset: str
     changes: dict[str, Any]
+    unusual: dict[str, Any]
     runs: list[SavedRun]
 
     @property
     def label(self) -> str:
         """How to call it in a legend that names the environment elsewhere."""
-        return " ".join([self.preset, *(f"{name}={_short(value)}" for name, value in self.changes.items())])
+        return " ".join([self.preset, *(f"{name}={short(value)}" for name, value in self.unusual.items())])
 
 
 def read_run(run_dir: Path) -> SavedRun:
@@ -64,6 +69,8 @@ def read_run(run_dir: Path) -> SavedRun:
     document = read_config(directory.open(run_dir).path)
     environment = document.get("environment")
     solved_return = environment.get("solved_return") if isinstance(environment, dict) else None
+    if not (run_dir / "metrics.csv").exists():
+        raise TensorqError(f"{run_dir} has no metrics.csv: its training never began, or the file was removed")
     metrics = read_table(run_dir / "metrics.csv")
     episodes = read_table(run_dir / "episodes.csv")
     for name, table, columns in (
@@ -74,6 +81,11 @@ def read_run(run_dir: Path) -> SavedRun:
         if missing:
             raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
     config = document["config"]
+    try:
+        result = read_result(run_dir)
+    except TensorqError as error:  # the tables say what it would
+        print(f"warning: {error}", file=sys.stderr)
+        result = {}
     return SavedRun(
         path=run_dir,
         config=config,
@@ -89,40 +101,59 @@ def read_run(run_dir: Path) -> SavedRun:
         solved_return=finite_number(solved_return),
         metrics=metrics,
         episodes=episodes,
-        result=read_result(run_dir),
+        result=result,
     )
 
 
-def group_by_setting(run_dirs: Sequence[Path]) -> list[Setting]:
+def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], object] = lambda run: None) -> list[Setting]:
     """Read runs and gather those whose settings are equal apart from the seed, in the order given.
 
-    A seed that comes twice in a setting counts once, which a line on stderr says: the same run twice would make an
-    interval look too narrow.
+    Runs that cannot be read, or that `check` raises TensorqError for, are left out, and so is a seed that comes again
+    in a setting: the same run twice would make an interval look too narrow. A line on stderr says so.
     """
     if not run_dirs:
         raise TensorqError("no runs given: name one or more run folders, such as runs/*")
     groups: dict[str, dict[Any, SavedRun]] = {}
+    errors: list[TensorqError] = []
     for run_dir in run_dirs:
-        run = read_run(run_dir)
+        try:
+            run = read_run(run_dir)
+            check(run)
+        except TensorqError as error:
+            errors.append(error)
+            continue
         seed, group = run.config.get("seed"), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
         if (kept := group.setdefault(seed, run)) is not run:
             print(f"warning: {run_dir} is left out: the same setting and seed as {kept.path}", file=sys.stderr)
+    if not groups and len(errors) == 1:
+        raise errors[0]
+    for left_out in errors:
+        print(f"warning: left out: {left_out}", file=sys.stderr)
+    if not groups:
+        raise TensorqError(f"none of these {len(errors)} runs can be used")
     gathered = [list(group.values()) for group in groups.values()]
+    settings = [runs[0].setting for runs in gathered]
     return [
         Setting(
             env=str(runs[0].config.get("env", "?")),
             preset=str(runs[0].config.get("preset", "?")),
-            changes=_changes(runs[0].setting, [others[0].setting for others in gathered]),
+            changes=_changes(runs[0].setting, settings, unusual=False),
+            unusual=_changes(runs[0].setting, settings, unusual=True),
             runs=runs,
         )
         for runs in gathered
     ]
 
 
-def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The fields in which settings of the same environment and preset differ, with their values in this one."""
+def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]], *, unusual: bool) -> dict[str, Any]:
+    """The fields in which settings of the same environment and preset differ, with their values in this one.
+
+    `unusual` leaves out those whose value more than half of the settings have.
+    """
     kin = [other for other in settings if all(other.get(name) == setting.get(name) for name in ("env", "preset"))]
-    return {name: value for name, value in setting.items() if any(other.get(name) != value for other in kin)}
+    same = {name: sum(other.get(name) == value for other in kin) for name, value in setting.items()}
+    most = len(kin) / 2 if unusual else len(kin) - 1
+    return {name: value for name, value in setting.items() if same[name] <= most}
 
 
 def compare(run_dirs: Sequence[Path]) -> tuple[Table, list[dict[str, Any]]]:
@@ -132,30 +163,23 @@ def compare(run_dirs: Sequence[Path]) -> tuple[Table, list[dict[str, Any]]]:
 
     settings = group_by_setting(run_dirs)
     rows = [_row(setting) for setting in settings]
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    table.add_column("environment")
-    table.add_column("preset")
-    changed = any(setting.changes for setting in settings)
-    if changed:
-        table.add_column("changed")
-    for title in ("seeds", "steps", "best greedy return", "95 % interval", "worst seed", "seconds", "steps/s"):
-        table.add_column(title, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("setting", overflow="fold")
+    for title in ("seeds", "steps", "best greedy return\n95 % interval", "worst\nseed", "seconds\nsteps/s"):
+        table.add_column(title, justify="right", no_wrap=True)
     for setting, row in zip(settings, rows, strict=True):
-        cells = [setting.env, setting.preset]
-        if changed:
-            cells.append("\n".join(f"{name} {_short(value)}" for name, value in setting.changes.items()))
-        unfinished = f" ({row['unfinished']} unfinished)" if row["unfinished"] else ""
         interval = (
-            "-" if row["best_return_low"] is None else f"{row['best_return_low']:.1f} to {row['best_return_high']:.1f}"
+            "" if row["best_return_low"] is None else f"{row['best_return_low']:.1f} to {row['best_return_high']:.1f}"
         )
-        worst = "-" if row["worst_return"] is None else f"{row['worst_return']:.1f} (seed {row['worst_seed']})"
-        cells += [
-            f"{len(row['seeds'])}{unfinished}",
+        changes = [f"  {name} {short(value)}" for name, value in setting.unusual.items()]
+        table.add_row(
+            "\n".join([f"{setting.env} {setting.preset}", *changes]),
+            "\n".join([f"{len(row['seeds'])}", *([f"{row['unfinished']} unfinished"] if row["unfinished"] else [])]),
             format_number(row["steps"], ",.0f"),
-            format_number(row["best_return_mean"], ".1f"),
-        ]
-        cells += [interval, worst, format_number(row["seconds"], ".1f"), format_number(row["steps_per_second"], ",.0f")]
-        table.add_row(*cells)
+            f"{format_number(row['best_return_mean'], '.1f')}\n{interval}",
+            f"{format_number(row['worst_return'], '.1f')}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
+            f"{format_number(row['seconds'], '.1f')}\n{format_number(row['steps_per_second'], ',.0f')}",
+        )
     return table, rows
 
 
@@ -213,5 +237,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _short(value: Any) -> str:
-    return "x".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+def short(value: Any) -> str:
+    """A setting's value in few letters: sizes as 256x256, numbers without the digits that rounding has left."""
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.errors import TensorqError
-from tensorq.runs.checkpoint import write_atomically, writing_failed
+from tensorq.runs.checkpoint import require_folder, write_atomically, writing_failed
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -70,11 +70,13 @@ def record(
     """Write `frames` to `output` (.gif or .mp4) and return it; `plain` leaves the panel with the Q-values out.
 
     The file appears under its name only when it is complete. `action_names` label the bars (default: numbers).
-    Raises TensorqError for another ending, no frames, frames that differ in size, or an MP4 without the video extra.
+    Raises TensorqError for another ending, a folder that does not exist, no frames, frames that differ in size, or an
+    MP4 without the video extra.
     """
     suffix = output.suffix.lower()
     if suffix not in (".gif", ".mp4"):
         raise TensorqError(f"cannot write a video to {str(output)!r}: give a file name that ends in .gif or .mp4")
+    require_folder(output)
     if fps < 1:
         raise TensorqError(f"expected fps of 1 or more, received {fps}")
     rest = iter(frames)
@@ -84,7 +86,6 @@ def record(
     scene = _Scene(first, _GIF_SIZE_PIXELS if suffix == ".gif" else _MP4_SIZE_PIXELS, plain, action_names)
     write = _write_gif if suffix == ".gif" else _write_mp4
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         write(chain([first], rest), scene, output, fps)
     except OSError as error:
         raise writing_failed(output, error) from error
@@ -97,7 +98,7 @@ class _Panel:
     def __init__(self, names: Sequence[str], height: int, unit: float) -> None:
         from PIL import Image, ImageDraw
 
-        self.unit, self.low, self.high = unit, math.inf, -math.inf
+        self.unit, self.largest, self.spread, self.more_digits = unit, 0.0, 0.0, 0
         self.left, self.right = round(10 * unit), round((_PANEL_WIDTH - 10) * unit)
         self.rows_top = round(64 * unit)
         self.row = min((height - self.rows_top - 4 * unit) / max(len(names), 1), 32 * unit)
@@ -105,7 +106,7 @@ class _Panel:
         self.bar = (16 * unit, 22 * unit) if self.row >= 24 * unit else (0.0, self.row - unit)
         self.font = _font(12 * unit)
         self.row_font = _font(min(12 * unit, self.row - unit))
-        width = self.right - self.left - self.row_font.getlength("-00.00")
+        width = self.right - self.left - self.row_font.getlength("-00.000")
         self.names = [_cut(name, self.row_font, width) for name in names]
         self.base = Image.new("RGB", (round(_PANEL_WIDTH * unit), height), _BACKGROUND)
         draw = ImageDraw.Draw(self.base)
@@ -119,9 +120,17 @@ class _Panel:
             draw.rectangle((self.left, top + self.bar[0], self.right, top + self.bar[1] - 1), fill=_TRACK)
 
     def see(self, q_values: npt.NDArray[Any] | None) -> None:
-        """Widen the scale of the bars to these values; it never shrinks, so that bars do not jump."""
+        """Widen the scale of the bars and the numbers to these values; neither shrinks, so that nothing jumps."""
         if q_values is not None and (finite := q_values[np.isfinite(q_values)]).size:
-            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            self.largest = max(self.largest, float(np.abs(finite).max()))
+            self.spread = max(self.spread, float(np.ptp(finite)))
+            values = set(finite.tolist())
+            if len({self._text(value) for value in values}) < len(values):
+                self.more_digits = 1
+
+    def _text(self, value: float) -> str:
+        decimals = (2 if self.largest < 100 else 1) + self.more_digits
+        return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
     def draw(self, frame: Frame) -> Pixels:
         """The strip for one frame."""
@@ -132,18 +141,18 @@ class _Panel:
         for y, text in ((8, str(frame.step)), (24, f"{round(frame.total_return, 2):.10g}")):
             draw.text((self.right, y * self.unit), text, _TEXT, self.font, anchor="ra")
         q_values = [] if frame.q_values is None else [float(value) for value in frame.q_values][: len(self.names)]
-        decimals = 2 if max(abs(self.low), abs(self.high)) < 100 else 1
+        best = max(filter(math.isfinite, q_values), default=0.0)
         for index, value in enumerate(q_values):
             top, chosen = self.rows_top + index * self.row, index == frame.action
             if math.isfinite(value):
-                share = 0.5 if self.high <= self.low else (value - self.low) / (self.high - self.low)
+                # Bars tell the actions of a state apart; how good the state is, the numbers tell.
+                share = 1.0 - (best - value) / self.spread if self.spread else 0.5
                 end = self.left + round((0.04 + 0.96 * min(max(share, 0.0), 1.0)) * (self.right - self.left))
                 fill = _CHOSEN_BAR if chosen else _BAR
                 draw.rectangle((self.left, top + self.bar[0], end, top + self.bar[1] - 1), fill=fill)
             colour = _TEXT if chosen or self.bar[0] == 0.0 else _MUTED
-            text = f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
             draw.text((self.left, top), self.names[index], colour, self.row_font)
-            draw.text((self.right, top), text, colour, self.row_font, anchor="ra")
+            draw.text((self.right, top), self._text(value), colour, self.row_font, anchor="ra")
         return np.asarray(image)
 
 
@@ -163,7 +172,8 @@ class _Scene:
         names = [*(action_names or ())][:count]
         names += [str(index) for index in range(len(names), count)]
         unit = size_pixels / _GIF_SIZE_PIXELS
-        least_height = 0 if plain else round((68 + 10 * count) * unit)
+        # As high as the panel needs, or at least, where there are many actions, can do with.
+        least_height = 0 if plain else round(max(68 + 10 * count, min(68 + 26 * count, 200)) * unit)
         # Even sizes, because H.264 halves the colour planes.
         self.height, self.width = (side + side % 2 for side in (max(height, least_height), width))
         self.top = (self.height - height) // 2

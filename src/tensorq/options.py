@@ -1,0 +1,141 @@
+"""The command line's options: parsed by tyro, its boxed errors put into one line of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import inspect
+import io
+import re
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+from tensorq.errors import TensorqError
+
+
+def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
+    """Parse the arguments of `tensorq COMMAND`: into a dataclass, or for a function, which is then called."""
+    import tyro
+
+    is_class = isinstance(target, type)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            parsed = tyro.cli(
+                target if is_class else _deferred(target),
+                prog=f"tensorq {command}" + (" ENV" if is_class else ""),
+                args=arguments,
+                config=None if is_class else (tyro.conf.FlagCreatePairsOff,),
+                registry=_numbers(),
+                **keywords,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        message = _one_line(errors.getvalue(), arguments, target)
+        raise TensorqError(f"{message}. `tensorq {command} --help` lists the options.") from None
+    return parsed if is_class else parsed()
+
+
+def last_value(arguments: list[str], name: str) -> str | None:
+    """The last value of an option before the rest is parsed: the preset decides the other options' defaults."""
+    value = None
+    for index, argument in enumerate(arguments):
+        if argument == name and index + 1 < len(arguments):
+            value = arguments[index + 1]
+        elif argument.startswith(f"{name}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The same signature, but the call is only prepared: what it prints and raises is then its own."""
+
+    @functools.wraps(function)
+    def prepare(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return lambda: function(*args, **kwargs)
+
+    return prepare
+
+
+def _whole(text: str) -> int:
+    """A whole number, also as 1e6 or 5_000."""
+    try:
+        return int(text)
+    except ValueError:
+        if (number := float(text)) != int(number):
+            raise
+        return int(number)
+
+
+def _numbers() -> Any:
+    """How tyro is to read numbers, and what it is to say where it cannot."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+    registry = ConstructorRegistry()
+
+    def reader(read: Callable[[str], Any], expected: str) -> Callable[[list[str]], Any]:
+        def from_text(texts: list[str]) -> Any:
+            try:
+                return read(texts[0])
+            except (ValueError, OverflowError):
+                raise ValueError(f"received {texts[0]!r}, expected {expected}") from None
+
+        return from_text
+
+    @registry.primitive_rule
+    def rule(info: Any) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type not in (int, float):
+            return None
+        whole = info.type is int
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT" if whole else "FLOAT",
+            instance_from_str=reader(_whole, "a whole number") if whole else reader(float, "a number"),
+            is_instance=lambda value: isinstance(value, (int, float)),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _one_line(boxed: str, arguments: list[str], target: Any) -> str:
+    """What tyro's box says, in the words of this project."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
+    text = " ".join(re.sub(r"[─-╿]", " ", text).split())
+    text = re.split(r" For full helptext| Argument helptext:| Perhaps you meant:", text)[0].rstrip(" .")
+    if found := re.search(r"Unrecognized (?:or misplaced )?options?: (.*)", text):
+        return _unknown(re.split(r", | ", found[1])[0], arguments, target)
+    if found := re.search(r"Error parsing (-\S+): .*?(received .*)", text):
+        return f"{found[1]}: {found[2]}"
+    if found := re.search(r"Error parsing (-\S+): .* arguments: \[(.*)\]", text):
+        return f"{found[1]}: received {found[2]}, expected whole numbers such as 256 256"
+    if found := re.search(r"invalid choice (.*?) for argument '(.*?)'\. Expected one of \((.*?),?\)", text):
+        choices = found[3].replace("'", "")
+        return f"{found[2]}: received {found[1]}, expected one of {choices}"
+    if found := re.search(r"Missing value for argument '(.*?)'", text):
+        return f"{found[1]}: expected a value"
+    if "Required options" in text:
+        return "expected the run's folder, such as runs/CartPole-v1-dqn-seed0"
+    return text
+
+
+def _unknown(word: str, arguments: list[str], target: Any) -> str:
+    """What to say of an argument that is not understood."""
+    options = [f"--{name.replace('_', '-')}" for name in inspect.signature(target).parameters if name != "env"]
+    if word.startswith("-"):
+        name = word.partition("=")[0]
+        close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+        return f"unknown option {name}" + (f": did you mean {' or '.join(close)}?" if close else "")
+    pairs = ((before, after) for before, after in zip(arguments, arguments[1:], strict=False) if after == word)
+    joined = (argument.split("=", 1) for argument in arguments if argument.endswith(f"={word}"))
+    option = next((before for before, _ in chain(pairs, joined) if before in options), None)
+    if option is None:
+        return f"unexpected {word!r}"
+    if word.lower() in ("false", "no", "off", "0"):
+        return f"{option} takes no value: " + (
+            f"give --no-{option[2:]}" if isinstance(target, type) else "leave it out"
+        )
+    return f"{option} takes no value: received {word!r}"

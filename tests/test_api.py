@@ -1,0 +1,94 @@
+"""The Python interface: what it refuses, in one line and before anything is created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+
+import tensorq as tq
+from tensorq.agents.trained import TrainedAgent
+from tensorq.networks.build import num_params
+from test_load import CONFIG, SPACES, make_run
+
+
+class Plain(gym.Env):
+    """Made by its class, known to no registry."""
+
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    (
+        {"env": gym.make("CartPole-v1")},
+        r"made already \(CartPole-v1\), .*as lambda: gymnasium.make\('CartPole-v1'\)",
+    ),
+    ({"env": gym.make_vec("CartPole-v1", num_envs=2)}, r"such as lambda: gymnasium.make_vec\('CartPole-v1'\)"),
+    ({"env": Plain()}, r"made already \(Plain\), expected its id or a function .* such as lambda: Plain\(...\)"),
+    ({"env": 3}, "env: received 3, expected an id such as 'CartPole-v1', or a function"),
+    ({"preset": 3}, "preset: received 3, expected a name such as 'dqn'"),
+    ({"network": "mlp"}, r"network: received 'mlp', expected a function build_model\(observation_space, num_actions\)"),
+    ({"network": keras.Sequential()}, "network: received a model that is built already, expected a function"),
+    ({"observers": [3]}, r"observers: received \[3\], expected a list of functions"),
+    ({"observers": print}, "observers: received <built-in function print>, expected a list"),
+    ({"run_dir": 3}, "run_dir: received 3, expected where it is, such as 'runs/mine'"),
+    ({"run_dir": ""}, "run_dir: received '', expected where it is"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_mistakes_leave_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(tq.TensorqError, match=message) as caught:
+        tq.train(**{"env": "CartPole-v1", "progress": "quiet", **given})
+    assert "\n" not in str(caught.value) and not [*tmp_path.iterdir()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    make_run(tmp_path / "run", np.zeros(num_params(*SPACES, CONFIG), np.float32))
+    return tmp_path / "run"
+
+
+def test_a_run_says_what_it_expects(path: Path) -> None:
+    run = tq.open_run(path)
+    for use in (tq.load, tq.open_run, tq.resume):
+        with pytest.raises(tq.TensorqError, match="path: received None, expected where it is, such as 'runs/Cart"):
+            use(None)  # type: ignore[operator]
+    for episodes in ("x", 2.5, 0):
+        with pytest.raises(tq.TensorqError, match=f"episodes: received {episodes!r}, expected a whole number"):
+            run.evaluate(episodes=episodes)  # type: ignore[arg-type]
+    for draw in (run.record, run.plot):
+        with pytest.raises(tq.TensorqError, match="output: received 5, expected where it is"):
+            draw(5)  # type: ignore[operator]
+    for use in (tq.open_run, tq.resume):
+        with pytest.raises(tq.TensorqError, match="make_env: received 'CartPole-v1', expected the function"):
+            use(path, make_env="CartPole-v1")  # type: ignore[operator]
+
+
+def test_record_writes_into_the_run(path: Path) -> None:
+    assert tq.open_run(path).record() == path / "video.gif"
+    assert (path / "video.gif").exists()
+
+
+def test_an_agent_says_what_it_cannot_act_on(path: Path) -> None:
+    agent: TrainedAgent = tq.load(path)
+    env = gym.make("CartPole-v1")
+    for obs, message in (
+        (env.reset(), r"a tuple of an observation and a dict, as reset\(\) returns it: give obs\[0\] alone"),
+        (
+            np.zeros((0, 4)),
+            r"shape \(0, 4\), expected .* \(4,\) for one observation, or \(N, 4\) for a batch",
+        ),
+        (np.zeros(3), r"shape \(3,\), expected numbers of shape \(4,\)"),
+        ("left", r"received 'left', expected numbers of shape \(4,\)"),
+        (None, r"received observations of shape \(\), expected"),
+    ):
+        with pytest.raises(tq.TensorqError, match=message):
+            agent.act(obs)
+    assert agent.act([np.nan, np.inf, 0, 0]) in (0, 1)
+    env.close()
