@@ -12,7 +12,7 @@ import pytest
 
 import tensorq as tq
 from tensorq.agents.trained import TrainedAgent
-from tensorq.networks.build import num_params
+from tensorq.networks.numpy_network import num_params
 from test_load import CONFIG, SPACES, make_run
 
 

@@ -18,7 +18,8 @@ from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
-from tensorq.networks.build import build_network, num_params
+from tensorq.networks.build import build_network
+from tensorq.networks.numpy_network import num_params
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.show.film import film
@@ -50,7 +51,7 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
     network = build_network(*SPACES, CONFIG, half_frozen)
     params = network.initial_params() + np.float32(1)
     make_run(tmp_path / "run", params, "custom")
-    expected = network.q_values(tf.constant(params), tf.constant(OBS))
+    expected = network.outputs(tf.constant(params), tf.constant(OBS))[:, :, 0]
     keras.utils.set_random_seed(1)  # whatever else the process does
     np.testing.assert_allclose(load_agent(tmp_path / "run", network=half_frozen).q_values(OBS), expected, rtol=1e-6)
     with pytest.raises(TensorqError, match="18 parameters are stored, the network function built 10"):
@@ -63,12 +64,12 @@ DAMAGE: dict[str, Any] = {
     "empty": {},
     "list": [],
     "text": "CartPole-v1",
-    "no dtype": {"observation": {"shape": [4]}},
-    "bad dtype": {"observation": {"shape": [4], "dtype": "float33"}},
-    "object dtype": {"observation": {"shape": [4], "dtype": "object"}},
-    "huge shape": {"observation": {"shape": [10**6, 10**6], "dtype": "float32"}},
-    "negative shape": {"observation": {"shape": [-4], "dtype": "float32"}},
-    "no actions": {"num_actions": 0},
+    "no dtype": {"observation_space": {"shape": [4]}},
+    "bad dtype": {"observation_space": {"shape": [4], "dtype": "float33"}},
+    "object dtype": {"observation_space": {"shape": [4], "dtype": "object"}},
+    "huge shape": {"observation_space": {"shape": [10**6, 10**6], "dtype": "float32"}},
+    "negative shape": {"observation_space": {"shape": [-4], "dtype": "float32"}},
+    "no actions": {"action_space": {"discrete": 0, "start": 0}},
     "custom": {"custom": "no"},
 }
 

@@ -23,7 +23,7 @@ from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import load_agent
 from tensorq.events import Event, Message, Progress, Started
-from tensorq.networks.build import num_params
+from tensorq.networks.numpy_network import num_params
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
@@ -342,7 +342,9 @@ class Counting(Unmoved):
 
 @pytest.mark.parametrize(("stride", "steps"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4, 5]), (5, [0, 5]), (9, [0, 5])])
 def test_pictures_belong_to_their_numbers(stride: int, steps: list[int]) -> None:
-    agent = TrainedAgent(lambda obs: np.stack([obs[:, 0], 2 * obs[:, 1]], axis=1), Counting.observation_space)
+    agent = TrainedAgent(
+        lambda obs: np.stack([obs[:, 0], 2 * obs[:, 1]], axis=1), Counting.observation_space, Counting.action_space
+    )
     frames = [*film._frames(Counting(), agent, 0, stride, max_steps=100)]
     assert [frame.step for frame in frames] == [frame.image[0, 0, 0] for frame in frames] == steps
     assert [frame.total_return for frame in frames] == [step * (step + 1) / 2 for step in steps]

@@ -258,9 +258,14 @@ class _Training:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
         with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
             if self.config.algorithm != "qtable":
-                self._start_tensorflow()
+                self._tell(Message("loading TensorFlow ..."))
+                warning = import_tensorflow(self.config.threads)
+                if warning:
+                    self._tell(Message(warning))
             if signals():
                 raise self._stopped(signals, self._checkpoints.newest_steps())
+            if self.config.algorithm != "qtable":
+                self._tell(Message("compiling ..."))
             kind = _choose_loop(self.config, self.environment)
             if kind == "host":
                 self._warn_of_cut_episodes()
@@ -291,13 +296,6 @@ class _Training:
 
     def _stopped(self, signals: Signals, steps: int) -> Stopped:
         return Stopped(self.directory.path, steps, signals.received, self._needs)
-
-    def _start_tensorflow(self) -> None:
-        self._tell(Message("loading TensorFlow ..."))
-        warning = import_tensorflow(self.config.threads)
-        if warning:
-            self._tell(Message(warning))
-        self._tell(Message("compiling ..."))
 
     def _make_loop(self, kind: str) -> Loop:
         if self.config.algorithm == "qtable":

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.envs.host import obs_layout
-from tensorq.envs.spaces import plain_observation_space, to_native_actions, to_plain
+from tensorq.envs.spaces import is_composite, plain_observation_space, to_native_actions, to_plain
 from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
@@ -47,7 +47,7 @@ class TrainedAgent:
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
-        if not isinstance(obs, np.ndarray) and self._observation_space.contains(obs):
+        if is_composite(self._observation_space) and self._observation_space.contains(obs):
             obs = to_plain(self._observation_space, obs)
         if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
             raise TensorqError(

@@ -60,6 +60,11 @@ def plain_action_space(space: gym.Space) -> spaces.Discrete:
     raise TensorqError(f"action space {space}: expected Discrete or MultiDiscrete actions.{hint}")
 
 
+def is_composite(space: gym.Space) -> bool:
+    """Whether observations of the space are flattened."""
+    return isinstance(space, _COMPOSITE)
+
+
 def to_plain(space: gym.Space, obs: Any) -> Any:
     """An observation of `space` as one of plain_observation_space(space)."""
     return spaces.flatten(space, obs) if isinstance(space, _COMPOSITE) else obs

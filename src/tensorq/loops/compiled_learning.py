@@ -29,7 +29,7 @@ class Progress(NamedTuple):
         return Progress(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
 
     def after(self, metrics: Metrics, updates: Tensor) -> Progress:
-        """With one more update, the one that follows `updates` others."""
+        """With one more update, number `updates`."""
         first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.loss)
         bad_update = tf.where(first_bad, updates, self.bad_update)
         return Progress(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
@@ -82,7 +82,8 @@ class FromReplay:
             exponent = tf.cast(linear(first, final, length, count, tf.minimum), tf.float64)
             batch, places = self._memory.sample(memory._replace(tree=tree), bits, exponent)
             agent, metrics = self._agent.update(agent, batch, u)
-            return agent, self._memory.prioritise(tree, places, metrics.td_error), progress.after(metrics, count)
+            tree = self._memory.prioritise(tree, places, metrics.td_error)
+            return agent, tree, progress.after(metrics, agent.updates)
 
         agent, tree, progress = tf.while_loop(behind, update, (agent, memory.tree, progress))
         return agent, memory._replace(tree=tree), progress
@@ -119,9 +120,8 @@ def learn_rollout(
     first = agent.updates
 
     def update(index: Tensor, agent: AgentState, order: Tensor, progress: Progress) -> tuple[Any, ...]:
-        count = agent.updates
         agent, metrics = pqn.update(agent, *(tf.gather(column, order[index]) for column in flat))
-        return index + 1, agent, order, progress.after(metrics, count)
+        return index + 1, agent, order, progress.after(metrics, agent.updates)
 
     def epoch(number: Tensor, agent: AgentState, progress: Progress) -> tuple[Any, ...]:
         # An epoch is known by the updates made when it begins, whichever loop it is in.

@@ -257,7 +257,7 @@ class FromRollouts:
         rest = self.agent.take(self._call(*map(tf.constant, self._columns)).numpy(), count)
         loss_sum, q_sum, bad_update = map(float, rest)
         if bad_update >= 0:
-            raise NotFinite(self.agent.updates - count + int(bad_update) + 1, steps)
+            raise NotFinite(self.agent.updates - count + int(bad_update), steps)
         return loss_sum, q_sum
 
     def _round(self, *columns: Tensor) -> Tensor:
