@@ -19,8 +19,8 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
 
     Observations are flattened (uint8 scaled to [0, 1]) or one-hot. Weights start Glorot-uniform (Glorot and Bengio
     2010), biases at zero, as Keras does, each layer from its own seed; those of noisy layers as RowDense says. With
-    `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense layer is noisy, but that of an
-    implicit quantile network's fractions.
+    `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense layer is noisy, but that of
+    an implicit quantile network's fractions.
 
     A dueling network has one more output, the value, to which the advantages, centred over actions, are added
     (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
