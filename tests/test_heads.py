@@ -207,7 +207,7 @@ def test_an_update_is_that_of_an_independent_version(head: str, method: dict[str
 
     expected, q_taken = loss(state.params)
     tensors = tf.nest.map_structure(tf.constant, (state, batch, u))
-    found, metrics = tf.function(dqn.update, autograph=False)(*tensors)
+    found, metrics = dqn.update(*tensors)
     close(metrics.loss, expected, 1e-4)
     close(metrics.mean_q, q_taken.mean(), 1e-4)
     np.testing.assert_allclose(metrics.td_error, (points * probabilities).sum(axis=1) - q_taken, rtol=1e-4, atol=1e-5)
@@ -226,11 +226,10 @@ def test_acting_is_greedy_in_the_network_with_this_noise(head: str) -> None:
     batch, state = batch_and_state(dqn)
     params, obs = tf.constant(state.params), tf.constant(batch.obs)
     acting = np.tile((np.arange(32) + 0.5) / 32, (SAMPLES, 1)) if head == "implicit_quantile" else None
-    act = tf.function(dqn.act, autograph=False)
     chosen = set()
     for noise_u in np.random.default_rng(4).random((5, dqn.act_uniforms)).astype(np.float32):
         q = expectation(dqn.config, forward(dqn.config, state.params, batch.obs, noise_from(noise_u), acting))
-        found = act(params, obs, tf.constant(0.0), tf.zeros((SAMPLES, 2)), tf.constant(noise_u))
+        found = dqn.act(params, obs, tf.constant(0.0), tf.zeros((SAMPLES, 2)), tf.constant(noise_u))
         np.testing.assert_array_equal(found, q.argmax(axis=1))
         chosen.add(tuple(found.numpy()))
     assert len(chosen) > 1  # noise explores

@@ -18,7 +18,7 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     Observations are flattened and perhaps scaled (numpy_network.observation_scaling), or one-hot. Weights start
     Glorot-uniform (Glorot and Bengio 2010), biases at zero, as Keras does, each layer from its own seed; those of noisy
     layers as RowDense says. With `layer_norm` each hidden layer is normalised before its ReLU. With `noisy` every dense
-    layer is noisy.
+    layer is noisy, but that of an implicit quantile network's fractions.
 
     A dueling network has one more output, the value, to which the advantages, centred over actions, are added
     (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
