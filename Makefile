@@ -27,6 +27,7 @@ learn: $(READY)
 
 # Pinned, locked dependencies, each with the hashes of its files.
 $(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV) from requirements.lock: TensorFlow is large, this takes a minute or more ..."
 ifneq ($(UV),)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock

@@ -18,6 +18,7 @@ from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
     VectorEnvironments,
+    _similar,
     gymnasium_maker,
     make_host_environments,
     obs_layout,
@@ -364,12 +365,36 @@ def test_supported_spaces_and_how_they_are_stored() -> None:
 
 
 def test_unknown_environments_are_refused_with_the_nearest_names() -> None:
-    with pytest.raises(TensorqError, match="unknown environment 'CartPol-v1': did you mean CartPole-v1 or"):
+    with pytest.raises(TensorqError, match=r"unknown environment 'CartPol-v1': did you mean CartPole-v1\?$"):
         gymnasium_maker("CartPol-v1")
+    with pytest.raises(TensorqError, match="unknown environment 'Xyz': `tensorq envs` lists those there are"):
+        gymnasium_maker("Xyz")
     with pytest.raises(TensorqError, match="environment 'nowhere/Thing-v0' cannot be made: .*nowhere"):
         gymnasium_maker("nowhere/Thing-v0")()
     with pytest.raises(TensorqError, match="environment 'no_such_module:Thing-v0' cannot be made: .*no_such_module"):
         gymnasium_maker("no_such_module:Thing-v0")()
+
+
+@pytest.mark.parametrize(
+    ("env", "suggested"),
+    [
+        ("Taxi-v3", ["Taxi-v4"]),
+        ("cartpole", ["CartPole-v1"]),
+        ("CliffWalk", ["CliffWalking-v1", "CliffWalkingSlippery-v1"]),
+        ("Humanoid-v9", []),  # continuous actions, in MuJoCo
+        ("Pendulum-v0", []),
+        ("GymV22Environment-v0", []),
+    ],
+)
+def test_only_what_can_be_trained_is_suggested(env: str, suggested: list[str]) -> None:
+    assert _similar(env) == suggested
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = gym.envs.registration.EnvSpec("Lost-v0", entry_point="no_such_package.envs:Lost")
+    monkeypatch.setitem(gym.registry, "Lost-v0", spec)
+    with pytest.raises(TensorqError, match="'Lost-v0' needs the Python package 'no_such_package', which is not instal"):
+        gymnasium_maker("Lost-v0")()
 
 
 def test_functions_that_make_something_else_are_refused() -> None:

@@ -59,6 +59,18 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
             [keras.Input(space.shape), keras.layers.Dense(count)]))  # fmt: skip
 
 
+def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make_run(run, np.zeros(1, np.float32), "custom")
+    content = directory.read_config(run)
+    content["environment"]["custom"] = True
+    directory.write_json(run / "config.json", content)
+    given = rf"in Python, tq.{{}}\('{run}', make_env=make_env, network=network\)"
+    for use, name in ((load_agent, "open_run"), (evaluate_run, "open_run"), (trainer.resume, "resume")):
+        with pytest.raises(TensorqError, match=given.format(name)):
+            use(run)  # type: ignore[operator]
+
+
 DAMAGE: dict[str, Any] = {
     "none": None,
     "empty": {},

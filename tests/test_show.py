@@ -574,7 +574,7 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError, match="broke"):
         record(fail(), tmp_path / "clip.gif", fps=25)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(TensorqError, match=r"pip install 'tensorq\[video\]'"):
+    with pytest.raises(TensorqError, match=r"pip install '\.\[video\]' in tensorq's folder"):
         record(frames(2), tmp_path / "clip.mp4", fps=25)
     assert not [*tmp_path.iterdir()]
 

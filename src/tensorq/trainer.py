@@ -33,9 +33,8 @@ from tensorq.process import Signals, import_tensorflow, process_seconds
 from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.directory import RunDirectory
+from tensorq.runs.directory import RunDirectory, python_arguments
 from tensorq.runs.tables import CsvTable, read_table
-from tensorq.show.progress import python_arguments
 
 METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
@@ -135,14 +134,12 @@ def resume(
     custom = read_environment(run_dir, content).custom
     if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
         custom = True
-    for given, needed, name in (
-        (make, custom, "make_env"),
-        (network, content.get("network") not in ("mlp", "table"), "network"),
-    ):
-        if (given is not None) != needed:
-            if given is not None:
-                raise TensorqError(f"{run_dir} was started without {name}: resume it without.")
-            call = f"tq.resume({python_arguments(run_dir, [name])})"
+    needed = {"make_env": custom, "network": content.get("network") not in ("mlp", "table")}
+    call = f"tq.resume({python_arguments(run_dir, [name for name, needs in needed.items() if needs])})"
+    for name, given in {"make_env": make, "network": network}.items():
+        if given is not None and not needed[name]:
+            raise TensorqError(f"{run_dir} was started without {name}: resume it without.")
+        if given is None and needed[name]:
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
     environment = describe(config.env if make else saved_id(config.env), make)
     _check(config, environment, network)

@@ -5,6 +5,8 @@ No TensorFlow here.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +14,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from tensorq.config import nearest
 from tensorq.envs.spaces import adapt, plain_action_space
 from tensorq.errors import TensorqError
 
@@ -252,7 +253,29 @@ def require_known(env: str) -> None:
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
     if not colon and "/" not in env and env not in gym.registry:
-        raise TensorqError(f"unknown environment {env!r}: {nearest(env, gym.registry)}")
+        close = _similar(env)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`tensorq envs` lists those there are."
+        raise TensorqError(f"unknown environment {env!r}: {hint}")
+
+
+def _similar(env: str) -> list[str]:
+    """The newest versions of the same name or, where there is none, of names like it that tensorq may train on."""
+    newest: dict[str, gym.envs.registration.EnvSpec] = {}
+    for spec in gym.registry.values():
+        module = spec.entry_point if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "")
+        # A function of Gymnasium's itself stands for what has left it.
+        if not f"{module}.".startswith(_NOT_SUGGESTED) and module != "gymnasium.envs" and spec.name not in _CONTINUOUS:
+            newest[spec.name] = max(newest.get(spec.name, spec), spec, key=lambda each: each.version or 0)
+    name = re.sub(r"-v\d*$", "", env)
+    same = [spec.id for spec in newest.values() if spec.name.lower() == name.lower()]
+    close = difflib.get_close_matches(name, newest, n=3, cutoff=0.6)
+    return same or [newest[each].id for each in close]
+
+
+# Modules of environments that need JAX or have continuous actions, as all of MuJoCo's do, and Gymnasium's other such.
+_NOT_SUGGESTED = tuple(f"gymnasium.envs.{part}" for part in ("mujoco.", "phys2d.", "tabular."))
+_CONTINUOUS = {"MountainCarContinuous", "LunarLanderContinuous", "Pendulum", "BipedalWalker", "BipedalWalkerHardcore",
+               "CarRacing"}  # fmt: skip
 
 
 def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
@@ -262,6 +285,11 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
     def make() -> gym.Env:
         try:
             return gym.make(env, **keywords)  # type: ignore[arg-type]
+        except ModuleNotFoundError as error:
+            if error.name is None:  # Gymnasium's own words on a MODULE:ID
+                raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+            missing = f"the Python package {error.name!r}, which is not installed"
+            raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
         except (gym.error.Error, ImportError) as error:
             raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
         except TypeError as error:

@@ -56,7 +56,9 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     num_actions = int(plain_action_space(environment.action_space).n)
     if (network is None) != (content.get("network") in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
-        call = f"; in Python, tq.open_run({str(run_dir)!r}, network=build_model)" if network is None else ""
+        names = ("make_env", "network") if environment.custom else ("network",)
+        given = directory.python_arguments(run_dir, names)
+        call = f"; in Python, tq.open_run({given})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if config.algorithm == "qtable":
         q_function: QFunction = QTable(params, space, num_actions)
@@ -97,7 +99,7 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: 
         return make
     content = directory.read_config(run_dir)
     if read_environment(run_dir, content).custom:
-        call = f"tq.open_run({str(run_dir)!r}, make_env=make_env)"
+        call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
         raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
     return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
 

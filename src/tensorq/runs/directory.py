@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "default_run_dir",
     "open",
     "plain_data",
+    "python_arguments",
     "read_config",
     "read_json",
     "read_result",
@@ -257,6 +258,11 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     return found
+
+
+def python_arguments(run_dir: Path, needs: Iterable[str] = ()) -> str:
+    """What tq.resume and tq.open_run are given for this run, which `needs` the functions of these names."""
+    return ", ".join([repr(str(run_dir)), *(f"{name}={name}" for name in needs)])
 
 
 def _entries(folder: Path) -> list[Path]:

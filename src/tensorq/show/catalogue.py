@@ -55,10 +55,12 @@ def print_diagnosis() -> None:
     devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
     print(f"devices      {', '.join(devices)}")
     if not any("GPU" in device for device in devices):
-        print("             no GPU; where there is one: pip install 'tensorq[gpu]'")
+        print("             no GPU; where there is one, in tensorq's folder: pip install '.[gpu]'")
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
     for name, (purpose, modules) in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        state = f"missing {', '.join(missing)}: pip install 'tensorq[{name}]'" if missing else "installed"
+        state = (
+            f"missing {', '.join(missing)}; in tensorq's folder: pip install '.[{name}]'" if missing else "installed"
+        )
         print(f"extra        {name} ({purpose}): {state}")

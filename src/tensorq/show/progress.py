@@ -14,14 +14,13 @@ import shlex
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from tensorq.config import SOLVED_EPISODES
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
-from tensorq.runs.directory import plain_data
+from tensorq.runs.directory import plain_data, python_arguments
 from tensorq.show.numbers import finite_number, format_number
 
 if TYPE_CHECKING:
@@ -250,11 +249,6 @@ def _solved(result: Mapping[str, Any], goal: float, resumed_steps: int) -> str:
     if seconds is None:
         return text
     return f"{text}, {seconds:.1f} s {'of all processes' if resumed_steps else 'after the start'}"
-
-
-def python_arguments(run_dir: Path, needs: Sequence[str] = ()) -> str:
-    """What to give tq.resume or tq.open_run for this run."""
-    return ", ".join([repr(str(run_dir)), *(f"{name}={name}" for name in needs)])
 
 
 class _Status:

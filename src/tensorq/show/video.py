@@ -215,7 +215,9 @@ def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
     try:
         import imageio_ffmpeg
     except ImportError:
-        raise TensorqError("writing .mp4 needs ffmpeg: pip install 'tensorq[video]' (or write a .gif)") from None
+        raise TensorqError(
+            "writing .mp4 needs the video extra: pip install '.[video]' in tensorq's folder, or write a .gif"
+        ) from None
     canvas = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that the run folder clears away
     try:
