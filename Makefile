@@ -11,7 +11,7 @@ train: $(READY)
 	$(BIN)/tensorq train CartPole-v1
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: $(READY)
 	$(BIN)/ruff check .

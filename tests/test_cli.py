@@ -51,7 +51,7 @@ REFUSED = [
     (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn or mdqn or qrdqn?"),
     (["train", "CartPole-v1", "--step", "5"], "tensorq: unknown option --step: did you mean --steps"),
     (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma"),
-    (["train", "CartPole-v1", "--jjj", "3"], "unknown option --jjj. `tensorq train --help` lists the options."),
+    (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
     (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
     (["train", "CartPole-v1", "--double", "false"], "--double takes no value: give --no-double. `tensorq"),
     (["train", "CartPole-v1", "--double=0"], "--double takes no value: give --no-double. `tensorq"),
