@@ -248,7 +248,6 @@ def own(outputs: int, *shape: int) -> Any:
 @pytest.mark.parametrize(
     ("settings", "function"),
     [({}, own(3)), ({"head": "quantile", "num_atoms": 4}, own(12, 3, 4)), ({"munchausen": True}, own(3))],
-    ids=str,
 )
 def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> None:
     config = Config(**settings)
@@ -272,7 +271,6 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
         ),
         ({}, lambda space, num_actions: "model", "the network function returned str, expected a keras.Model."),
     ],
-    ids=str,
 )
 def test_a_network_that_does_not_fit_is_refused(settings: dict[str, Any], function: Any, message: str) -> None:
     with pytest.raises(TensorqError) as caught:
