@@ -18,12 +18,11 @@ from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
     VectorEnvironments,
-    _similar,
-    gymnasium_maker,
     make_host_environments,
     obs_layout,
     seeds_for,
 )
+from tensorq.envs.registry import _similar, gymnasium_maker
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import greedy, play_episodes
 

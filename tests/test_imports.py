@@ -36,7 +36,7 @@ SIDEWAYS = {
 }
 LIGHT = (
     "cli", "options", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation",
-    "replay.host", "envs.host", "envs.spaces", "networks.build", "agents.qtable", "loops.table",
+    "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable", "loops.table",
 )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from gymnasium.vector import VectorEnv
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, resolve
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, require_known
+from tensorq.envs.host import EnvironmentMaker
+from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes

@@ -56,7 +56,7 @@ def train(arguments: list[str]) -> None:
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
     options = parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
     from tensorq import trainer
-    from tensorq.envs.host import require_known
+    from tensorq.envs.registry import require_known
     from tensorq.process import process_seconds
 
     require_known(env)  # before the settings, whose errors would be of no use

@@ -22,7 +22,8 @@ import numpy as np
 from tensorq.agents.qtable import table_states
 from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.description import Environment, choose_loop, describe, read_environment
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, obs_layout, saved_id
+from tensorq.envs.host import EnvironmentMaker, obs_layout
+from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report

@@ -10,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker
+from tensorq.envs.host import EnvironmentMaker
+from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import plain_action_space, plain_observation_space, space_from_json, space_to_json
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError

@@ -11,7 +11,8 @@ from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import read_environment
-from tensorq.envs.host import EnvironmentMaker, gymnasium_maker, make_host_environments, saved_id, seeds_for
+from tensorq.envs.host import EnvironmentMaker, make_host_environments, seeds_for
+from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes

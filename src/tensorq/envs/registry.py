@@ -1,0 +1,79 @@
+"""Environments by their ids in Gymnasium's registry. No TensorFlow here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+import gymnasium as gym
+
+from tensorq.envs.host import EnvironmentMaker
+from tensorq.errors import TensorqError
+
+
+def require_known(env: str) -> None:
+    """Raise TensorqError, with the nearest names, for what is no id of Gymnasium's registry, nor of MODULE:ID."""
+    if not env:
+        raise TensorqError("the environment's name is empty; expected one such as CartPole-v1.")
+    module, colon, name = env.rpartition(":")
+    if colon and not (name and all(part.isidentifier() for part in module.split("."))):
+        raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
+    if not colon and "/" not in env and env not in gym.registry:
+        close = _similar(env)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`tensorq envs` lists those there are."
+        raise TensorqError(f"unknown environment {env!r}: {hint}")
+
+
+def _similar(env: str) -> list[str]:
+    """The newest versions of the same name or, where there is none, of names like it that tensorq may train on."""
+    newest: dict[str, gym.envs.registration.EnvSpec] = {}
+    for spec in gym.registry.values():
+        module = spec.entry_point if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "")
+        # A function of Gymnasium's itself stands for what has left it.
+        if not f"{module}.".startswith(_NOT_SUGGESTED) and module != "gymnasium.envs" and spec.name not in _CONTINUOUS:
+            newest[spec.name] = max(newest.get(spec.name, spec), spec, key=lambda each: each.version or 0)
+    name = re.sub(r"-v\d*$", "", env)
+    same = [spec.id for spec in newest.values() if spec.name.lower() == name.lower()]
+    close = difflib.get_close_matches(name, newest, n=3, cutoff=0.6)
+    return same or [newest[each].id for each in close]
+
+
+# Modules of environments that need JAX or have continuous actions, as all of MuJoCo's do, and Gymnasium's other such.
+_NOT_SUGGESTED = tuple(f"gymnasium.envs.{part}" for part in ("mujoco.", "phys2d.", "tabular."))
+_CONTINUOUS = {"MountainCarContinuous", "LunarLanderContinuous", "Pendulum", "BipedalWalker", "BipedalWalkerHardcore",
+               "CarRacing"}  # fmt: skip
+
+
+def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
+    """A maker for an id of Gymnasium's registry; raises TensorqError as `require_known` does."""
+    require_known(env)
+
+    def make() -> gym.Env:
+        try:
+            return gym.make(env, **keywords)  # type: ignore[arg-type]
+        except ModuleNotFoundError as error:
+            if error.name is None:  # Gymnasium's own words on a MODULE:ID
+                raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+            missing = f"the Python package {error.name!r}, which is not installed"
+            raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
+        except (gym.error.Error, ImportError) as error:
+            raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+        except TypeError as error:
+            if not keywords:
+                raise
+            asked = ", ".join(keywords)
+            raise TensorqError(f"environment {env!r} takes no {asked}: {' '.join(str(error).split())}") from error
+
+    return make
+
+
+def saved_id(env: str) -> str:
+    """An environment id read from a run folder; raises TensorqError for one that would import a module."""
+    if ":" in env:
+        module, _, name = env.partition(":")
+        raise TensorqError(
+            f"config.json names the environment {env!r}, which would import the module {module}, and nothing that is "
+            f"loaded may run code: import {module} in Python and go on there, with make_env=, a function that makes "
+            f"{name}."
+        )
+    return env
