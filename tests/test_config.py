@@ -149,6 +149,26 @@ def test_numbers_too_large_for_64_bits() -> None:
             "replay_ratio 1 with update_period_steps 100 owes no update in the 99 steps after learning_starts_steps, "
             "so nothing would be learned: raise replay_ratio or steps, or lower the others.",
         ),
+        *(
+            ({"algorithm": "pqn", "num_envs": 16, "rollout_length": 32, "batch_size": 64, **settings}, message)
+            for settings, message in [
+                ({"double": True}, "double does not go with algorithm pqn, which has no second network: leave it off."),
+                ({"n_step": 3}, "n_step does not go with algorithm pqn, which has trace_decay in its place."),
+                (
+                    {"head": "quantile"},
+                    "head quantile does not go with algorithm pqn, whose returns are expected ones.",
+                ),
+                (
+                    {"batch_size": 65},
+                    "batch_size 65 does not divide the 512 steps of a rollout, num_envs 16 times rollout_length 32.",
+                ),
+                (
+                    {"steps": 511, "learning_starts_steps": 0},
+                    "steps 511 end before the first rollout of 512, num_envs 16 times rollout_length 32, so nothing "
+                    "would be learned: raise the one or lower the others.",
+                ),
+            ]
+        ),
     ],
 )
 def test_refusals_name_received_and_expected(settings: dict[str, Any], message: str) -> None:

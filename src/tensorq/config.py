@@ -238,6 +238,12 @@ class Config:
                 f"batch_size {self.batch_size} does not divide the {self.num_envs * self.rollout_length} steps of a "
                 f"rollout, num_envs {self.num_envs} times rollout_length {self.rollout_length}."
             )
+        if self.steps < self.num_envs * self.rollout_length:
+            raise TensorqError(
+                f"steps {self.steps} end before the first rollout of {self.num_envs * self.rollout_length}, num_envs "
+                f"{self.num_envs} times rollout_length {self.rollout_length}, so nothing would be learned: raise the "
+                "one or lower the others."
+            )
 
     def _check_table(self) -> None:
         """Refuse what a table of Q-values does not have: a network, a replay, a target network, a compiled loop."""
