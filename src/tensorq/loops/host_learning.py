@@ -127,9 +127,9 @@ class FromReplay:
         self.replay = HostReplay(replay_path, config, count, slack, self.row_dtype)
         # Updates that come due together are made in one call: the cost is the call, not the arithmetic.
         together = int(config.replay_ratio * max(config.update_period_steps, count))
-        self._calls_together = min(max(together, 1), 64)
-        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._calls_together * config.batch_size)
-        rows = tf.TensorSpec((self._calls_together, config.batch_size, self.row_dtype.itemsize), tf.uint8)
+        self._updates_per_call = min(max(together, 1), 64)
+        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
+        rows = tf.TensorSpec((self._updates_per_call, config.batch_size, self.row_dtype.itemsize), tf.uint8)
         program = tf.function(self._updates, jit_compile=True, autograph=False)
         self._call = _direct_call(program.get_concrete_function(rows))
 
@@ -144,13 +144,13 @@ class FromReplay:
     def learn(self, steps: int) -> tuple[float, float]:
         """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
         owed, loss_sum, q_sum = self._config.updates_owed(steps), 0.0, 0.0
-        while owed - self.agent.updates >= self._calls_together:
+        while owed - self.agent.updates >= self._updates_per_call:
             losses, means = self._learn_once(steps)
             loss_sum, q_sum = loss_sum + losses, q_sum + means
         return loss_sum, q_sum
 
     def _learn_once(self, steps: int) -> tuple[float, float]:
-        count, updates = self._calls_together, self.agent.updates
+        count, updates = self._updates_per_call, self.agent.updates
         shape = (count, self._config.batch_size)
         bits = self._batch_random.row(updates // count).reshape(shape)
         rows, places = self.replay.sample(bits, self._config.importance_exponent_at(updates))
@@ -168,7 +168,7 @@ class FromReplay:
 
         With priorities, the TD errors [K, B] follow.
         """
-        count, config, dqn = self._calls_together, self._config, self._dqn
+        count, config, dqn = self._updates_per_call, self._config, self._dqn
         first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, config.batch_size)))
 
         def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
