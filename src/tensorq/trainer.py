@@ -31,7 +31,9 @@ from tensorq.loops.table import TableLoop
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.process import Signals, import_tensorflow, process_seconds
+from tensorq.replay.host import row_dtype
 from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
+from tensorq.replay.priorities import TREE_BYTES
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory, python_arguments
@@ -210,10 +212,11 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
     if network is None:
         count = num_params(environment.observation_space, int(environment.action_space.n), config)
         check_network_fits(count, config.hidden_sizes)
-    dtype, shape = obs_layout(environment.observation_space)
-    row_bytes = 2 * max(1, int(np.prod(shape))) * dtype.itemsize + 12
-    copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
-    check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
+    if config.algorithm == "dqn":
+        row_bytes = row_dtype(config, *obs_layout(environment.observation_space)).itemsize
+        row_bytes += TREE_BYTES if config.priority_exponent else 0
+        copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
+        check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
 
 
 def _tell(observers: Sequence[Observer], event: Event) -> None:
