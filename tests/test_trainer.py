@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import signal
 import time
@@ -67,6 +68,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> _Training:
     environment = describe("CartPole-v1") if config.env == "mine" else describe(config.env)
     return _Training(config, environment, None, RunDirectory(path), [told.append], began)
+
+
+def test_garbage_collection_is_as_it_was_once_a_run_has_ended(finished: Path) -> None:
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 def contents(run: Path) -> dict[str, bytes]:

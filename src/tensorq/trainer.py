@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import os
 import shlex
 import threading
@@ -257,6 +258,12 @@ class _Training:
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
+        try:
+            self._run()
+        finally:
+            gc.unfreeze()  # what import_tensorflow set aside
+
+    def _run(self) -> None:
         with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
             if self.config.algorithm != "qtable":
                 self._tell(Message("loading TensorFlow ..."))
