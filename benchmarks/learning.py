@@ -1,9 +1,11 @@
-"""CartPole-v1 over many seeds: `tensorq train` as a user runs it, then 100 greedy episodes in Gymnasium's environment.
+"""How well settings learn over many seeds: `tensorq train` as a user runs it, then 100 greedy episodes in Gymnasium's
+own environment, of the kept best agent and of the final one.
 
-Appends a row a seed, and goes on where it was interrupted. Ends with the table, next to Stable-Baselines3's, whose rows
-peers/sb3_learning.py writes.
+Each environment takes the section that a preset has for it. A setting is a preset, or the default one with an option.
+Appends a row a seed to results/learning.csv and goes on where it was interrupted; several processes may do so at once.
+`tensorq compare results/learning.csv` prints and draws it, next to results/sb3_cartpole.csv from peers/sb3_learning.py.
 
-python benchmarks/learning.py [--seeds 30] [--preset dqn] [--output results/cartpole_dqn.csv] [-- further train options]
+python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0]
 """
 
 from __future__ import annotations
@@ -14,29 +16,49 @@ import json
 import subprocess
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 from measure import RESULTS, last_json_line, write
+from tensorq.config import preset_names
+from tensorq.runs.tables import read_table
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")
-COLUMNS = ("seed", "steps", "best_mean_return", "final_mean_return", "seconds", "seconds_to_solved", "process_seconds")
+ENVS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "LunarLander-v3")
+# What is no preset, but worth a look: dqn without what it has on, or with one more switch.
+OPTIONS = {
+    "dqn without double": ["--no-double"],
+    "dqn, 1 step": ["--n-step", "1"],
+    "dqn, 3 steps": ["--n-step", "3"],
+}
+SETTINGS = [name for name in preset_names() if name not in ("blog", "double", "qtable")] + list(OPTIONS)
+OUTPUT = RESULTS / "learning.csv"
+COLUMNS = (
+    "env", "setting", "seed", "steps", "best_return", "final_return", "average_return", "seconds", "seconds_to_solved",
+    "process_seconds",
+)  # fmt: skip
 
 
-def train(seed: int, preset: str, options: list[str]) -> dict[str, object]:
+def train(env: str, setting: str, seed: int) -> dict[str, object]:
     """One seed, through the command line."""
+    preset = "dqn" if setting in OPTIONS else setting
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [TENSORQ, "train", "CartPole-v1", "--preset", preset, "--seed", str(seed), "--run-dir", str(run)]
-        subprocess.run([*command, "--quiet", *options], check=True)
+        command = [TENSORQ, "train", env, "--preset", preset, "--seed", str(seed), "--run-dir", str(run), "--quiet"]
+        subprocess.run([*command, *OPTIONS.get(setting, [])], check=True)
         result = json.loads((run / "result.json").read_text())
         best, final = (
             last_json_line([TENSORQ, "evaluate", str(run), "--which", which, "--episodes", "100", "--json"])["mean"]
             for which in ("best", "last")
         )
-    return {"seed": seed, "best_mean_return": best, "final_mean_return": final} | {
-        key: result[key] for key in ("steps", "seconds", "seconds_to_solved", "process_seconds")
+        average = float(np.nanmean(read_table(run / "metrics.csv")["evaluation_return"]))
+    row = {"env": env, "setting": setting, "seed": seed, "best_return": best, "final_return": final}
+    return row | {
+        "average_return": round(average, 2),
+        **{key: result[key] for key in ("steps", "seconds", "seconds_to_solved", "process_seconds")},
     }
 
 
@@ -48,50 +70,46 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def summary(name: str, rows: list[dict[str, str]], seconds: str) -> dict[str, object]:
-    """How many seeds solve it, by the kept best agent and by the final one."""
-    best = np.array([float(row["best_mean_return"]) for row in rows])
-    final = np.array([float(row["final_mean_return"]) for row in rows])
-    return {
-        "system": name,
-        "seeds": len(rows),
-        "best_solved": int((best >= 475).sum()),
-        "best_mean": round(float(best.mean()), 1),
-        "best_worst": float(best.min()),
-        "final_solved": int((final >= 475).sum()),
-        "final_mean": round(float(final.mean()), 1),
-        "final_worst": float(final.min()),
-        "median_training_seconds": round(float(np.median([float(row[seconds]) for row in rows])), 2),
-    }
+def summary(env: str, setting: str, rows: list[dict[str, str]]) -> dict[str, object]:
+    """A line of the table: means and worst seeds, of the kept best agents and of the final ones."""
+    line: dict[str, object] = {"env": env, "setting": setting, "seeds": len(rows)}
+    for which in ("best", "final"):
+        returns = np.array([float(row[f"{which}_return"]) for row in rows])
+        solved = int((returns >= gymnasium.spec(env).reward_threshold).sum())
+        line |= {f"{which}_solved": solved, f"{which}_mean": round(float(returns.mean()), 1)}
+        line |= {f"{which}_worst": round(float(returns.min()), 1)}
+    seconds = [float(row.get("seconds") or row["train_seconds"]) for row in rows]
+    return line | {"median_training_seconds": round(float(np.median(seconds)), 1)}
 
 
 def main() -> None:
     """Train what is missing, then print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--envs", nargs="+", choices=ENVS, default=ENVS)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--preset", default="dqn")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("options", nargs="*", help="further options of tensorq train, after --")
     arguments = parser.parse_args()
-    output = arguments.output or RESULTS / f"cartpole_{arguments.preset}.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    have = {int(row["seed"]) for row in read(output)}
-    with output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if not have:
+    have = {(row["env"], row["setting"], int(row["seed"])) for row in read(OUTPUT)}
+    with OUTPUT.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if file.tell() == 0:
             writer.writeheader()
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            if seed not in have:
-                row = train(seed, arguments.preset, arguments.options)
-                writer.writerow(row)
-                file.flush()
-                print(row, flush=True)
-    table = [summary(f"tensorq, preset {arguments.preset}", read(output), "seconds")]
-    if sb3 := read(RESULTS / "sb3_cartpole.csv"):
-        table.append(summary("Stable-Baselines3 DQN, RL Zoo's hyperparameters", sb3, "train_seconds"))
-    print(json.dumps(table, indent=2))
-    print(write(output.with_suffix(".json").name, {"table": table}))
+        for env in arguments.envs:
+            for setting in arguments.settings:
+                for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+                    if (env, setting, seed) not in have:
+                        row = train(env, setting, seed)
+                        writer.writerow(row)
+                        file.flush()
+                        print(row, flush=True)
+    rows = read(OUTPUT) + read(RESULTS / "sb3_cartpole.csv")
+    rows.sort(key=lambda row: (ENVS.index(row["env"]), row["setting"]))
+    cells = groupby(rows, lambda row: (row["env"], row["setting"]))
+    table = [summary(*cell, list(its_rows)) for cell, its_rows in cells]
+    for line in table:
+        print(line)
+    print(write("learning.json", {"table": table}))
 
 
 if __name__ == "__main__":

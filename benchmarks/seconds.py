@@ -83,7 +83,7 @@ def main() -> None:
             with output.open() as file:
                 row = next(csv.DictReader(file))
         result["sb3_process_seconds"], result["sb3_final_mean_return"] = (
-            float(row[key]) for key in ("process_seconds", "final_mean_return")
+            float(row[key]) for key in ("process_seconds", "final_return")
         )
     print(json.dumps(result, indent=2))
     print(write("seconds.json", {**result, "rounds": rounds}))

@@ -28,7 +28,8 @@ from stable_baselines3.common.callbacks import EvalCallback  # noqa: E402
 from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
 
 IMPORT_SECONDS = time.perf_counter() - PROCESS_STARTED
-COLUMNS = ["seed", "steps", "final_mean_return", "best_mean_return", "train_seconds", "process_seconds"]
+ENV, SETTING = "CartPole-v1", "Stable-Baselines3"
+COLUMNS = ["env", "setting", "seed", "steps", "best_return", "final_return", "train_seconds", "process_seconds"]
 TEST_EPISODES, FIRST_TEST_SEED = 100, 2**30
 SELECTION_EPISODES, SELECTION_EVERY_STEPS, FIRST_SELECTION_SEED = 20, 2500, 2**29
 HYPERPARAMETERS: dict[str, Any] = {
@@ -60,7 +61,7 @@ class TimedEvalCallback(EvalCallback):  # type: ignore[misc, unused-ignore]
 
 def mean_greedy_return(model: DQN) -> float:
     """Mean return of 100 greedy episodes on the test seeds, all played side by side."""
-    environments: list[Any] = [gymnasium.make("CartPole-v1") for _ in range(TEST_EPISODES)]
+    environments: list[Any] = [gymnasium.make(ENV) for _ in range(TEST_EPISODES)]
     observations = [env.reset(seed=FIRST_TEST_SEED + i)[0] for i, env in enumerate(environments)]
     returns, active = np.zeros(TEST_EPISODES), list(range(TEST_EPISODES))
     while active:
@@ -77,12 +78,12 @@ def mean_greedy_return(model: DQN) -> float:
 
 def train(seed: int, steps: int, keep_best: bool) -> dict[str, float | int | str]:
     """Train one seed and return its row."""
-    model = DQN("MlpPolicy", gymnasium.make("CartPole-v1"), seed=seed, device="cpu", **HYPERPARAMETERS)
+    model = DQN("MlpPolicy", gymnasium.make(ENV), seed=seed, device="cpu", **HYPERPARAMETERS)
     with tempfile.TemporaryDirectory() as folder:
         callback = None
         if keep_best:
             # One environment per episode: twenty times fewer calls of the network than playing them in turn.
-            worlds = make_vec_env("CartPole-v1", SELECTION_EPISODES, seed=FIRST_SELECTION_SEED + 1000 * seed)
+            worlds = make_vec_env(ENV, SELECTION_EPISODES, seed=FIRST_SELECTION_SEED + 1000 * seed)
             callback = TimedEvalCallback(
                 worlds,
                 n_eval_episodes=SELECTION_EPISODES,
@@ -98,7 +99,7 @@ def train(seed: int, steps: int, keep_best: bool) -> dict[str, float | int | str
             best = mean_greedy_return(DQN.load(Path(folder) / "best_model.zip", device="cpu"))
     train_seconds = seconds - (callback.seconds if callback else 0.0)
     final = mean_greedy_return(model)
-    values = [seed, steps, final, best, round(train_seconds, 2), round(IMPORT_SECONDS + seconds, 2)]
+    values = [ENV, SETTING, seed, steps, best, final, round(train_seconds, 2), round(IMPORT_SECONDS + seconds, 2)]
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -129,8 +130,8 @@ def main() -> None:
             done.add(seed)
             writer.writerow(rows[-1])
             file.flush()
-    finals = [float(row["final_mean_return"]) for row in rows]
-    bests = [float(row["best_mean_return"]) for row in rows if row["best_mean_return"] != ""]
+    finals = [float(row["final_return"]) for row in rows]
+    bests = [float(row["best_return"]) for row in rows if row["best_return"] != ""]
     result = {
         "name": "stable-baselines3 learning",
         "seeds": len(rows),
