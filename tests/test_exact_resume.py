@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from forked import CONTEXT
 from tensorq import trainer
-from tensorq.config import Config
+from tensorq.config import Config, preset_names, resolve
 from tensorq.events import Event, Progress
 from tensorq.runs import checkpoint
 
@@ -144,6 +145,32 @@ def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str
     config = Config(
         **SMALL | switches | {"loop": loop, "steps": 4_000, "checkpoint_period_steps": 800, "replay_capacity": 600}
     )
+    names = end_the_same(tmp_path, config, make)
+    left = sorted(int(path.stem[5:]) for path in (tmp_path / "copied there" / "checkpoints").glob("step_*"))
+    assert [steps // 100 for steps in left] == [8, 16]
+    assert any("priorities" in name or "tree" in name for name in names) == ("priority_exponent" in switches)
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("loop", ["compiled", "host"])
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_kill_changes_nothing_with_a_preset(tmp_path: Path, preset: str, loop: str) -> None:
+    if preset == "qtable":
+        if loop == "compiled":
+            pytest.skip("a table learns in Python")
+        config = resolve("FrozenLake-v1", preset, steps=4_000, checkpoint_period_steps=800, log_period_steps=500)
+    else:
+        small = {"hidden_sizes": (16,), "log_period_steps": 500, "checkpoint_period_steps": 800, "loop": loop}
+        if preset == "pqn":  # rollouts of 2 048 steps
+            small |= {"num_envs": 8, "batch_size": 64}
+        else:
+            small |= {"replay_capacity": 600, "learning_starts_steps": 100}
+        config = resolve("CartPole-v1", preset, steps=4_000, **small)
+    end_the_same(tmp_path, config, None)
+
+
+def end_the_same(tmp_path: Path, config: Config, make: Any) -> Collection[str]:
+    """Check that a run copied in its middle goes on to the same end; returns the names of what was compared."""
     for name in ("whole", "copy"):
         arguments = (tmp_path / name, config, make, tmp_path / "copy")
         process = CONTEXT.Process(target=work_and_be_copied, args=arguments)
@@ -151,9 +178,10 @@ def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str
         process.join()
         assert process.exitcode == 0
         if name == "whole":
-            left = sorted(int(path.stem[5:]) for path in (tmp_path / "copy" / "checkpoints").glob("step_*"))
-            assert [steps // 100 for steps in left] == [8, 16]
+            shutil.copytree(tmp_path / "copy", tmp_path / "copied there")
+            assert not (tmp_path / "copy" / "result.json").exists()
+            assert [*(tmp_path / "copy" / "checkpoints").glob("step_*")]
     expected, found = contents(tmp_path / "whole"), contents(tmp_path / "copy")
-    assert any("priorities" in name or "tree" in name for name in expected) == ("priority_exponent" in switches)
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
+    return expected.keys()
