@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -18,8 +19,9 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
+from tensorq.show.intervals import draw_intervals
 from tensorq.show.progress import Mode, observer, summary
-from tensorq.show.tables import compare, group_by_setting, print_json, print_table
+from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, group_by_setting, print_json, print_table
 from tensorq.show.video import Frame, _Panel, frame_stride, record
 
 
@@ -376,9 +378,9 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, rows = compare(runs)
     assert [row["seeds"] for row in rows] == [[2, 0], [1]]
     first, second = rows
-    assert (first["best_return_mean"], first["best_return_low"], first["best_return_high"]) == (401.0, 400.0, 402.0)
+    assert (first["interquartile_mean"], first["interquartile_low"], first["interquartile_high"]) == (401, 400, 402)
     assert (first["worst_return"], first["worst_seed"], first["seconds"], first["unfinished"]) == (400.0, 0, 3.0, 0)
-    assert (second["best_return_mean"], second["best_return_low"], second["unfinished"]) == (50.0, None, 1)
+    assert (second["interquartile_mean"], second["interquartile_low"], second["unfinished"]) == (50.0, None, 1)
     assert second["seconds"] is None and second["steps"] == 4000.0
     print_json(runs)
     assert json.loads(capsys.readouterr().out) == rows
@@ -386,6 +388,57 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for part in ("400.0 to 402.0", "CartPole-v1 dqn ", "  gamma 0.5 ", " 1 unfinished "):
         assert part in shown
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("best", 400.0), ("final", 300.0), ("average", 350.0)])
+def test_compare_takes_the_return_that_is_asked_for(tmp_path: Path, metric: Metric, expected: float) -> None:
+    run = make_run(tmp_path / "run", evaluations={1000: 400.0, 4000: 300.0})
+    assert compare([run], metric)[1][0]["interquartile_mean"] == expected
+
+
+RETURNS = """env,setting,seed,best_return
+CartPole-v1,dqn,0,475
+CartPole-v1,dqn,1,248.6
+MountainCar-v0,dqn,0,-200
+MountainCar-v0,dqn,1,-155
+CartPole-v1,per,0,300
+"""
+
+
+def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path: Path) -> None:
+    file = tmp_path / "returns.csv"
+    file.write_text(RETURNS)
+    rows = compare([file])[1]
+    assert [(row["env"], row["preset"], row["interquartile_mean"]) for row in rows[:3]] == [
+        ("CartPole-v1", "dqn", 361.8), ("MountainCar-v0", "dqn", -177.5), ("CartPole-v1", "per", 300.0)
+    ]  # fmt: skip
+    # CartPole: (475 - 22.2) / 452.8 = 1 and (248.6 - 22.2) / 452.8 = 0.5; MountainCar: 0 and (-155 + 200) / 90 = 0.5.
+    (together,) = rows[3:]  # per was not tried in MountainCar
+    assert together["returns"] == pytest.approx([1.0, 0.5, 0.0, 0.5])
+    assert together["interquartile_mean"] == pytest.approx(0.5)  # the middle two of the four
+    assert (together["preset"], together["worst_return"]) == ("dqn", 0.0)
+    drawn = draw_intervals(rows, "best greedy return", tmp_path / "intervals.svg").read_text()
+    assert drawn.count("<!-- CartPole-v1 -->") == drawn.count("<!-- all, normalised -->") == 1
+
+
+def test_reference_returns_end_at_gymnasiums_thresholds() -> None:
+    for env, (_, solved) in REFERENCE_RETURNS.items():
+        assert gym.spec(env).reward_threshold == solved
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("env,setting,best_return\n", "has no column 'seed'; expected env, setting, seed and best_return"),
+        (None, "cannot be read"),
+    ],
+)
+def test_compare_refuses_what_is_no_table_of_returns(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "returns.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(TensorqError, match=message):
+        compare([file])
 
 
 def test_a_comparison_fits_into_80_columns(tmp_path: Path) -> None:
@@ -421,7 +474,7 @@ def test_a_damaged_result_costs_only_what_it_says(tmp_path: Path, capsys: pytest
     run = make_run(tmp_path / "run")
     (run / "result.json").write_text('{"fini')
     row = compare([run])[1][0]
-    assert (row["best_return_mean"], row["seconds"]) == (400.0, None)
+    assert (row["mean"], row["seconds"]) == (400.0, None)
     assert f"warning: {run / 'result.json'} is damaged" in capsys.readouterr().err
 
 

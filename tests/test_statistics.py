@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from tensorq.errors import TensorqError
-from tensorq.evaluation.statistics import bootstrap_band, bootstrap_interval, interquartile_mean
+from tensorq.evaluation.statistics import (
+    bootstrap_band,
+    bootstrap_interval,
+    interquartile_mean,
+    interquartile_mean_interval,
+)
 
 
 def test_interval_of_two_values() -> None:
@@ -51,3 +56,20 @@ def test_what_is_no_list_of_values_is_refused(values: list[float]) -> None:
 def test_impossible_intervals_are_refused(confidence: float, resamples: int) -> None:
     with pytest.raises(TensorqError, match="confidence"):
         bootstrap_interval([1.0, 2.0], confidence, resamples)
+
+
+def test_interquartile_mean_interval_draws_each_environment_from_itself() -> None:
+    # Of one value in each of four environments every draw is the same: the middle two of 1, 2, 3, 10 have mean 2.5.
+    assert interquartile_mean_interval([[1.0], [10.0], [3.0], [2.0]]) == (2.5, 2.5)
+    # Pooled, the draws would hold 0 to 4 tens, and the interval would be wide.
+    assert interquartile_mean_interval([[0.0, 0.0], [10.0, 10.0]]) == (5.0, 5.0)
+
+
+def test_interquartile_mean_interval_of_two_values() -> None:
+    # Nothing is cut of two, so a draw's mean is 0, 1 or 2, with chances 1/4, 1/2, 1/4: half of the draws are within it.
+    assert interquartile_mean_interval([[0.0, 2.0]]) == (0.0, 2.0)
+    assert interquartile_mean_interval([[0.0, 2.0]], confidence=0.4) == (1.0, 1.0)
+    with pytest.raises(TensorqError, match="received none"):
+        interquartile_mean_interval([])
+    with pytest.raises(TensorqError, match="received confidence=1"):
+        interquartile_mean_interval([[0.0]], confidence=1)

@@ -166,16 +166,30 @@ def record(
     print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed))
 
 
-def compare(runs: RunFolders, json: bool = False) -> None:
-    """Put runs side by side in a table; seeds of one setting become a mean with an interval.
+def compare(
+    runs: RunFolders,
+    metric: Literal["best", "final", "average"] = "best",
+    output: Annotated[Path | None, _optional("FILE", "no picture", aliases=["-o"])] = None,
+    json: bool = False,
+) -> None:
+    """Put runs side by side in a table; seeds of one setting become an interquartile mean with an interval.
 
     Args:
-        runs: The runs' folders.
+        runs: The runs' folders, or .csv tables of returns: env, setting, seed, best_return ...
+        metric: Which greedy return of a seed counts: that of the best agent, the last one, or the mean of all.
+        output: Draw the intervals too, to a .png, .svg or .pdf.
         json: Print JSON instead of a table.
     """
     from tensorq.show import tables
 
-    (tables.print_json if json else tables.print_table)(runs)
+    (tables.print_json if json else tables.print_table)(runs, metric)
+    if output:
+        from tensorq.show.intervals import draw_intervals
+
+        title = f"{tables.METRIC_NAMES[metric]}: interquartile mean over seeds, 95 % bootstrap interval"
+        path = draw_intervals(tables.compare(runs, metric)[1], title, output)
+        if not json:
+            print(path)
 
 
 def envs() -> None:

@@ -5,6 +5,8 @@ A handful of seeds says little about the next seed, so a mean is given together 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,10 +38,7 @@ def bootstrap_band(
     if rows.ndim != 2 or rows.shape[0] == 0 or not np.isfinite(rows).all():
         expected = "finite values of shape (seeds, points) with at least one seed"
         raise TensorqError(f"expected {expected}, received {np.array2string(rows, threshold=6)}")
-    if not 0.0 < confidence < 1.0 or resamples < 1:
-        raise TensorqError(
-            f"expected 0 < confidence < 1 and resamples >= 1, received confidence={confidence}, resamples={resamples}"
-        )
+    _check_bootstrap(confidence, resamples)
     count = rows.shape[0]
     # How often each row is drawn follows a multinomial, so a product of matrices replaces fancy indexing.
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=resamples)
@@ -59,6 +58,36 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
     ordered = np.sort(_column(values))
     cut = ordered.size // 4
     return float(ordered[cut : ordered.size - cut].mean())
+
+
+def interquartile_mean_interval(
+    strata: Sequence[npt.ArrayLike], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of the interquartile mean of all values together, by the stratified bootstrap.
+
+    `strata` holds a row of values (one per seed) for each environment. Each is drawn anew from itself alone, so that
+    every draw has as many values of each environment as there are (Agarwal et al. 2021, section 4.3). The same seed
+    gives the same interval. Raises TensorqError as `bootstrap_interval` does.
+    """
+    columns = [_column(values) for values in strata]
+    if not columns:
+        raise TensorqError("expected the values of one or more environments, received none")
+    _check_bootstrap(confidence, resamples)
+    generator = np.random.default_rng(seed)
+    draws = [column[generator.integers(column.size, size=(resamples, column.size))] for column in columns]
+    ordered = np.sort(np.concatenate(draws, axis=1), axis=1)
+    cut = ordered.shape[1] // 4
+    means = ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def _check_bootstrap(confidence: float, resamples: int) -> None:
+    if not 0.0 < confidence < 1.0 or resamples < 1:
+        raise TensorqError(
+            f"expected 0 < confidence < 1 and resamples >= 1, received confidence={confidence}, resamples={resamples}"
+        )
 
 
 def _column(values: npt.ArrayLike) -> FloatArray:

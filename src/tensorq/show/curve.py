@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 # Okabe and Ito's colours, which colour-blind eyes can tell apart.
-_BLUE, _VERMILION, _GREEN, _GREY, _INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036"
-_CYCLE = (_BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, _GREY, _INK)
+BLUE, _VERMILION, _GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036"
+_CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, GREY, INK)
 _LINES = ("-", "--", ":", "-.")
 _SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page shows the picture 700 pixels wide
 _LEFT, _WIDTH = 0.104, 0.861
@@ -44,7 +44,7 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     environment of the user's own `make` tells. Raises TensorqError when the folder is no run, its tables are damaged or
     still empty, or output cannot be written.
     """
-    _check_output(output)
+    check_output(output)
     run = read_run(run_dir)
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
@@ -67,10 +67,10 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
         mean = moving_mean(returns, window)
         dots, line = _thin(returns.size, _DOTS), _thin(returns.size, _POINTS)
         axes.plot(
-            steps[dots], returns[dots], ".", color=_BLUE, alpha=float(np.clip(8 / np.sqrt(dots.size), 0.18, 0.5)),
+            steps[dots], returns[dots], ".", color=BLUE, alpha=float(np.clip(8 / np.sqrt(dots.size), 0.18, 0.5)),
             markersize=5.5, markeredgewidth=0, rasterized=True, label="training episode",
         )  # fmt: skip
-        axes.plot(steps[line], mean[line], color=_BLUE, linewidth=2, label=f"mean of {window:,} episodes")
+        axes.plot(steps[line], mean[line], color=BLUE, linewidth=2, label=f"mean of {window:,} episodes")
     if evaluation_returns.size > _MOST_MARKS:  # so many would hide everything: their mean in front of a thin line
         axes.plot(evaluation_steps, evaluation_returns, color=_VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
     if evaluation_returns.size:
@@ -87,17 +87,17 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
     epsilon_steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
     epsilon = np.array([plan.epsilon_at(step) for step in epsilon_steps])
-    below.fill_between(epsilon_steps, epsilon, color=_GREY, alpha=0.35, linewidth=0)
-    below.plot(epsilon_steps, epsilon, color=_GREY, linewidth=1.2)
+    below.fill_between(epsilon_steps, epsilon, color=GREY, alpha=0.35, linewidth=0)
+    below.plot(epsilon_steps, epsilon, color=GREY, linewidth=1.2)
     below.set(ylim=(0, 1.05), yticks=(0, 1))
-    below.set_ylabel("epsilon", color=_INK, fontsize=10)
+    below.set_ylabel("epsilon", color=INK, fontsize=10)
     axes.tick_params(labelbottom=False)
     ends = [float(part.max(initial=1.0)) for part in (steps, evaluation_steps, epsilon_steps)]
     axes.set_xlim(-0.01 * max(ends), 1.01 * max(ends))
     config = run.config
     details = f"preset {config.get('preset')}, seed {config.get('seed')}"
     _dress(figure, axes, below, str(config.get("env")), details, "return")
-    return _save(page, output)
+    return save(page, output)
 
 
 def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
@@ -106,7 +106,7 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     The lines are greedy evaluations or, in a setting where a run has none, the moving mean of training episodes. Raises
     TensorqError as `draw_run` does.
     """
-    _check_output(output)
+    check_output(output)
     settings = group_by_setting(run_dirs, _require_curve)
     solved = {setting.runs[0].solved_return for setting in settings}
     solved_return = solved.pop() if len(solved) == 1 else None
@@ -155,7 +155,7 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
         "greedy return" if greedy else "mean return",
         columns=columns,
     )
-    return _save(figure, output)
+    return save(figure, output)
 
 
 def _labels(settings: Sequence[Setting]) -> list[str]:
@@ -260,7 +260,7 @@ def _dress(
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     right, top = _LEFT + _WIDTH, 1.0 - 0.253 * _DPI / figure.bbox.height
-    figure.text(_LEFT, top, _escaped(title), fontsize=14, fontweight="bold", color=_INK)
+    figure.text(_LEFT, top, _escaped(title), fontsize=14, fontweight="bold", color=INK)
     figure.text(right, top, _escaped(details), fontsize=10, color="#5B626B", ha="right")
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
@@ -270,8 +270,8 @@ def _dress(
     for handle in legend.legend_handles:
         if handle is not None and handle.get_alpha():
             handle.set_alpha(0.6)  # a single dot as pale as those of the cloud could not be seen
-    axes.set_ylabel(unit, color=_INK, fontsize=11)
-    lowest.set_xlabel("environment steps", color=_INK, fontsize=11)
+    axes.set_ylabel(unit, color=INK, fontsize=11)
+    lowest.set_xlabel("environment steps", color=INK, fontsize=11)
     lowest.xaxis.set_major_locator(MaxNLocator(6))
     lowest.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g} M")
@@ -281,7 +281,7 @@ def _dress(
     for part in {axes, lowest}:
         part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)
         part.set_axisbelow(True)
-        part.tick_params(colors=_INK, labelsize=10, length=0)
+        part.tick_params(colors=INK, labelsize=10, length=0)
         for side, spine in part.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color("#B8BEC6")
@@ -297,13 +297,15 @@ def _escaped(text: str) -> str:
     return text.replace("$", r"\$")  # matplotlib would take what stands between two for mathematics
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Raise TensorqError for a file that cannot be drawn to."""
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
     require_folder(output)
 
 
-def _save(figure: Figure, output: Path) -> Path:
+def save(figure: Figure, output: Path) -> Path:
+    """Write a figure in the format of the file's name, whole or not at all; returns the file."""
     picture = io.BytesIO()
     options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
     figure.savefig(picture, format=output.suffix[1:].lower(), **options)
