@@ -1,6 +1,6 @@
 """One timing of tensorq's loops with the blog post's hyperparameters; prints one JSON line.
 
-python benchmarks/ours.py compiled [--num-envs 1] | host | floor
+python benchmarks/ours.py compiled [--num-envs 1] [--changes '{"double": true}'] | host | floor
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def blog(**changes: Any) -> Config:
     return resolve("CartPole-v1", "blog", steps=10_000_000, episodes=0, **changes)
 
 
-def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
+def time_loop(kind: str, num_envs: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Steps a second after learning has started and everything is compiled."""
     import_tensorflow(1)
     from tensorq.agents.dqn import DQN
@@ -37,7 +37,8 @@ def time_loop(kind: str, num_envs: int) -> dict[str, Any]:
     from tensorq.loops.compiled import CompiledLoop
     from tensorq.loops.host import HostLoop
 
-    config = blog(num_envs=num_envs, replay_ratio=1 / num_envs, log_period_steps=1_000 * num_envs)
+    plan = {"num_envs": num_envs, "replay_ratio": 1 / num_envs, "log_period_steps": 1_000 * num_envs}
+    config = blog(**plan | changes)
     environment = describe(config.env)
     spaces = environment.observation_space, int(environment.action_space.n)
     agent = DQN(config, build_network(*spaces, config))
@@ -90,8 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["compiled", "host", "floor"])
     parser.add_argument("--num-envs", type=int, default=1)
+    parser.add_argument("--changes", type=json.loads, default={}, help="fields of Config, as JSON")
     arguments = parser.parse_args()
-    print(json.dumps(time_floor() if arguments.what == "floor" else time_loop(arguments.what, arguments.num_envs)))
+    what, num_envs = arguments.what, arguments.num_envs
+    print(json.dumps(time_floor() if what == "floor" else time_loop(what, num_envs, arguments.changes)))
 
 
 if __name__ == "__main__":
