@@ -1,6 +1,6 @@
 """What each switch costs: time an update of the compiled loop, against DQN with every switch off, in one run.
 
-The same network for all, of two sizes; one environment, one update a step, batches of 64. The host loop, which times its
+The same network for all, of two sizes; one environment, one update a step, batches of 64. The host loop, there for its
 sum tree, holds a million transitions. The cases take turns, round by round; a ratio is of medians over the rounds.
 
 python benchmarks/switches.py [--rounds 5] [--hidden-sizes 256x256 256]
