@@ -472,7 +472,8 @@ def test_a_failed_write_leaves_the_old_json(tmp_path: Path, monkeypatch: pytest.
     assert directory.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["result.json"]
 
 
-def test_default_run_dir(tmp_path: Path) -> None:
+def test_default_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the repository lies, somebody may have trained
     assert directory.default_run_dir("CartPole-v1", "dqn", 1) == Path("runs/CartPole-v1-dqn-seed1")
     names = []
     for _ in range(3):
