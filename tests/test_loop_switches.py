@@ -21,11 +21,17 @@ from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import NumpyNetwork
 
-SWITCHES: dict[str, dict[str, Any]] = {
-    "priorities": {"priority_exponent": 0.6, "importance_anneal_updates": 1_000, "replay_capacity": 500},
-    "noisy": {"noisy": True},
+PRIORITIES = {"priority_exponent": 0.6, "importance_anneal_updates": 1_000, "replay_capacity": 500}
+HEADS: dict[str, dict[str, Any]] = {
+    "expected": {},
     "quantile": {"head": "quantile", "num_atoms": 5},
+    "implicit_quantile": {"head": "implicit_quantile", "num_atoms": 8, "hidden_sizes": (16,)},
     "categorical": {"head": "categorical", "num_atoms": 33, "value_min": 0, "value_max": 8},
+    "hl_gauss": {"head": "hl_gauss", "num_atoms": 33, "value_min": 0, "value_max": 8},
+}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "noisy": {"noisy": True},
+    **{f"priorities, {head}": settings | PRIORITIES for head, settings in HEADS.items()},
 }
 
 
