@@ -42,7 +42,7 @@ endif
 # Needs uv; resolves for every Python and platform at once.
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.10 \
-		--extra video --group dev pyproject.toml -o requirements.lock
+		--extra video --extra box2d --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -394,6 +395,14 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(gym.registry, "Lost-v0", spec)
     with pytest.raises(TensorqError, match="'Lost-v0' needs the Python package 'no_such_package', which is not instal"):
         gymnasium_maker("Lost-v0")()
+
+
+def test_an_extra_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(TensorqError, match=r"'LunarLander-v3' needs the box2d extra: pip install '\.\[box2d\]' in ten"):
+        gymnasium_maker("LunarLander-v3")()
 
 
 def test_functions_that_make_something_else_are_refused() -> None:

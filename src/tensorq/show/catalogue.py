@@ -9,7 +9,7 @@ from importlib import metadata
 
 from tensorq.envs.world import WORLDS
 
-EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg"))}
+EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg")), "box2d": ("LunarLander-v3", ("Box2D",))}
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
 
 
@@ -41,8 +41,8 @@ def print_environments() -> None:
         table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
     if needs_box2d:
-        print("\nAfter `pip install 'gymnasium[box2d]'` also LunarLander-v3.")
-    print("\nAny Gymnasium id with Discrete actions and Box or Discrete observations runs in the host loop.")
+        print("\nAfter `pip install '.[box2d]'` in tensorq's folder also LunarLander-v3.")
+    print("\nAny other Gymnasium id runs in the host loop, if its actions are Discrete or MultiDiscrete.")
 
 
 def print_diagnosis() -> None:
