@@ -57,7 +57,7 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
             missing = f"the Python package {error.name!r}, which is not installed"
             raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
         except (gym.error.Error, ImportError) as error:
-            if "box2d" in str(gym.spec(env).entry_point) and isinstance(error, gym.error.DependencyNotInstalled):
+            if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(gym.spec(env).entry_point):
                 how = "pip install '.[box2d]' in tensorq's folder"
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {how}") from error
             raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
