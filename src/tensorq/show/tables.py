@@ -178,7 +178,7 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
         metric: which greedy return of a seed counts: the kept best agent's, the last one, or the mean of all.
 
     A setting that has been tried in several environments of REFERENCE_RETURNS, as each of them has, gets one more row
-    for all of them, of normalised returns.
+    for all of them, of normalised returns: the first ones of each, as many as the least tried has.
     """
     from rich import box
     from rich.table import Table
@@ -288,10 +288,11 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
     together = []
     for found in by_setting.values():
         if len(environments) > 1 and {row["env"] for row in found} == environments and len(found) == len(environments):
+            count = min(len(row["returns"]) for row in found)  # no environment may count for more than another
             strata = []
             for row in found:
                 low, high = REFERENCE_RETURNS[row["env"]]
-                strata.append([(value - low) / (high - low) for value in row["returns"]])
+                strata.append([(value - low) / (high - low) for value in row["returns"][:count]])
             pooled = [value for values in strata for value in values]
             bounds = interquartile_mean_interval(strata)
             together.append(
@@ -301,7 +302,7 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
                     "changes": {},
                     "unfinished": sum(row["unfinished"] for row in found),
                     "steps": None,
-                    "seeds": [seed for row in found for seed in row["seeds"]],
+                    "seeds": [seed for row in found for seed in row["seeds"][:count]],
                     "returns": pooled,
                     "mean": _mean(pooled),
                     "interquartile_mean": interquartile_mean(pooled),

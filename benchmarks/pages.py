@@ -1,0 +1,72 @@
+"""Writes the results of results/learning.csv into the pages of docs/methods, between the lines that ask for them:
+`<!-- results: SETTING; SETTING -->` and `<!-- end -->`. Settings are compared with dqn.
+
+python benchmarks/pages.py
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import numpy as np
+
+from learning import ENVS, OUTPUT, read
+from measure import HERE
+from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
+
+PLACE = re.compile(r"(<!-- results: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+SEEDS = 10
+BASE = "dqn"
+
+
+def cell(rows: list[dict[str, str]], metric: str) -> str:
+    """Interquartile mean, its interval and the worst seed."""
+    returns = np.array([float(row[f"{metric}_return"]) for row in rows])
+    low, high = interquartile_mean_interval([returns])
+    return f"**{interquartile_mean(returns):.1f}** ({low:.1f} to {high:.1f}), worst {returns.min():.1f}"
+
+
+def results(settings: list[str]) -> str:
+    """A page's tables and how to have them again."""
+    data = [row for row in read(OUTPUT) if int(row["seed"]) < SEEDS]
+    found: dict[Any, list[dict[str, str]]] = {}
+    for row in data:
+        found.setdefault((row["env"], row["setting"]), []).append(row)
+    columns = [env for env in ENVS if all(len(found.get((env, name), [])) == SEEDS for name in settings)]
+    if not columns:
+        return "Not measured yet.\n"
+    lines = [
+        "Seeds 0-9: interquartile mean of 100 greedy episodes in Gymnasium's own environment, its 95 % interval and",
+        f"the worst seed. `python benchmarks/learning.py --settings {shlex.join(settings)}`",
+    ]
+    for metric, title in (("best", "kept best agent"), ("average", "mean over the greedy evaluations of training")):
+        lines += ["", f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for name in settings:
+            cells = [cell(found[env, name], metric) for env in columns]
+            lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    steps = [f"{int(found[env, BASE][0]['steps']):,}".replace(",", " ") for env in columns]
+    lines += ["", f"| environment steps | {' | '.join(steps)} |", "|---" * (len(columns) + 1) + "|"]
+    for name in settings:
+        seconds = [np.median([float(row["seconds"]) for row in found[env, name]]) for env in columns]
+        lines.append(f"| seconds, `{name}` | {' | '.join(f'{value:.0f}' for value in seconds)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _settings(names: str) -> list[str]:
+    return list(dict.fromkeys([*names.split("; "), BASE]))
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for page in sorted((HERE.parent / "docs" / "methods").glob("*.md")):
+        text = page.read_text()
+        new = PLACE.sub(lambda match: match[1] + results(_settings(match[2])) + match[3], text)
+        if new != text:
+            page.write_text(new)
+            print(page.name)
+
+
+if __name__ == "__main__":
+    main()
