@@ -411,8 +411,10 @@ def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path
     file.write_text(RETURNS)
     rows = compare([file])[1]
     assert [(row["env"], row["preset"], row["interquartile_mean"]) for row in rows[:3]] == [
-        ("CartPole-v1", "dqn", pytest.approx(1198.6 / 3)), ("MountainCar-v0", "dqn", -177.5), ("CartPole-v1", "per", 300.0)
-    ]  # fmt: skip
+        ("CartPole-v1", "dqn", pytest.approx(1198.6 / 3)),
+        ("MountainCar-v0", "dqn", -177.5),
+        ("CartPole-v1", "per", 300.0),
+    ]
     # Two of CartPole's three, as there are of MountainCar: (475 - 22.2) / 452.8 = 1 and (248.6 - 22.2) / 452.8 = 0.5;
     # MountainCar: 0 and (-155 + 200) / 90 = 0.5.
     (together,) = rows[3:]  # per was not tried in MountainCar
