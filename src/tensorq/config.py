@@ -196,7 +196,9 @@ class Config:
         if self.algorithm == "pqn":
             self._check_pqn()
         if self.head != "expected" and self.loss != "huber":
-            raise TensorqError(f"loss {self.loss} does not go with head {self.head}, which has a loss of its own.")
+            raise TensorqError(
+                f"loss {self.loss} does not go with head {self.head}, which has a loss of its own: leave it at huber."
+            )
         if self.head != "expected" and self.num_atoms < 2:
             raise TensorqError(f"num_atoms: received {self.num_atoms}, expected at least 2 for head {self.head}.")
         if self.value_min >= self.value_max:
