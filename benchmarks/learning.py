@@ -18,21 +18,23 @@ import sys
 import tempfile
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 from measure import RESULTS, last_json_line, write
-from tensorq.config import preset_names
+from tensorq.config import preset_names, resolve
 from tensorq.runs.tables import read_table
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")
 ENVS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "LunarLander-v3")
 # What is no preset, but worth a look: dqn without what it has on, or with one more switch.
-OPTIONS = {
-    "dqn without double": ["--no-double"],
-    "dqn, 1 step": ["--n-step", "1"],
-    "dqn, 3 steps": ["--n-step", "3"],
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dqn without double": {"double": False},
+    "dqn without layer norm": {"layer_norm": False},
+    "dqn, 1 step": {"n_step": 1},
+    "dqn, 3 steps": {"n_step": 3},
 }
 SETTINGS = [name for name in preset_names() if name not in ("blog", "double", "qtable")] + list(OPTIONS)
 OUTPUT = RESULTS / "learning.csv"
@@ -44,11 +46,14 @@ COLUMNS = (
 
 def train(env: str, setting: str, seed: int) -> dict[str, object]:
     """One seed, through the command line."""
-    preset = "dqn" if setting in OPTIONS else setting
+    preset, options = ("dqn", OPTIONS[setting]) if setting in OPTIONS else (setting, {})
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [TENSORQ, "train", env, "--preset", preset, "--seed", str(seed), "--run-dir", str(run), "--quiet"]
-        subprocess.run([*command, *OPTIONS.get(setting, [])], check=True)
+        for name, value in options.items():
+            option = name.replace("_", "-")
+            command += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
+        subprocess.run(command, check=True)
         result = json.loads((run / "result.json").read_text())
         best, final = (
             last_json_line([TENSORQ, "evaluate", str(run), "--which", which, "--episodes", "100", "--json"])["mean"]
@@ -60,6 +65,11 @@ def train(env: str, setting: str, seed: int) -> dict[str, object]:
         "average_return": round(average, 2),
         **{key: result[key] for key in ("steps", "seconds", "seconds_to_solved", "process_seconds")},
     }
+
+
+def is_dqn(env: str, setting: str) -> bool:
+    """Whether an option changes nothing here."""
+    return setting in OPTIONS and resolve(env, **OPTIONS[setting]) == resolve(env)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -98,7 +108,7 @@ def main() -> None:
         for env in arguments.envs:
             for setting in arguments.settings:
                 for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-                    if (env, setting, seed) not in have:
+                    if (env, setting, seed) not in have and not is_dqn(env, setting):
                         row = train(env, setting, seed)
                         writer.writerow(row)
                         file.flush()

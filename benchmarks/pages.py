@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from learning import ENVS, OUTPUT, read
+from learning import ENVS, OUTPUT, is_dqn, read
 from measure import HERE
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
 
@@ -28,12 +28,20 @@ def cell(rows: list[dict[str, str]], metric: str) -> str:
     return f"**{interquartile_mean(returns):.1f}** ({low:.1f} to {high:.1f}), worst {returns.min():.1f}"
 
 
+def cost(rows: list[dict[str, str]]) -> str:
+    """Environment steps of a seed, and the median seconds that they took."""
+    steps = f"{int(rows[0]['steps']):,}".replace(",", " ")
+    return f"{steps}, {np.median([float(row['seconds']) for row in rows]):.0f} s"
+
+
 def results(settings: list[str]) -> str:
     """A page's tables and how to have them again."""
     data = [row for row in read(OUTPUT) if int(row["seed"]) < SEEDS]
     found: dict[Any, list[dict[str, str]]] = {}
     for row in data:
         found.setdefault((row["env"], row["setting"]), []).append(row)
+    for env in ENVS:  # what was not trained since it is the same
+        found.update({(env, name): found.get((env, BASE), []) for name in settings if is_dqn(env, name)})
     columns = [env for env in ENVS if all(len(found.get((env, name), [])) == SEEDS for name in settings)]
     if not columns:
         return "Not measured yet.\n"
@@ -46,11 +54,10 @@ def results(settings: list[str]) -> str:
         for name in settings:
             cells = [cell(found[env, name], metric) for env in columns]
             lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    steps = [f"{int(found[env, BASE][0]['steps']):,}".replace(",", " ") for env in columns]
-    lines += ["", f"| environment steps | {' | '.join(steps)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += ["", f"| steps, seconds of training | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in settings:
-        seconds = [np.median([float(row["seconds"]) for row in found[env, name]]) for env in columns]
-        lines.append(f"| seconds, `{name}` | {' | '.join(f'{value:.0f}' for value in seconds)} |")
+        cells = [cost(found[env, name]) for env in columns]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
