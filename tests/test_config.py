@@ -116,7 +116,10 @@ def test_numbers_too_large_for_64_bits() -> None:
             for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
         ),
         *(
-            ({"head": head, "loss": "mse"}, f"loss mse does not go with head {head}, which has a loss of its own.")
+            (
+                {"head": head, "loss": "mse"},
+                f"loss mse does not go with head {head}, which has a loss of its own: leave it at huber.",
+            )
             for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
         ),
         (
