@@ -47,9 +47,11 @@ def results(settings: list[str]) -> str:
         return "Not measured yet.\n"
     lines = [
         "Seeds 0-9: interquartile mean of 100 greedy episodes in Gymnasium's own environment, its 95 % interval and",
-        f"the worst seed. `python benchmarks/learning.py --settings {shlex.join(settings)}`",
+        "the worst seed; seconds are beside another training on two cores, and compare only roughly.",
+        f"`python benchmarks/learning.py --settings {shlex.join(settings)}`",
     ]
-    for metric, title in (("best", "kept best agent"), ("average", "mean over the greedy evaluations of training")):
+    titles = {"best": "kept best agent", "final": "final agent", "average": "mean over training's greedy evaluations"}
+    for metric, title in titles.items():
         lines += ["", f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for name in settings:
             cells = [cell(found[env, name], metric) for env in columns]
