@@ -289,3 +289,9 @@ def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pyt
     assert resolve("B", "p") == Config(env="B", preset="p", gamma=0.5, seed=1, batch_size=7)
     with pytest.raises(TensorqError, match="unknown setting 'gama': did you mean gamma"):
         resolve("A", "p", gama=1)
+
+
+@pytest.mark.parametrize("env", load_preset("dqn")["environments"])
+@pytest.mark.parametrize("preset", [name for name in preset_names() if load_preset(name).get("extends")])
+def test_what_extends_dqn_goes_with_its_section_for_each_environment(preset: str, env: str) -> None:
+    assert resolve(env, preset).steps == resolve(env).steps  # and nothing is refused
