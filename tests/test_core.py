@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tensorq.core import host_random, losses, projections, random
+from tensorq.core.cosine import cos_pi
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, adam, clip_by_norm, rmsprop
 from tensorq.core.schedules import linear
@@ -361,6 +362,13 @@ def test_random_legal_actions_are_alike_in_frequency(mode: Mode) -> None:
     u = tf.stack([tf.zeros(4_000), (tf.range(4_000, dtype=tf.float32) + 0.5) / 4_000], axis=1)
     action = mode(epsilon_greedy)(tf.zeros((4_000, 6)), tf.constant(1.0), u, mask)
     np.testing.assert_array_equal(np.bincount(action, minlength=6), [1000, 0, 1000, 1000, 0, 1000])
+
+
+def test_cosines(mode: Mode) -> None:
+    # cos 0, pi / 3, pi / 2, pi, -2 pi / 3, 63.75 pi = -pi / 4 and 126.5 pi = pi / 2.
+    close(mode(cos_pi)(floats(0, 1 / 3, 0.5, 1, -2 / 3, 63.75, 126.5)), [1, 0.5, 0, -1, -0.5, 0.5**0.5, 0], 3e-7)
+    x = np.linspace(-130, 130, 100_001, dtype=np.float32)
+    np.testing.assert_allclose(mode(cos_pi)(tf.constant(x)), np.cos(np.pi * x.astype(float)), rtol=0, atol=2e-7)
 
 
 def test_noise_by_hand(mode: Mode) -> None:

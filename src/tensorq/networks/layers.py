@@ -6,6 +6,9 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from tensorq.core.cosine import cos_pi
 
 
 @keras.saving.register_keras_serializable("tensorq")
@@ -62,3 +65,24 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         """What Keras needs to make it again."""
         own = {"units": self.units, "noise_deviation": self.noise_deviation, "seed": self.seed}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("tensorq")
+class Cosines(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
+    """cos(pi i x) for i from 0 to count - 1: what an implicit quantile network sees of a fraction x."""
+
+    def __init__(self, count: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.count = count
+
+    def call(self, inputs: Any) -> Any:
+        """[...] -> [..., count]."""
+        return cos_pi(inputs[..., None] * tf.range(self.count, dtype=inputs.dtype))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[...] -> [..., count]."""
+        return (*input_shape, self.count)
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras needs to make it again."""
+        return {**super().get_config(), "count": self.count}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import gymnasium as gym
 import keras
 
 from tensorq.config import Config
-from tensorq.networks.layers import RowDense
+from tensorq.networks.layers import Cosines, RowDense
 from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON, observation_scaling
 
 
@@ -53,7 +51,7 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     outputs = RowDense(streams * outputs_per_action, deviation, seed + len(config.hidden_sizes), name="outputs")
     if config.head == "implicit_quantile":
         fractions = keras.Input((None,))
-        cosines = keras.ops.cos(math.pi * keras.ops.arange(COSINES, dtype="float32") * fractions[:, :, None])
+        cosines = Cosines(COSINES)(fractions)
         kernel = keras.initializers.GlorotUniform(seed=seed + 99)
         embedding = keras.layers.Dense(x.shape[-1], "relu", kernel_initializer=kernel, name="fractions")(cosines)
         x = keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1))
