@@ -16,7 +16,7 @@ from typing import Any
 
 from measure import HERE, last_json_line, write
 
-DISTRIBUTION = {"loss": "huber", "num_atoms": 51, "value_min": 0.0, "value_max": 100.0}
+DISTRIBUTION = {"num_atoms": 51, "value_min": 0.0, "value_max": 100.0}
 RAINBOW = {
     "double": True, "dueling": True, "n_step": 3, "priority_exponent": 0.5, "noisy": True, "head": "categorical",
 }  # fmt: skip

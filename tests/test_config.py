@@ -295,3 +295,10 @@ def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pyt
 @pytest.mark.parametrize("preset", [name for name in preset_names() if load_preset(name).get("extends")])
 def test_what_extends_dqn_goes_with_its_section_for_each_environment(preset: str, env: str) -> None:
     assert resolve(env, preset).steps == resolve(env).steps  # and nothing is refused
+
+
+def test_a_preset_s_loss_is_left_out_where_the_head_has_its_own() -> None:
+    assert resolve("LunarLander-v3").loss == "mse"
+    assert resolve("LunarLander-v3", head="quantile").loss == "huber"
+    with pytest.raises(TensorqError, match="loss mse does not go with head quantile"):
+        resolve("LunarLander-v3", head="quantile", loss="mse")

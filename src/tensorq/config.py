@@ -54,7 +54,7 @@ class Config:
     n_step: int = 1
     """Rewards summed before the target takes over; fewer where an episode ends (Sutton 1988)."""
     loss: Literal["mse", "huber"] = "huber"
-    """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); other heads have their own."""
+    """Head expected's, of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); other heads have their own."""
     hidden_sizes: tuple[int, ...] = (256,)
     """Units of each hidden layer of the default network."""
     scale_observations: bool = False
@@ -406,4 +406,7 @@ def preset_settings(env: str, preset: str) -> dict[str, Any]:
 
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
     """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides."""
-    return Config.from_dict({**preset_settings(env, preset), **overrides, "env": env, "preset": preset})
+    settings = {**preset_settings(env, preset), **overrides, "env": env, "preset": preset}
+    if settings.get("head", "expected") != "expected" and "loss" not in overrides:
+        settings.pop("loss", None)  # the preset chose among losses that this head does not have
+    return Config.from_dict(settings)
