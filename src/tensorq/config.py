@@ -54,7 +54,7 @@ class Config:
     n_step: int = 1
     """Rewards summed before the target takes over; fewer where an episode ends (Sutton 1988)."""
     loss: Literal["mse", "huber"] = "huber"
-    """Head expected's, of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); other heads have their own."""
+    """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); only head expected has the choice."""
     hidden_sizes: tuple[int, ...] = (256,)
     """Units of each hidden layer of the default network."""
     scale_observations: bool = False
