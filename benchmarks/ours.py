@@ -6,7 +6,6 @@ python benchmarks/ours.py compiled [--num-envs 1] [--changes '{"double": true}']
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import tempfile
 import time
@@ -17,8 +16,7 @@ import numpy as np
 
 from tensorq.config import Config, resolve
 from tensorq.envs.description import describe
-from tensorq.networks.build import build_network
-from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.loops.build import build_loop
 from tensorq.process import import_tensorflow
 
 WARM_UP_STEPS, STEPS = 2_000, {"compiled": 20_000, "host": 8_000}
@@ -32,28 +30,10 @@ def blog(**changes: Any) -> Config:
 def time_loop(kind: str, num_envs: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Steps a second after learning has started and everything is compiled."""
     import_tensorflow(1)
-    from tensorq.agents.dqn import DQN
-    from tensorq.envs.world import make_world
-    from tensorq.loops.compiled import CompiledLoop
-    from tensorq.loops.host import HostLoop
-
-    plan = {"num_envs": num_envs, "replay_ratio": 1 / num_envs, "log_period_steps": 1_000 * num_envs}
+    plan = {"num_envs": num_envs, "replay_ratio": 1 / num_envs, "log_period_steps": 1_000 * num_envs, "loop": kind}
     config = blog(**plan | changes)
-    environment = describe(config.env)
-    spaces = environment.observation_space, int(environment.action_space.n)
-    agent = DQN(config, build_network(*spaces, config))
     with tempfile.TemporaryDirectory() as folder:
-        loop = (
-            CompiledLoop(config, agent, make_world(config.env))
-            if kind == "compiled"
-            else HostLoop(
-                config,
-                agent,
-                environment.make,
-                Path(folder) / "replay.bin",
-                functools.partial(NumpyNetwork, *spaces, config),
-            )
-        )
+        loop = build_loop(config, describe(config.env), None, Path(folder) / "replay.bin")
         loop.advance(WARM_UP_STEPS * num_envs, None, lambda: False)
         steps, updates, started = loop.steps, loop.updates, time.perf_counter()
         report = loop.advance(steps + STEPS[kind] * num_envs, None, lambda: False)

@@ -15,7 +15,7 @@ import gymnasium as gym
 import pytest
 
 from forked import CONTEXT
-from tensorq import trainer
+from tensorq import trainer, training
 from tensorq.config import Config, preset_names, resolve
 from tensorq.events import Event, Progress
 from tensorq.runs import checkpoint
@@ -116,7 +116,7 @@ COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 
 
 def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> None:
     """Train; the folder is copied as it stands in the middle, as if the process had been killed there."""
-    trainer._Training._show = lambda self: None  # type: ignore[method-assign]  # no time for pictures
+    training.Training._show = lambda self: None  # type: ignore[method-assign]  # no time for pictures
     rows = 0
 
     def observe(event: Event) -> None:

@@ -19,7 +19,8 @@ LAYERS: list[set[str]] = [
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
     {"loops", "show"},
-    {"trainer", "options"},
+    {"training", "options"},
+    {"trainer"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -35,8 +36,9 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "process", "config", "events", "errors", "runs", "show", "evaluation",
-    "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable", "loops.table",
+    "cli", "options", "api", "trainer", "training", "process", "config", "events", "errors", "runs", "show",
+    "evaluation", "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable",
+    "loops.table", "loops.build",
 )  # fmt: skip
 
 

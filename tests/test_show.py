@@ -21,7 +21,8 @@ from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.progress import Mode, observer, summary
-from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, group_by_setting, print_json, print_table
+from tensorq.show.settings import group_by_setting
+from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, print_json, print_table
 from tensorq.show.video import Frame, _Panel, frame_stride, record
 
 

@@ -28,7 +28,7 @@ from tensorq.networks.numpy_network import num_params
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
-from tensorq.trainer import Stopped, _Training
+from tensorq.training import Stopped, Training
 from test_load import make_run
 
 CONFIG = Config(
@@ -65,9 +65,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> _Training:
+def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> Training:
     environment = describe("CartPole-v1") if config.env == "mine" else describe(config.env)
-    return _Training(config, environment, None, RunDirectory(path), [told.append], began)
+    return Training(config, environment, None, RunDirectory(path), [told.append], began)
 
 
 def test_garbage_collection_is_as_it_was_once_a_run_has_ended(finished: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
-    monkeypatch.setattr(trainer, "import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("tensorq.training.import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped) as caught:
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
     assert told == [Message("loading TensorFlow ..."), Message("stopping ...")]

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tensorq.api import Run, load, open_run, resume, train
     from tensorq.config import Config
     from tensorq.errors import TensorqError
-    from tensorq.trainer import Stopped
+    from tensorq.training import Stopped
 
 _HOMES = {
     "Config": "tensorq.config",
     "Run": "tensorq.api",
-    "Stopped": "tensorq.trainer",
+    "Stopped": "tensorq.training",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
     "load": "tensorq.api",

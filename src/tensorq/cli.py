@@ -201,7 +201,7 @@ def envs() -> None:
 
 def presets() -> None:
     """List the presets, and what each changes."""
-    from tensorq.show.tables import short
+    from tensorq.show.settings import short
 
     default = resolve(Config.env, DEFAULT_PRESET)
     plain = Config()
@@ -286,7 +286,7 @@ def run(arguments: list[str]) -> int:
         return 2
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    except KeyboardInterrupt as stop:  # trainer.Stopped says more
+    except KeyboardInterrupt as stop:  # training.Stopped says more
         print(f"tensorq: {str(stop) or 'stopped'}", file=sys.stderr)
         return int(getattr(stop, "exit_code", 130))
     return 0

@@ -1,66 +1,31 @@
-"""Train and resume: build the parts, drive a loop from stop to stop, keep what it learns, tell whoever watches.
-
-TensorFlow is imported when training begins, not when this module is.
-"""
+"""Train and resume: what they refuse before anything is written or waited for, and the folder of a run."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import gc
 import os
-import shlex
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tensorq.agents.qtable import table_states
-from tensorq.config import SOLVED_EPISODES, Config
-from tensorq.envs.description import Environment, choose_loop, describe, read_environment
+from tensorq.config import Config
+from tensorq.envs.description import Environment, describe, read_environment
 from tensorq.envs.host import EnvironmentMaker, obs_layout
-from tensorq.envs.registry import gymnasium_maker, saved_id
+from tensorq.envs.registry import saved_id
 from tensorq.errors import TensorqError
-from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
-from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report
-from tensorq.loops.table import TableLoop
-from tensorq.networks.build import NetworkBuilder, build_network
-from tensorq.networks.numpy_network import NumpyNetwork, num_params
-from tensorq.process import Signals, import_tensorflow, process_seconds
+from tensorq.events import Message, Observer
+from tensorq.loops.build import loop_kind
+from tensorq.networks.build import NetworkBuilder
+from tensorq.networks.numpy_network import num_params
 from tensorq.replay.host import row_dtype
 from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
 from tensorq.replay.priorities import TREE_BYTES
 from tensorq.runs import directory as run_directory
-from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.directory import RunDirectory, python_arguments
-from tensorq.runs.tables import CsvTable, read_table
+from tensorq.runs.directory import python_arguments
+from tensorq.training import Training, tell
 
-METRICS = (
-    "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
-)  # fmt: skip
-EPISODES = ("episode", "steps", "env_index", "length", "return")
 MOST_UPDATES_A_STEP = 1_000  # more would seem to hang
-
-
-class Stopped(KeyboardInterrupt):
-    """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
-
-    `run_dir` is the run's folder, `steps` where it will go on.
-    """
-
-    def __init__(self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = ()) -> None:
-        """Name the run, the step from which it will go on, the signal that ended it, and what it was started with."""
-        how = f"tq.resume({python_arguments(run_dir, needs)})"
-        if not needs:
-            how = f"`tensorq resume {shlex.quote(str(run_dir))}`, or {how} in Python,"
-        look = f"; `tensorq plot {shlex.quote(str(run_dir))}` draws how far it came" if steps else ""
-        super().__init__(f"stopped; {how} goes on from step {steps:,}{look}")
-        self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
 
 
 def train(
@@ -87,14 +52,14 @@ def train(
     if environment.num_envs is not None:
         if config.num_envs not in (Config.num_envs, environment.num_envs):
             text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
-            _tell(observers, Message(text))
+            tell(observers, Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     kind = _kind(config, network)
     content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": kind}
     with run_directory.create(folder, content) as directory:
-        training = _Training(config, environment, network, directory, observers, began)
+        training = Training(config, environment, network, directory, observers, began)
         try:
             training.run()
         except Exception:
@@ -153,7 +118,7 @@ def resume(
         if config != old:
             _refuse_reached(run_dir, config, steps, episodes)
             if config.steps < old.steps:
-                _tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
+                tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
         directory.result_path.unlink(missing_ok=True)
 
@@ -162,8 +127,8 @@ def resume(
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
-                _tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
-        _Training(config, environment, network, directory, observers, began, on_restored).run()
+                tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
+        Training(config, environment, network, directory, observers, began, on_restored).run()
     return directory.path
 
 
@@ -181,21 +146,9 @@ def _kind(config: Config, network: NetworkBuilder | None) -> str:
     return "table" if config.algorithm == "qtable" else "mlp" if network is None else "custom"
 
 
-def _choose_loop(config: Config, environment: Environment) -> str:
-    """ "compiled" or "host"; a table learns in Python, also where there is a compiled world."""
-    loop = "host" if config.algorithm == "qtable" else config.loop
-    return choose_loop(loop, config.env, environment.custom)
-
-
-def _needs(config: Config, environment: Environment, network: NetworkBuilder | None) -> tuple[str, ...]:
-    """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
-    own_environment = environment.custom or ":" in config.env
-    return (*(["make_env"] if own_environment else []), *([] if network is None else ["network"]))
-
-
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
-    loop = _choose_loop(config, environment)
+    loop = loop_kind(config, environment)
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
@@ -218,310 +171,3 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
         row_bytes += TREE_BYTES if config.priority_exponent else 0
         copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
         check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
-
-
-def _tell(observers: Sequence[Observer], event: Event) -> None:
-    for observer in observers:
-        observer(event)
-
-
-class _Training:
-    """One run from its folder's present state to its end."""
-
-    def __init__(
-        self,
-        config: Config,
-        environment: Environment,
-        network: NetworkBuilder | None,
-        directory: RunDirectory,
-        observers: Sequence[Observer],
-        began: float,
-        on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
-    ) -> None:
-        """Take what `train` takes; when this process began, and what to do once its steps and episodes are known."""
-        self.ready = False  # to train; an error before that leaves everything as it was
-        self.config, self.environment, self.directory = config, environment, directory
-        self._network = network
-        self._needs = _needs(config, environment, network)
-        self._observers, self._telling = observers, threading.Lock()
-        self._began, self._on_restored = began, on_restored
-        self._checkpoints = Checkpoints(directory.checkpoints_path)
-        self._episodes = 0
-        self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._best: dict[str, float] | None = None
-        self._final_return: float | None = None
-        self._seconds = 0.0  # spent training before this process
-        self._elapsed_before = 0.0  # the same with everything else that took time
-        self._seconds_to_solved: float | None = None
-        self._steps_to_solved: int | None = None
-        self._checkpoint_steps = 0
-
-    def run(self) -> None:
-        """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
-        try:
-            self._run()
-        finally:
-            gc.unfreeze()  # what import_tensorflow set aside
-
-    def _run(self) -> None:
-        with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
-            if self.config.algorithm != "qtable":
-                self._tell(Message("loading TensorFlow ..."))
-                warning = import_tensorflow(self.config.threads)
-                if warning:
-                    self._tell(Message(warning))
-            if signals():
-                raise self._stopped(signals, self._checkpoints.newest_steps())
-            if self.config.algorithm != "qtable":
-                self._tell(Message("compiling ..."))
-            kind = _choose_loop(self.config, self.environment)
-            if kind == "host":
-                self._warn_of_cut_episodes()
-            loop = self._make_loop(kind)
-            metrics = CsvTable(self.directory.metrics_path, METRICS)
-            episodes = CsvTable(self.directory.episodes_path, EPISODES)
-            with contextlib.closing(loop), metrics, episodes:
-                self._restore(loop, metrics, episodes)
-                self._on_restored(loop.steps, self._episodes)
-                self.ready = True
-                path, goal = self.directory.path, self.environment.solved_return
-                self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs))
-                try:
-                    self._train(loop, metrics, episodes, signals)
-                except Interrupted as interrupted:
-                    self._record_episodes(interrupted.episodes, episodes)
-                    self._save(loop, metrics, episodes)
-                    raise self._stopped(signals, self._checkpoint_steps) from None
-                except NotFinite as error:
-                    raise TensorqError(f"{error} {self._last_checkpoint()}") from error
-            result = self._write_result(loop)
-        self._show()
-        self._tell(Finished(self.directory.path, result))
-
-    def _tell(self, event: Event) -> None:
-        with self._telling:  # the news of a signal comes from another thread
-            _tell(self._observers, event)
-
-    def _stopped(self, signals: Signals, steps: int) -> Stopped:
-        return Stopped(self.directory.path, steps, signals.received, self._needs)
-
-    def _make_loop(self, kind: str) -> Loop:
-        if self.config.algorithm == "qtable":
-            return TableLoop(self.config, self.environment.make)
-        from tensorq.agents.dqn import DQN
-        from tensorq.agents.pqn import PQN
-
-        spaces = self.environment.observation_space, int(self.environment.action_space.n)
-        kinds = {"dqn": DQN, "pqn": PQN}
-        agent = kinds[self.config.algorithm](self.config, build_network(*spaces, self.config, self._network))
-        if kind == "compiled":
-            from tensorq.envs.world import make_world
-            from tensorq.loops.compiled import CompiledLoop
-
-            return CompiledLoop(self.config, agent, make_world(self.config.env))
-        from tensorq.loops.host import HostLoop
-
-        numpy_q = functools.partial(NumpyNetwork, *spaces, self.config) if self._network is None else None
-        replay_path = self.directory.path / "replay.bin"
-        return HostLoop(self.config, agent, self.environment.make, replay_path, numpy_q)
-
-    def _warn_of_cut_episodes(self) -> None:
-        period, count = self.config.checkpoint_period_steps, self.config.num_envs
-        limit = self.environment.max_episode_steps
-        if limit is not None and period < min(2 * limit * count, self.config.steps):
-            self._tell(
-                Message(
-                    f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "
-                    f"each from one to the next many episodes of up to {limit} steps are cut: give "
-                    f"checkpoint_period_steps {2 * limit * count} (--checkpoint-period-steps) or more"
-                )
-            )
-
-    # --- the run on disk ------------------------------------------------------------------------------------------
-
-    def _restore(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
-        """Go back to the last good checkpoint, or to the beginning where there is none."""
-        found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
-        if found is None:
-            self._refuse_lost_checkpoints()
-            metrics.truncate(0)
-            episodes.truncate(0)
-            return
-        tensors, metadata, path = found
-        saved, present = tensors["agent.params"].size, loop.params().size
-        if saved != present:
-            raise TensorqError(f"{path} holds {saved} parameters, the network has {present}: is it the run's own?")
-        if not loop.restore(tensors):
-            text = "warning: the same actions led the environments elsewhere: their episodes begin again, not exactly"
-            self._tell(Message(text))
-        metrics.truncate(metadata["metrics_bytes"])
-        episodes.truncate(metadata["episodes_bytes"])
-        self._checkpoint_steps = loop.steps
-        self._episodes = metadata["episodes"]
-        self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
-        self._best, self._seconds = metadata["best"], metadata["seconds"]
-        self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
-        self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
-
-    def _refuse_lost_checkpoints(self) -> None:
-        """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""
-        steps = read_table(self.directory.metrics_path)["steps"]
-        # A row past the first that was due for a checkpoint was written after that had been.
-        if self.directory.result_path.exists() or (steps >= self.config.checkpoint_period_steps).sum() > 1:
-            raise TensorqError(
-                f"{self.directory.path} has no checkpoint left to go on from, though it came to step "
-                f"{steps.max(initial=0):,.0f}: put its {self.directory.checkpoints_path.name}/step_*.safetensors back, "
-                "or train again into another run folder (--run-dir)."
-            )
-        if steps.size:
-            self._tell(Message(f"no checkpoint had been made by step {steps.max():,.0f}: training begins again"))
-
-    def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
-        metadata = {
-            "steps": loop.steps,
-            "updates": loop.updates,
-            "episodes": self._episodes,
-            "metrics_bytes": metrics.position(),
-            "episodes_bytes": episodes.position(),
-            "best": self._best,
-            "seconds": self._training_seconds(),
-            "seconds_to_solved": self._seconds_to_solved,
-            "steps_to_solved": self._steps_to_solved,
-            "elapsed_seconds": self._elapsed_seconds(),
-            "final_return": self._final_return,
-        }
-        self._checkpoints.save(loop.steps, loop.save(), metadata)
-        self._checkpoint_steps = loop.steps
-
-    def _last_checkpoint(self) -> str:
-        paths = self._checkpoints.step_paths()
-        return f"The last good checkpoint is {paths[0]}." if paths else "No checkpoint had been made."
-
-    # --- training -------------------------------------------------------------------------------------------------
-
-    def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: Signals) -> None:
-        config = self.config
-        self._started = time.perf_counter()
-        self._started_steps = loop.steps
-        while not self._finished(loop):
-            before = loop.steps
-            left = config.episodes - self._episodes if config.episodes else None
-            report = loop.advance(self._next_stop(before), left, signals)
-            finished = self._record_episodes(report.episodes, episodes)
-            end = self._finished(loop)
-
-            def due(period: int, before: int = before, end: bool = end) -> bool:
-                return end or (period > 0 and loop.steps // period > before // period)
-
-            evaluation = self._evaluate(loop) if due(config.evaluation_period_steps) else None
-            self._record_metrics(loop, report, finished, evaluation, metrics)
-            metrics.flush()  # for whoever draws a run that is not over
-            episodes.flush()
-            if due(config.checkpoint_period_steps):
-                loop.boundary()
-                self._save(loop, metrics, episodes)
-
-    def _finished(self, loop: Loop) -> bool:
-        config = self.config
-        return loop.steps >= config.steps or (config.episodes > 0 and self._episodes >= config.episodes)
-
-    def _next_stop(self, steps: int) -> int:
-        """The next multiple of any period, or the end. A vector of environments may step past it."""
-        config = self.config
-        periods = (config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps)
-        return min(config.steps, *((steps // period + 1) * period for period in periods if period))
-
-    def _record_episodes(self, finished: Sequence[Episode], table: CsvTable) -> list[float]:
-        returns = [episode.total_return for episode in finished]
-        first = self._episodes + 1
-        table.append((first + index, *episode) for index, episode in enumerate(finished))
-        self._episodes += len(returns)
-        self._recent.extend(returns)
-        return returns
-
-    def _evaluate(self, loop: Loop) -> float:
-        """Play greedily, and keep the agent if no earlier one did better."""
-        returns = loop.evaluate()
-        mean = float(returns.mean())
-        self._final_return = mean
-        if self._best is None or mean >= self._best["mean_return"]:
-            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
-            self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
-            if self._seconds_to_solved is None and self._solved():
-                self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
-        return mean
-
-    def _solved(self) -> bool | None:
-        """Whether the kept agent solves the environment; None where too few episodes, or no goal, leave it open."""
-        best, goal = self._best, self.environment.solved_return
-        if best is None or goal is None or best["episodes"] < SOLVED_EPISODES:
-            return None
-        return best["mean_return"] >= goal
-
-    def _record_metrics(
-        self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
-    ) -> None:
-        progress = Progress(
-            steps=loop.steps,
-            updates=loop.updates,
-            episodes=self._episodes,
-            epsilon=self.config.epsilon_at(loop.steps),
-            learning_rate=self.config.learning_rate_at(loop.updates),
-            loss=report.loss,
-            mean_q=report.mean_q,
-            mean_return=float(np.mean(self._recent)) if self._recent else None,
-            evaluation_return=evaluation,
-            best_return=self._best["mean_return"] if self._best else None,
-            new_returns=new_returns,
-            seconds=self._training_seconds(),
-            steps_per_second=(loop.steps - self._started_steps) / (time.perf_counter() - self._started),
-        )
-        table.append([[getattr(progress, name) for name in METRICS]])
-        self._tell(progress)
-
-    def _training_seconds(self) -> float:
-        return self._seconds + time.perf_counter() - self._started
-
-    def _elapsed_seconds(self) -> float:
-        return self._elapsed_before + time.perf_counter() - self._began
-
-    # --- the end --------------------------------------------------------------------------------------------------
-
-    def _write_result(self, loop: Loop) -> dict[str, Any]:
-        seconds = self._training_seconds()
-        result: dict[str, Any] = {
-            "finished": True,
-            "steps": loop.steps,
-            "updates": loop.updates,
-            "episodes": self._episodes,
-            "seconds": round(seconds, 3),
-            "steps_per_second": round(loop.steps / max(seconds, 1e-9), 1),
-            "best": self._best,
-            "final": {"steps": loop.steps, "mean_return": self._final_return},
-            "solved_return": self.environment.solved_return,
-            "solved": self._solved(),
-            "seconds_to_solved": self._seconds_to_solved,
-            "steps_to_solved": self._steps_to_solved,
-            "process_seconds": round(process_seconds(), 3),
-        }
-        run_directory.write_json(self.directory.result_path, result)
-        return result
-
-    def _show(self) -> None:
-        """The curve and the moving picture. Neither is worth losing a finished run for."""
-        from tensorq.show.curve import draw_run
-        from tensorq.show.film import film
-
-        makers: list[tuple[str, Callable[[], object]]] = [
-            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, self.environment.make))
-        ]
-        own = self.environment.custom
-        make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
-        path, video = self.directory.path, self.directory.video_path
-        makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
-        self._tell(Message("drawing the curve and the video ..."))
-        for name, draw in makers:
-            try:
-                draw()
-            except Exception as error:  # an environment's own drawing may fail in any way
-                self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))

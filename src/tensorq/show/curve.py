@@ -15,7 +15,7 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
 from tensorq.runs.checkpoint import require_folder, write_atomically
-from tensorq.show.tables import SavedRun, Setting, group_by_setting, read_run, short
+from tensorq.show.settings import SavedRun, Setting, group_by_setting, read_run, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

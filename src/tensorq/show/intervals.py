@@ -7,7 +7,8 @@ from typing import Any
 
 from tensorq.errors import TensorqError
 from tensorq.show.curve import BLUE, GREY, INK, check_output, save
-from tensorq.show.tables import ALL_ENVIRONMENTS, label
+from tensorq.show.settings import label
+from tensorq.show.tables import ALL_ENVIRONMENTS
 
 _PANEL_INCHES, _LABEL_INCHES_A_LETTER, _ROW_INCHES, _DPI = 2.9, 0.082, 0.27, 150
 

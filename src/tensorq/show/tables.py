@@ -1,163 +1,27 @@
-"""Runs side by side: from their folders or a table of returns, gathered by setting, shown as a table or as JSON."""
+"""Settings side by side, from runs' folders or tables of returns: as a table or as JSON."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
-from tensorq.runs import directory
-from tensorq.runs.directory import read_config, read_result
-from tensorq.runs.tables import read_table
 from tensorq.show.numbers import finite_number, format_number
+from tensorq.show.settings import SavedRun, Setting, group_by_setting, label, short
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FloatArray = npt.NDArray[np.float64]
 Metric = Literal["best", "final", "average"]
 METRIC_NAMES = {"best": "best greedy return", "final": "last greedy return", "average": "mean of greedy returns"}
 ALL_ENVIRONMENTS = "all, normalised:"
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """What a run folder says: its settings, tables and, once it is finished, its result."""
-
-    path: Path
-    config: dict[str, Any]
-    setting: dict[str, Any]  # config without the seed, and what else makes runs differ in more than luck
-    solved_return: float | None
-    metrics: dict[str, FloatArray]
-    episodes: dict[str, FloatArray]
-    result: dict[str, Any] | None
-
-    @property
-    def evaluations(self) -> tuple[FloatArray, FloatArray]:
-        """Steps and mean returns of the greedy evaluations."""
-        done = np.isfinite(self.metrics["evaluation_return"])
-        return self.metrics["steps"][done], self.metrics["evaluation_return"][done]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Runs that differ in nothing but their seed.
-
-    `changes` is what sets them apart from others of their environment and preset, `unusual` the part of it that most of
-    those do otherwise.
-    """
-
-    env: str
-    preset: str
-    changes: dict[str, Any]
-    unusual: dict[str, Any]
-    runs: list[SavedRun]
-
-    @property
-    def label(self) -> str:
-        """How to call it in a legend that names the environment elsewhere."""
-        return label(self.preset, self.unusual)
-
-
-def read_run(run_dir: Path) -> SavedRun:
-    """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
-    document = read_config(directory.open(run_dir).path)
-    environment = document.get("environment")
-    solved_return = environment.get("solved_return") if isinstance(environment, dict) else None
-    if not (run_dir / "metrics.csv").exists():
-        raise TensorqError(f"{run_dir} has no metrics.csv: its training never began, or the file was removed")
-    metrics = read_table(run_dir / "metrics.csv")
-    episodes = read_table(run_dir / "episodes.csv")
-    for name, table, columns in (
-        ("metrics.csv", metrics, ("steps", "epsilon", "evaluation_return")),
-        ("episodes.csv", episodes, ("steps", "return")),
-    ):
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
-    config = document["config"]
-    try:
-        result = read_result(run_dir)
-    except TensorqError as error:  # the tables say what it would
-        print(f"warning: {error}", file=sys.stderr)
-        result = {}
-    return SavedRun(
-        path=run_dir,
-        config=config,
-        setting={
-            **{name: value for name, value in config.items() if name != "seed"},
-            "network": document.get("network"),
-            **(
-                {f"environment.{name}": value for name, value in environment.items()}
-                if isinstance(environment, dict)
-                else {}
-            ),
-        },
-        solved_return=finite_number(solved_return),
-        metrics=metrics,
-        episodes=episodes,
-        result=result,
-    )
-
-
-def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], object] = lambda run: None) -> list[Setting]:
-    """Read runs and gather those whose settings are equal apart from the seed, in the order given.
-
-    Runs that cannot be read, or that `check` raises TensorqError for, are left out, and so is a seed that comes again
-    in a setting: the same run twice would make an interval look too narrow. A line on stderr says so.
-    """
-    if not run_dirs:
-        raise TensorqError("no runs given: name one or more run folders, such as runs/*")
-    groups: dict[str, dict[Any, SavedRun]] = {}
-    errors: list[TensorqError] = []
-    for run_dir in run_dirs:
-        try:
-            run = read_run(run_dir)
-            check(run)
-        except TensorqError as error:
-            errors.append(error)
-            continue
-        seed, group = run.config.get("seed"), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
-        if (kept := group.setdefault(seed, run)) is not run:
-            print(f"warning: {run_dir} is left out: the same setting and seed as {kept.path}", file=sys.stderr)
-    if not groups and len(errors) == 1:
-        raise errors[0]
-    for left_out in errors:
-        print(f"warning: left out: {left_out}", file=sys.stderr)
-    if not groups:
-        raise TensorqError(f"none of these {len(errors)} runs can be used")
-    gathered = [list(group.values()) for group in groups.values()]
-    settings = [runs[0].setting for runs in gathered]
-    return [
-        Setting(
-            env=str(runs[0].config.get("env", "?")),
-            preset=str(runs[0].config.get("preset", "?")),
-            changes=_changes(runs[0].setting, settings, unusual=False),
-            unusual=_changes(runs[0].setting, settings, unusual=True),
-            runs=runs,
-        )
-        for runs in gathered
-    ]
-
-
-def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]], *, unusual: bool) -> dict[str, Any]:
-    """The fields in which settings of the same environment and preset differ, with their values in this one.
-
-    `unusual` leaves out those whose value more than half of the settings have.
-    """
-    kin = [other for other in settings if all(other.get(name) == setting.get(name) for name in ("env", "preset"))]
-    same = {name: sum(other.get(name) == value for other in kin) for name, value in setting.items()}
-    most = len(kin) / 2 if unusual else len(kin) - 1
-    return {name: value for name, value in setting.items() if same[name] <= most}
 
 
 # What uniformly random actions earn (means of 1 000 episodes, seeds 0 to 999), and the reward threshold that Gymnasium
@@ -335,11 +199,6 @@ def _statistics(returns: Sequence[tuple[Any, float | None]]) -> dict[str, Any]:
     }
 
 
-def label(preset: str, unusual: dict[str, Any]) -> str:
-    """A setting in a line: its preset, and what sets it apart."""
-    return " ".join([preset, *(f"{name}={short(value)}" for name, value in unusual.items())])
-
-
 def _greedy_return(run: SavedRun, metric: Metric) -> float | None:
     returns = run.evaluations[1]
     if metric == "best":
@@ -354,10 +213,3 @@ def _greedy_return(run: SavedRun, metric: Metric) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def short(value: Any) -> str:
-    """A setting's value in few letters: sizes as 256x256, numbers without the digits that rounding has left."""
-    if isinstance(value, (list, tuple)):
-        return "x".join(map(str, value)) or "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
