@@ -155,7 +155,7 @@ class FromReplay:
         bits = self._batch_random.row(updates // count).reshape(shape)
         rows, places = self.replay.sample(bits, self._config.importance_exponent_at(updates))
         rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
-        losses, means, td_errors = np.split(rest, [count, 2 * count])
+        losses, means, td_errors = rest[:count], rest[count : 2 * count], rest[2 * count :]
         loss_sum = float(losses.sum())
         if not math.isfinite(loss_sum):
             raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1, steps)

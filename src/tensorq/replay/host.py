@@ -84,8 +84,7 @@ class HostReplay:
                 fields += [1.0]
             self._rows[row] = tuple(fields)
             if self._tree is not None:
-                place = np.array([self.written % self.capacity])
-                self._tree.set(place, np.array([self._tree.maximum or FIRST_PRIORITY]))
+                self._tree.set_to_maximum(self.written % self.capacity, FIRST_PRIORITY)
             if self._config.n_step > 1:
                 window = self._windows[index]
                 self._grow(window, row)

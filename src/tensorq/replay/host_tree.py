@@ -29,6 +29,7 @@ class HostTree:
         self._changed: list[np.ndarray] = []  # places whose sums are to be recomputed before they are needed
         self.maximum = 0.0
         self._highest_place = 0
+        self._parts = self._rows = np.arange(0)  # 0, 1 ... for the number of draws, and those times WIDTH
         self._up_to = np.triu(np.ones((WIDTH, WIDTH)))  # a product with it adds up rows, faster than cumsum
 
     def set(self, places: np.ndarray, values: np.ndarray) -> None:
@@ -42,6 +43,13 @@ class HostTree:
         elif self.leaves[self._highest_place] < self.maximum:  # it was lowered: rare, since it is the newest such
             self._highest_place = int(self.leaves.argmax())
             self.maximum = float(self.leaves[self._highest_place])
+
+    def set_to_maximum(self, place: int, first: float) -> None:
+        """The number at this place becomes the largest of all, or `first` where all are 0."""
+        self.maximum = self.maximum or first
+        self.leaves[place] = self.maximum
+        self._highest_place = place
+        self._changed.append(np.array([place]))
 
     def restore(self, leaves: np.ndarray) -> None:
         """All numbers at once [up to capacity]; the others become 0."""
@@ -64,21 +72,22 @@ class HostTree:
         if self._changed:
             self._update_sums()
         count = len(u)
+        if count != len(self._parts):
+            self._parts, self._rows = np.arange(count), np.arange(0, count * WIDTH, WIDTH)
         ends = self._tops.cumsum()
         total = ends[-1]
-        rest = (np.arange(count) + u) * (total / count)
+        rest = (self._parts + u) * (total / count)
         place = ends.searchsorted(np.minimum(rest, total * BELOW_ONE), side="right")
-        value = self._tops[place]
-        rest = rest - (ends[place] - value)
-        rows = np.arange(0, count * WIDTH, WIDTH)
+        value = self._tops.take(place)
+        rest -= ends.take(place) - value
         for level in (self._middle_rows, self._leaf_rows):
             children = level.take(place, axis=0)
             ends = children @ self._up_to
             # Rounding may not lead past the last child that counts, nor before the first.
-            rest = np.maximum(np.minimum(rest, value * BELOW_ONE), 0)
+            np.maximum(np.minimum(rest, value * BELOW_ONE, out=rest), 0, out=rest)
             child = (ends > rest[:, None]).argmax(axis=1)
-            here = rows + child
+            here = self._rows + child
             value = children.take(here)
-            rest = rest - (ends.take(here) - value)
+            rest -= ends.take(here) - value
             place = place * WIDTH + child
         return place, value / total
