@@ -40,9 +40,8 @@ def results(settings: list[str]) -> str:
     found: dict[Any, list[dict[str, str]]] = {}
     for row in data:
         found.setdefault((row["env"], row["setting"]), []).append(row)
-    for env in ENVS:  # what was not trained since it is the same
-        found.update({(env, name): found.get((env, BASE), []) for name in settings if is_dqn(env, name)})
-    columns = [env for env in ENVS if all(len(found.get((env, name), [])) == SEEDS for name in settings)]
+    measured = {cell for cell, rows in found.items() if len(rows) == SEEDS}
+    columns = [env for env in ENVS if _is_complete(env, settings, measured)]
     if not columns:
         return "Not measured yet.\n"
     lines = [
@@ -54,13 +53,19 @@ def results(settings: list[str]) -> str:
     for metric, title in titles.items():
         lines += ["", f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for name in settings:
-            cells = [cell(found[env, name], metric) for env in columns]
+            cells = ["the same" if is_dqn(env, name) else cell(found[env, name], metric) for env in columns]
             lines.append(f"| `{name}` | {' | '.join(cells)} |")
     lines += ["", f"| steps, seconds of training | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in settings:
-        cells = [cost(found[env, name]) for env in columns]
+        cells = ["" if is_dqn(env, name) else cost(found[env, name]) for env in columns]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _is_complete(env: str, settings: list[str], measured: set[Any]) -> bool:
+    """Whether there is a row to show for each of them, and not for the base alone."""
+    different = [name for name in settings if not is_dqn(env, name)]
+    return different != [BASE] and all((env, name) in measured for name in different)
 
 
 def _settings(names: str) -> list[str]:
