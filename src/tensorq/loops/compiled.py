@@ -16,8 +16,9 @@ from tensorq.core.schedules import linear
 from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
-from tensorq.loops.compiled_learning import Progress, make_learning
+from tensorq.loops.compiled_learning import make_learning
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.loops.rollout import Progress
 
 MAX_STEPS_PER_CALL = 20_000
 

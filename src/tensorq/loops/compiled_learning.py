@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -11,28 +11,10 @@ from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.schedules import linear
-from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Transition
+from tensorq.core.types import AgentState, Rollout, Tensor, Transition
+from tensorq.loops.rollout import Progress, learn_rollout
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
-
-
-class Progress(NamedTuple):
-    """What the updates of one call of the program add up to."""
-
-    loss_sum: Tensor
-    q_sum: Tensor
-    bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
-
-    @staticmethod
-    def none() -> Progress:
-        """Before the first update."""
-        return Progress(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
-
-    def after(self, metrics: Metrics, updates: Tensor) -> Progress:
-        """With one more update, number `updates`."""
-        first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.loss)
-        bad_update = tf.where(first_bad, updates, self.bad_update)
-        return Progress(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
 
 
 class Learning(Protocol):
@@ -106,36 +88,6 @@ class FromRollouts:
             lambda: (agent, progress),
         )
         return agent, memory, progress
-
-
-def learn_rollout(
-    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, progress: Progress
-) -> tuple[AgentState, Progress]:
-    """rollout_epochs times all steps of a rollout, in shuffled batches; both loops learn so."""
-    size = config.num_envs * config.rollout_length
-    batches = size // config.batch_size
-    target = pqn.targets(agent.params, rollout)
-    columns = (rollout.obs, rollout.action, target, rollout.weight)
-    flat = [tf.reshape(column, (size, *column.shape[2:])) for column in columns]
-    first = agent.updates
-
-    def update(index: Tensor, agent: AgentState, order: Tensor, progress: Progress) -> tuple[Any, ...]:
-        agent, metrics = pqn.update(agent, *(tf.gather(column, order[index]) for column in flat))
-        return index + 1, agent, order, progress.after(metrics, agent.updates)
-
-    def epoch(number: Tensor, agent: AgentState, progress: Progress) -> tuple[Any, ...]:
-        # An epoch is known by the updates made when it begins, whichever loop it is in.
-        bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
-        order = tf.reshape(tf.argsort(random.to_uniforms(bits)), (batches, config.batch_size))
-        carry = (tf.constant(0), agent, order, progress)
-        _, agent, _, progress = tf.while_loop(lambda index, *_: index < batches, update, carry)
-        return number + 1, agent, progress
-
-    zero = tf.constant(0, tf.int64)
-    _, agent, progress = tf.while_loop(
-        lambda number, *_: number < config.rollout_epochs, epoch, (zero, agent, progress)
-    )
-    return agent, progress
 
 
 def make_learning(config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int) -> Learning:

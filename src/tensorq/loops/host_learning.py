@@ -18,8 +18,8 @@ from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
 from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
 from tensorq.envs.host import HostEnvironments, Transitions, obs_layout
-from tensorq.loops.compiled_learning import Progress, learn_rollout
 from tensorq.loops.loop import NotFinite, Tensors
+from tensorq.loops.rollout import Progress, learn_rollout
 from tensorq.replay.host import HostReplay, row_dtype
 
 CHECKPOINTS_KEPT = 2
