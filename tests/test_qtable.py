@@ -158,8 +158,8 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
 @pytest.mark.parametrize(
     ("settings", "make", "message"),
     [
-        ({"double": True}, None, "double: received True, expected False with a table of Q-values: it has no target"),
-        ({"n_step": 3}, None, "n_step: received 3, expected 1 with a table"),
+        ({"double": True}, None, "double: received True, expected False with algorithm qtable: it has no target"),
+        ({"n_step": 3}, None, "n_step: received 3, expected 1 with algorithm qtable"),
         ({"layer_norm": True}, None, "layer_norm: .* it has no layers"),
         ({"dueling": True}, None, "dueling: .* it has no layers"),
         ({"noisy": True}, None, "noisy: .* it has no layers"),
@@ -173,7 +173,7 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
         ({"max_gradient_norm": 1.0}, None, "max_gradient_norm: .* it has no gradient"),
         ({"loop": "compiled"}, None, "loop: received compiled, expected host or auto"),
         ({"learning_rate": 1.5}, None, "learning_rate: expected at most 1 for a table"),
-        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value belongs to a table"),
+        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value: .* it has no table of Q-values"),
         ({}, lambda: gym.make("CartPole-v1"), "observation space Box: a table of Q-values needs Discrete"),
     ],
 )  # fmt: skip

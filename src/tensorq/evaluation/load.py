@@ -41,7 +41,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
     run = directory.open(run_dir)
     content = directory.read_config(run_dir)
-    config, environment = Config.from_dict(content["config"]), read_environment(run_dir, content)
+    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
     checkpoints = Checkpoints(run.checkpoints_path)
     if which == "best":
         if not checkpoints.best_path.exists():
@@ -102,7 +102,7 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: 
     if read_environment(run_dir, content).custom:
         call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
         raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
-    return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
+    return gymnasium_maker(saved_id(Config.from_saved(content["config"]).env), **keywords)
 
 
 def evaluate_run(
@@ -117,7 +117,7 @@ def evaluate_run(
     if not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
-    config = Config.from_dict(directory.read_config(run_dir)["config"])
+    config = Config.from_saved(directory.read_config(run_dir)["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
     try:
         seeds = seeds_for(0, 0, episodes, evaluation=True)
