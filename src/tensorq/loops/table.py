@@ -18,7 +18,6 @@ from tensorq.envs.host import (
     make_host_environments,
     seeds_for,
 )
-from tensorq.errors import TensorqError
 from tensorq.evaluation.play import play_episodes
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 
@@ -65,11 +64,6 @@ class TableLoop:
                 if not valid:
                     continue
                 state, action, next_state = states[index], actions[index], next_states[index]
-                if not 0 <= next_state < len(table):
-                    raise TensorqError(
-                        f"the environment gave the observation {step.next_obs[index]}, which its observation space "
-                        f"{envs.observation_space} does not contain."
-                    )
                 value, discount = table.item(state, action), 0.0 if terminated[index] else config.gamma
                 error = td_error(value, rewards[index], discount, table[next_state].tolist(), masks[index])
                 if not math.isfinite(error):
