@@ -13,6 +13,7 @@ import pytest
 from tensorq import config as config_module
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, preset_names, resolve
 from tensorq.errors import TensorqError
+from tensorq.replay.priorities import to_priority
 
 # Whole numbers, by the least that is allowed; below, numbers that may be fractions.
 WHOLE = {
@@ -140,7 +141,8 @@ def test_numbers_too_large_for_64_bits() -> None:
         ),
         (
             {"num_envs": 65, "batch_size": 64, "replay_capacity": 64},
-            "num_envs 65 is larger than replay_capacity 64: lower the one or raise the other.",
+            "n_step 1 in num_envs 65 environments spans more than replay_capacity 64: lower the one or raise the "
+            "other.",
         ),
         (
             {"learning_starts_steps": 1_000, "steps": 1_000},
@@ -155,18 +157,20 @@ def test_numbers_too_large_for_64_bits() -> None:
         *(
             ({"algorithm": "pqn", "num_envs": 16, "rollout_length": 32, "batch_size": 64, **settings}, message)
             for settings, message in [
-                ({"double": True}, "double does not go with algorithm pqn, which has no second network: leave it off."),
-                ({"n_step": 3}, "n_step does not go with algorithm pqn, which has trace_decay in its place."),
                 (
-                    {"head": "quantile"},
-                    "head quantile does not go with algorithm pqn, whose returns are expected ones.",
+                    {"double": True},
+                    "double: received True, expected False with algorithm pqn: it has no second network.",
+                ),
+                (
+                    {"n_step": 3},
+                    "n_step: received 3, expected 1 with algorithm pqn: it has trace_decay in its place.",
                 ),
                 (
                     {"batch_size": 65},
                     "batch_size 65 does not divide the 512 steps of a rollout, num_envs 16 times rollout_length 32.",
                 ),
                 (
-                    {"steps": 511, "learning_starts_steps": 0},
+                    {"steps": 511},
                     "steps 511 end before the first rollout of 512, num_envs 16 times rollout_length 32, so nothing "
                     "would be learned: raise the one or lower the others.",
                 ),
@@ -176,6 +180,50 @@ def test_numbers_too_large_for_64_bits() -> None:
 )
 def test_refusals_name_received_and_expected(settings: dict[str, Any], message: str) -> None:
     assert refusal(**settings) == message
+
+
+# Any value but the default of what an algorithm does not look at.
+IDLE = {
+    "dqn": {"initial_value": 1.0, "rollout_length": 8, "rollout_epochs": 4, "trace_decay": 0.9},
+    "pqn": {
+        "initial_value": 1.0, "double": True, "n_step": 3, "noisy": True, "head": "quantile", "munchausen": True,
+        "priority_exponent": 0.5, "replay_ratio": 0.5, "update_period_steps": 4, "learning_starts_steps": 0,
+        "target_sync_updates": 7, "target_sync_rate": 0.5,
+    },
+    "qtable": {
+        "double": True, "n_step": 3, "layer_norm": True, "scale_observations": True, "dueling": True, "noisy": True,
+        "head": "quantile", "munchausen": True, "priority_exponent": 0.5, "replay_ratio": 0.5, "update_period_steps": 4,
+        "learning_starts_steps": 0, "rollout_length": 8, "rollout_epochs": 4, "trace_decay": 0.9,
+        "target_sync_updates": 7, "target_sync_rate": 0.5, "optimizer": "rmsprop", "max_gradient_norm": 1.0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("algorithm", "name"), [(algorithm, name) for algorithm in IDLE for name in IDLE[algorithm]])
+def test_a_setting_that_would_do_nothing_is_refused_and_left_out_of_old_runs(algorithm: str, name: str) -> None:
+    usual, plain = getattr(Config, name), resolve("CartPole-v1", algorithm)
+    value = IDLE[algorithm][name]
+    with pytest.raises(TensorqError) as caught:
+        resolve("CartPole-v1", algorithm, **{name: value})
+    expected = f"{name}: received {value}, expected {usual} with algorithm {algorithm}: "
+    assert str(caught.value).startswith(expected) and str(caught.value).endswith(".")
+    assert Config.from_saved({**dataclasses.asdict(plain), name: value}) == plain
+
+
+def test_sizes_that_are_not_used_do_not_matter() -> None:
+    Config(algorithm="pqn", num_envs=4, rollout_length=32, batch_size=32, steps=512)  # learns from its first step on
+    Config(algorithm="pqn", num_envs=8, batch_size=32, replay_capacity=4)
+    Config(algorithm="qtable", num_envs=8, batch_size=32, replay_capacity=4, steps=10, hidden_sizes=(3,))
+
+
+def test_priorities_stay_finite_and_above_0_up_to_the_largest_exponent() -> None:
+    assert refusal(priority_exponent=2.01).startswith("priority_exponent: received 2.01, expected at most 2: ")
+    largest = Config(priority_exponent=2).priority_exponent
+    small, large = (to_priority(np.float64(size), largest) for size in (1e-6, 1e6))
+    assert small > 0
+    total = 2.0**40 * large
+    assert np.isfinite(total)
+    assert np.isfinite((small / total) ** -1.0)  # an importance weight that corrects fully
 
 
 def test_numbers_become_what_the_field_wants() -> None:
@@ -210,9 +258,10 @@ def test_from_dict_refuses_junk(values: Any, message: str) -> None:
 
 
 def test_from_dict_refuses_what_is_no_mapping() -> None:
-    for junk in ([1, 2], None, 3, {1: 2}):
-        with pytest.raises(TensorqError):
-            Config.from_dict(junk)  # type: ignore[arg-type]
+    for read in (Config.from_dict, Config.from_saved):
+        for junk in ([1, 2], None, 3, {1: 2}, {"algorithm": ["dqn"]}):
+            with pytest.raises(TensorqError):
+                read(junk)  # type: ignore[arg-type]
 
 
 # 0.5 updates a step, owed at every fourth step after the tenth: nothing at 13, floor((14 - 10) / 4) * 4 / 2 = 2 at 14.
@@ -295,6 +344,13 @@ def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pyt
 @pytest.mark.parametrize("preset", [name for name in preset_names() if load_preset(name).get("extends")])
 def test_what_extends_dqn_goes_with_its_section_for_each_environment(preset: str, env: str) -> None:
     assert resolve(env, preset).steps == resolve(env).steps  # and nothing is refused
+
+
+@pytest.mark.parametrize(
+    ("preset", "env"), [(name, env) for name in preset_names() for env in load_preset(name).get("environments", {})]
+)
+def test_a_preset_goes_with_each_of_its_sections(preset: str, env: str) -> None:
+    assert resolve(env, preset).env == env
 
 
 def test_a_preset_s_loss_is_left_out_where_the_head_has_its_own() -> None:

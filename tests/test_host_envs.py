@@ -236,9 +236,58 @@ def test_greedy_play_keeps_to_legal_actions(mode: AutoresetMode | None) -> None:
 def test_a_mask_that_reset_did_not_tell_of_is_refused(mode: AutoresetMode | None) -> None:
     envs = several(LateMasked, mode)
     assert envs.mask is None
-    with pytest.raises(TensorqError, match="action_mask in the info of step .* of reset: expected in both"):
+    with pytest.raises(TensorqError, match="an action_mask, and none in the info of its first reset"):
         for _ in range(3):
             envs.step(np.zeros(3, np.int32))
+    envs.close()
+
+
+@MODES
+def test_a_mask_that_comes_with_a_later_reset_is_refused(mode: AutoresetMode | None) -> None:
+    class MaskedFromTheSecondEpisode(Counting):
+        def reset(self, **keywords: Any) -> tuple[np.ndarray, dict]:
+            obs, info = super().reset(**keywords)
+            return obs, {"action_mask": np.ones(3, np.int8)} if self.episode else info
+
+    envs = several(MaskedFromTheSecondEpisode, mode)
+    with pytest.raises(TensorqError, match="an action_mask, and none in the info of its first reset"):
+        for _ in range(9):
+            envs.step(np.zeros(3, np.int32))
+    envs.close()
+
+
+@MODES
+@pytest.mark.parametrize(
+    "mask", [np.ones(2, np.int8), np.ones(4, bool), np.ones(1), np.ones((1, 3)), np.array([0, 1, 2]), [1, 1], "101", 1]
+)
+def test_what_is_no_mask_is_refused(mode: AutoresetMode | None, mask: Any) -> None:
+    class Wrong(Masked):
+        @staticmethod
+        def info(obs: np.ndarray) -> dict[str, Any]:
+            return {"action_mask": mask}
+
+    with pytest.raises(TensorqError, match=r"action mask: received .*, expected zeros and ones of shape \(3,\)\."):
+        several(Wrong, mode)
+
+
+@MODES
+def test_masks_of_the_parts_of_an_action_allow_every_combination_of_legal_parts(mode: AutoresetMode | None) -> None:
+    class InParts(Masked):
+        action_space = spaces.MultiDiscrete([2, 3])
+
+        @staticmethod
+        def info(obs: np.ndarray) -> dict[str, Any]:
+            return {"action_mask": (np.array([0, 1], np.int8), np.array([1, 0, 1], np.int8))}
+
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+            assert action.tolist() == [1, 2]
+            return self.obs, 0.0, False, False, self.info(self.obs)
+
+    envs = several(InParts, mode)
+    # Combinations are counted through the last part first: 00 01 02 10 11 12.
+    assert envs.mask is not None and envs.mask.tolist() == [[False, False, False, True, False, True]] * 3
+    step = envs.step(np.full(3, 5))
+    assert step.next_mask is not None and (step.next_mask == envs.mask).all()
     envs.close()
 
 

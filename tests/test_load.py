@@ -14,11 +14,14 @@ import pytest
 import tensorflow as tf
 
 from tensorq import trainer
+from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
+from tensorq.envs.spaces import space_to_json
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.networks.build import build_network
+from tensorq.networks.mlp import build_mlp
 from tensorq.networks.numpy_network import num_params
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -57,6 +60,38 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
     with pytest.raises(TensorqError, match="18 parameters are stored, the network function built 10"):
         load_agent(tmp_path / "run", network=lambda space, count: keras.Sequential(
             [keras.Input(space.shape), keras.layers.Dense(count)]))  # fmt: skip
+
+
+@pytest.mark.parametrize("network", [None, lambda space, count: build_mlp(space, count, CONFIG)])
+def test_states_and_masks_that_are_none_are_refused(tmp_path: Path, network: Any) -> None:
+    space = gym.spaces.Discrete(4)
+    params = np.zeros(num_params(space, 3, CONFIG), np.float32)
+    make_run(tmp_path / "run", params, "mlp" if network is None else "custom")
+    content = directory.read_config(tmp_path / "run")
+    content["environment"] |= {"observation_space": space_to_json(space), "action_space": {"discrete": 3, "start": 7}}
+    directory.write_json(tmp_path / "run" / "config.json", content)
+    agent = load_agent(tmp_path / "run", network=network)
+    assert agent.act(3, mask=[0, 1, 1]) == 8
+    for state in (-1, 9, [0, 4]):
+        with pytest.raises(TensorqError, match=r"received the states \[.*\], expected them from 0 to 3"):
+            agent.act(state)
+    for state in (2.7, [1, 2.5], np.nan, 2**40, "2"):
+        with pytest.raises(TensorqError, match="received .*, expected numbers of shape .* for one observation"):
+            agent.act(state)
+    for mask in ([1, 0], [1, 0, 1, 1], [1], [[1, 0, 1]], [0, 1, 2], [[1], [1, 0]], "101"):
+        with pytest.raises(TensorqError, match=r"action mask: received .*, expected zeros and ones of shape \(3,\)\."):
+            agent.act(1, mask=mask)
+    for mask in ([[1, 0, 1]], [[1, 0], [1, 0]], [1, 0]):
+        with pytest.raises(TensorqError, match=r"expected zeros and ones of shape \(3,\) or \(2, 3\)\."):
+            agent.act([1, 2], mask=mask)
+
+
+def test_pixels_that_uint8_cannot_hold_are_refused() -> None:
+    agent = TrainedAgent(lambda obs: obs[:, 0], gym.spaces.Box(0, 255, (1, 2), np.uint8), gym.spaces.Discrete(2))
+    assert agent.act([[3, 4]]) == agent.act(np.array([[3.0, 4.0]])) == 1
+    for obs in ([[0.3, 0.4]], [[300, 4]], np.array([[-1, 2]])):
+        with pytest.raises(TensorqError, match=r"expected numbers of shape \(1, 2\) for one observation"):
+            agent.act(obs)
 
 
 def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:

@@ -84,6 +84,21 @@ def test_the_network_in_numpy_is_the_one_in_keras(
         np.testing.assert_allclose(dqn.q_values(*given, tf.constant(noise)), disturbed, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("states", [[3], [8], [5, -1], [4, 10**6]])
+def test_a_state_outside_its_space_is_refused(states: list[int]) -> None:
+    space = gym.spaces.Discrete(4, start=4)
+    network = NumpyNetwork(space, ACTIONS, Config(), np.zeros(num_params(space, ACTIONS, Config()), np.float32))
+    with pytest.raises(TensorqError, match=r"received the states .*, expected them from 4 to 7"):
+        network(np.array(states, np.int32))
+
+
+def test_many_states_cost_no_square_of_their_number() -> None:
+    space = gym.spaces.Discrete(2**20)
+    config = Config(hidden_sizes=(1,))
+    network = NumpyNetwork(space, 1, config, np.ones(num_params(space, 1, config), np.float32))
+    assert network(np.array([2**20 - 1], np.int32)).tolist() == [[3]]  # (1 + a bias of 1) * 1 + 1
+
+
 def test_the_network_in_numpy_follows_its_parameters() -> None:
     params = np.zeros(num_params(BOX, ACTIONS, Config()), np.float32)
     network = NumpyNetwork(BOX, ACTIONS, Config(), params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,8 +159,8 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
 @pytest.mark.parametrize(
     ("settings", "make", "message"),
     [
-        ({"double": True}, None, "double: received True, expected False with a table of Q-values: it has no target"),
-        ({"n_step": 3}, None, "n_step: received 3, expected 1 with a table"),
+        ({"double": True}, None, "double: received True, expected False with algorithm qtable: it has no target"),
+        ({"n_step": 3}, None, "n_step: received 3, expected 1 with algorithm qtable"),
         ({"layer_norm": True}, None, "layer_norm: .* it has no layers"),
         ({"dueling": True}, None, "dueling: .* it has no layers"),
         ({"noisy": True}, None, "noisy: .* it has no layers"),
@@ -173,7 +174,7 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
         ({"max_gradient_norm": 1.0}, None, "max_gradient_norm: .* it has no gradient"),
         ({"loop": "compiled"}, None, "loop: received compiled, expected host or auto"),
         ({"learning_rate": 1.5}, None, "learning_rate: expected at most 1 for a table"),
-        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value belongs to a table"),
+        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value: .* it has no table of Q-values"),
         ({}, lambda: gym.make("CartPole-v1"), "observation space Box: a table of Q-values needs Discrete"),
     ],
 )  # fmt: skip
@@ -195,12 +196,29 @@ def test_values_that_are_not_finite_end_the_run() -> None:
         learned(lambda: limited(reward=np.inf))
 
 
-def test_an_observation_outside_its_space_is_named() -> None:
+@pytest.mark.parametrize("wrong", ["step", "reset", "a later reset"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_an_observation_outside_its_space_is_named(wrong: str, vector: bool) -> None:
     class Wrong(Rooms):
-        observation_space = gym.spaces.Discrete(1, start=5)
+        resets = 0
 
-    with pytest.raises(TensorqError, match=r"gave the observation 6, which .* Discrete\(1, start=5\) does not contain"):
-        learned(Wrong)
+        def reset(self, **keywords: Any) -> tuple[int, dict[str, Any]]:
+            Wrong.resets += 1
+            room, info = super().reset(**keywords)
+            return (9 if wrong == "reset" or wrong == "a later reset" and Wrong.resets > 4 else room), info
+
+        def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+            room, *rest = super().step(action)
+            return (9 if wrong == "step" else room), *rest  # type: ignore[return-value]
+
+    def make() -> Any:
+        one = functools.partial(gym.wrappers.TimeLimit, max_episode_steps=3)
+        return gym.vector.SyncVectorEnv([lambda: one(Wrong())] * 2) if vector else one(Wrong())
+
+    with pytest.raises(
+        TensorqError, match=r"gave the observation .*9.*, which .* Discrete\(.*start=5\) does not contain"
+    ):
+        learned(make)
 
 
 class Killed(BaseException):
@@ -241,6 +259,9 @@ def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
     assert agent.q_values([5, 6]).tolist() == [[3.5, 5.0], [2.5, 10.0]]
     assert agent.act([5, 6]).tolist() == [4, 4]
     assert agent.act(5, mask=[True, False]) == 3
+    assert agent.act([5, 6], mask=[True, False]).tolist() == [3, 3]
+    assert agent.act([5, 6], mask=np.array([[1, 0], [0, 1]])).tolist() == [3, 4]
+    assert agent.act(6.0) == 4
     assert evaluate_run(run, 3, make=Rooms).returns.tolist() == [10.0] * 3
     with pytest.raises(TensorqError, match=r"received the states \[7\], expected them from 5 to 6"):
         agent.q_values(7)

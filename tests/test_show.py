@@ -426,6 +426,33 @@ def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path
     assert drawn.count("<!-- CartPole-v1 -->") == drawn.count("<!-- all, normalised -->") == 1
 
 
+def test_all_environments_together_have_no_interval_where_each_has_one_seed(tmp_path: Path) -> None:
+    file = tmp_path / "returns.csv"
+    file.write_text("env,setting,seed,best_return\nCartPole-v1,dqn,0,475\nMountainCar-v0,dqn,0,-155\n")
+    together = compare([file])[1][-1]
+    assert (together["interquartile_mean"], together["seeds"]) == (pytest.approx(0.75), ["0", "0"])
+    assert together["interquartile_low"] is together["interquartile_high"] is None
+
+
+def test_seeds_are_those_whose_returns_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "returns.csv"
+    rows = ["CartPole-v1,dqn,0,", "CartPole-v1,dqn,1,475", "CartPole-v1,dqn,2,22.2", "MountainCar-v0,dqn,3,-155"]
+    file.write_text("\n".join(["env,setting,seed,best_return", *rows]))
+    found = [(row["seeds"], row["returns"]) for row in compare([file])[1]]
+    assert found == [(["1", "2"], [475, 22.2]), (["3"], [-155]), (["1", "3"], [1, 0.5])]
+
+
+def test_a_seed_that_comes_again_in_a_table_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "returns.csv"
+    file.write_text(f"{RETURNS}CartPole-v1,per,0,100\nCartPole-v1,dqn,1,1\n")
+    rows = print_json([file])
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: line 8 of {file} is left out: env, setting and seed of line 7",
+        f"warning: line 9 of {file} is left out: env, setting and seed of line 3",
+    ]
+    assert [row["returns"] for row in rows[:3]] == [[475, 248.6, 475], [-200, -155], [300]]
+
+
 def test_reference_returns_end_at_gymnasiums_thresholds() -> None:
     for env, (_, solved) in REFERENCE_RETURNS.items():
         assert gym.spec(env).reward_threshold == solved

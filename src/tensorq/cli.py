@@ -182,12 +182,12 @@ def compare(
     """
     from tensorq.show import tables
 
-    (tables.print_json if json else tables.print_table)(runs, metric)
+    rows = (tables.print_json if json else tables.print_table)(runs, metric)
     if output:
         from tensorq.show.intervals import draw_intervals
 
         title = f"{tables.METRIC_NAMES[metric]}: interquartile mean over seeds, 95 % bootstrap interval"
-        path = draw_intervals(tables.compare(runs, metric)[1], title, output)
+        path = draw_intervals(rows, title, output)
         if not json:
             print(path)
 

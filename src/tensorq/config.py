@@ -21,6 +21,8 @@ else:
 DEFAULT_PRESET = "dqn"
 SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
 DEFAULT_EVALUATION_EPISODES = {"compiled": 100, "host": 10}
+# TD errors from 1e-6 to 1e6 then have priorities from 1e-12 to 1e12, whose sums over any replay a float64 holds.
+MOST_PRIORITY_EXPONENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -178,23 +180,17 @@ class Config:
             raise TensorqError(f"hidden_sizes: received {self.hidden_sizes}, expected whole numbers of at least 1.")
         if self.seed >= 2**31:
             raise TensorqError(f"seed: received {self.seed}, expected a whole number below 2**31.")
-        if self.batch_size > self.replay_capacity:
+        if self.priority_exponent > MOST_PRIORITY_EXPONENT:
             raise TensorqError(
-                f"batch_size {self.batch_size} is larger than replay_capacity {self.replay_capacity}: "
-                "lower the one or raise the other."
+                f"priority_exponent: received {self.priority_exponent:g}, expected at most {MOST_PRIORITY_EXPONENT:g}: "
+                "beyond it little but the largest TD error is ever drawn, and priorities leave what numbers can hold."
             )
-        if self.num_envs > self.replay_capacity:
-            raise TensorqError(
-                f"num_envs {self.num_envs} is larger than replay_capacity {self.replay_capacity}: "
-                "lower the one or raise the other."
-            )
-        if self.n_step * self.num_envs > self.replay_capacity:
-            raise TensorqError(
-                f"n_step {self.n_step} in num_envs {self.num_envs} environments spans more than replay_capacity "
-                f"{self.replay_capacity}: lower the one or raise the other."
-            )
-        if self.algorithm == "pqn":
-            self._check_pqn()
+        for name, reason in _NOT_FOR[self.algorithm].items():
+            value, usual = getattr(self, name), _DEFAULTS[name]
+            if value != usual:
+                raise TensorqError(
+                    f"{name}: received {value}, expected {usual} with algorithm {self.algorithm}: {reason}."
+                )
         if self.head != "expected" and self.loss != "huber":
             raise TensorqError(
                 f"loss {self.loss} does not go with head {self.head}, which has a loss of its own: leave it at huber."
@@ -205,10 +201,20 @@ class Config:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")
         if self.munchausen_clip > 0:
             raise TensorqError(f"munchausen_clip: received {self.munchausen_clip}, expected at most 0.")
-        if self.algorithm == "qtable":
-            return self._check_table()
-        if self.initial_value:
-            raise TensorqError("initial_value belongs to a table of Q-values: leave it off, or use --preset qtable.")
+        {"dqn": self._check_dqn, "pqn": self._check_pqn, "qtable": self._check_table}[self.algorithm]()
+
+    def _check_dqn(self) -> None:
+        """Refuse sizes with which a replay would teach nothing."""
+        if self.batch_size > self.replay_capacity:
+            raise TensorqError(
+                f"batch_size {self.batch_size} is larger than replay_capacity {self.replay_capacity}: "
+                "lower the one or raise the other."
+            )
+        if self.n_step * self.num_envs > self.replay_capacity:
+            raise TensorqError(
+                f"n_step {self.n_step} in num_envs {self.num_envs} environments spans more than replay_capacity "
+                f"{self.replay_capacity}: lower the one or raise the other."
+            )
         if self.learning_starts_steps >= self.steps:
             raise TensorqError(
                 f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
@@ -223,18 +229,7 @@ class Config:
             )
 
     def _check_pqn(self) -> None:
-        """Refuse what means nothing without replay and target network."""
-        reasons = {
-            "double": "has no second network", "munchausen": "has no target network", "noisy": "explores by epsilon",
-            "priority_exponent": "replays nothing",
-        }  # fmt: skip
-        for switch, reason in reasons.items():
-            if getattr(self, switch):
-                raise TensorqError(f"{switch} does not go with algorithm pqn, which {reason}: leave it off.")
-        if self.n_step > 1:
-            raise TensorqError("n_step does not go with algorithm pqn, which has trace_decay in its place.")
-        if self.head != "expected":
-            raise TensorqError(f"head {self.head} does not go with algorithm pqn, whose returns are expected ones.")
+        """Refuse rollouts that batches do not divide, or that never fill."""
         if self.num_envs * self.rollout_length % self.batch_size:
             raise TensorqError(
                 f"batch_size {self.batch_size} does not divide the {self.num_envs * self.rollout_length} steps of a "
@@ -248,11 +243,7 @@ class Config:
             )
 
     def _check_table(self) -> None:
-        """Refuse what a table of Q-values does not have: a network, a replay, a target network, a compiled loop."""
-        for name, reason in _NOT_FOR_A_TABLE.items():
-            value, usual = getattr(self, name), _DEFAULTS[name]
-            if value != usual:
-                raise TensorqError(f"{name}: received {value}, expected {usual} with a table of Q-values: {reason}.")
+        """Refuse a compiled loop, and learning rates that only an optimizer could use."""
         if self.loop == "compiled":
             raise TensorqError("loop: received compiled, expected host or auto: a table of Q-values learns in Python.")
         if self.learning_rate > 1 or self.learning_rate_final > 1:
@@ -301,6 +292,12 @@ class Config:
             plain["hidden_sizes"] = tuple(plain["hidden_sizes"])
         return cls(**plain)
 
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any]) -> Config:
+        """from_dict for what a run's folder kept: runs began with settings of no effect before those were refused."""
+        idle = _NOT_FOR.get(str(values.get("algorithm", cls.algorithm)), {}) if isinstance(values, Mapping) else ()
+        return cls.from_dict({name: value for name, value in values.items() if name not in idle} if idle else values)
+
 
 # Each numeric field's smallest value; those that must lie above 0 or within [0, 1] are checked in __post_init__.
 _AT_LEAST: dict[str, float] = {
@@ -313,22 +310,53 @@ _AT_LEAST: dict[str, float] = {
     "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 _TYPES: dict[str, Any] = get_type_hints(Config)
-# Switches that a table has no use for, and why; sizes of networks and replays are just not looked at.
-_NOT_FOR_A_TABLE = {
-    "double": "it has no target network",
-    "n_step": "it learns from each step at once",
-    "layer_norm": "it has no layers",
-    "scale_observations": "it has no layers",
-    "dueling": "it has no layers",
-    "noisy": "it has no layers",
-    "head": "it holds the mean return of each action, not a distribution",
-    "munchausen": "it has no soft policy",
-    "priority_exponent": "it has no replay",
-    "replay_ratio": "each step is one update",
-    "update_period_steps": "each step is one update",
-    "target_sync_rate": "it has no target network",
-    "optimizer": "it needs none, learning_rate is the whole rule",
-    "max_gradient_norm": "it has no gradient",
+_NO_REPLAY, _NO_TARGET, _NO_LAYERS = "it has no replay", "it has no target network", "it has no layers"
+_FROM_REPLAY, _AT_ONCE = "it learns from replay; rollouts are pqn's", "it learns from each step at once"
+# What an algorithm does not look at, though it would decide what is learned or when, and why. Sizes (hidden_sizes,
+# batch_size, replay_capacity, num_atoms), loss and whatever tunes a switch that is off (munchausen_scale, value_min,
+# importance_exponent) may be there without effect: sections of presets and sweeps set them for several algorithms.
+_NOT_FOR: dict[str, dict[str, str]] = {
+    "dqn": {
+        "initial_value": "it has no table of Q-values; --preset qtable has one",
+        "rollout_length": _FROM_REPLAY,
+        "rollout_epochs": _FROM_REPLAY,
+        "trace_decay": "it has n_step in its place",
+    },
+    "pqn": {
+        "initial_value": "it has no table of Q-values; --preset qtable has one",
+        "double": "it has no second network",
+        "n_step": "it has trace_decay in its place",
+        "noisy": "it explores by epsilon",
+        "head": "its returns are expected ones",
+        "munchausen": _NO_TARGET,
+        "priority_exponent": _NO_REPLAY,
+        "replay_ratio": "it goes through each rollout rollout_epochs times",
+        "update_period_steps": "it learns whenever a rollout is full",
+        "learning_starts_steps": "it learns whenever a rollout is full",
+        "target_sync_updates": _NO_TARGET,
+        "target_sync_rate": _NO_TARGET,
+    },
+    "qtable": {
+        "double": _NO_TARGET,
+        "n_step": _AT_ONCE,
+        "layer_norm": _NO_LAYERS,
+        "scale_observations": _NO_LAYERS,
+        "dueling": _NO_LAYERS,
+        "noisy": _NO_LAYERS,
+        "head": "it holds the mean return of each action, not a distribution",
+        "munchausen": "it has no soft policy",
+        "priority_exponent": _NO_REPLAY,
+        "replay_ratio": "each step is one update",
+        "update_period_steps": "each step is one update",
+        "learning_starts_steps": _AT_ONCE,
+        "rollout_length": _AT_ONCE,
+        "rollout_epochs": _AT_ONCE,
+        "trace_decay": "it looks one step ahead",
+        "target_sync_updates": _NO_TARGET,
+        "target_sync_rate": _NO_TARGET,
+        "optimizer": "it needs none, learning_rate is the whole rule",
+        "max_gradient_norm": "it has no gradient",
+    },
 }
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))

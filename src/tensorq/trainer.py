@@ -90,7 +90,7 @@ def resume(
     began = time.perf_counter()
     directory = run_directory.open(run_dir)
     content = run_directory.read_config(run_dir)
-    old = Config.from_dict(content["config"])
+    old = Config.from_saved(content["config"])
     config = dataclasses.replace(
         old,
         steps=old.steps if steps is None else steps,

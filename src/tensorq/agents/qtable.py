@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.errors import TensorqError
+from tensorq.networks.numpy_network import state_rows
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -74,11 +75,7 @@ class QTable:
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Q-values [N, A] of states [N]."""
-        states = obs - self._first_state
-        if states.size and not 0 <= states.min() <= states.max() < len(self.table):
-            last = self._first_state + len(self.table) - 1
-            raise TensorqError(f"received the states {obs}, expected them from {self._first_state} to {last}.")
-        found: np.ndarray = self.table[states]
+        found: np.ndarray = self.table[state_rows(obs, self._first_state, len(self.table))]
         return found
 
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.envs.host import obs_layout
-from tensorq.envs.spaces import is_composite, plain_observation_space, to_native_actions, to_plain
+from tensorq.envs.spaces import check_mask, excerpt, is_composite, plain_observation_space, to_native_actions, to_plain
 from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
@@ -42,7 +42,10 @@ class TrainedAgent:
 
         `mask`, [A] or [N, A], tells which actions are legal, as an environment's info["action_mask"] does.
         """
-        actions = to_native_actions(self._action_space, greedy(self.q_values(obs), mask))
+        q_values = self.q_values(obs)
+        if mask is not None:
+            mask = check_mask(mask, self._action_space, len(q_values) if q_values.ndim == 2 else None)
+        actions = to_native_actions(self._action_space, greedy(q_values, mask))
         return int(actions) if np.ndim(actions) == 0 else actions
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
@@ -54,9 +57,12 @@ class TrainedAgent:
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
             )
         try:
-            array = np.asarray(obs, self._dtype)
-        except (TypeError, ValueError) as error:
-            raise TensorqError(f"received {_excerpt(obs)}, expected {self._expected()}: {error}.") from error
+            with np.errstate(invalid="ignore"):
+                array = np.asarray(obs, self._dtype)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}: {error}.") from error
+        if self._dtype.kind != "f" and getattr(obs, "dtype", None) != self._dtype and not np.array_equal(array, obs):
+            raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}, which {self._dtype} can hold.")
         if array.shape == self._shape:
             return array[None], True
         if array.shape[1:] == self._shape and array.ndim == len(self._shape) + 1 and len(array):
@@ -66,8 +72,3 @@ class TrainedAgent:
     def _expected(self) -> str:
         batch = ", ".join(map(str, ("N", *self._shape)))
         return f"numbers of shape {self._shape} for one observation, or ({batch}) for a batch of at least one"
-
-
-def _excerpt(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:80]}..."

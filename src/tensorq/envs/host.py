@@ -12,12 +12,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from tensorq.envs.spaces import adapt, plain_action_space
+from tensorq.envs.spaces import adapt, check_mask, plain_action_space
 from tensorq.errors import TensorqError
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
 MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
-LATE_MASK = "the environment gave an action_mask in the info of step and none in that of reset: expected in both."
+LATE_MASK = "the environment gave an action_mask, and none in the info of its first reset: expected from there on."
 
 
 class Transitions(NamedTuple):
@@ -66,6 +66,7 @@ class SingleEnvironments:
     """gymnasium.Env objects in this process, reset as soon as their episode ends."""
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
+        self._native_actions = envs[0].action_space
         self._envs = [adapt(env) for env in envs]
         self.num_envs = len(self._envs)
         self.observation_space = self._envs[0].observation_space
@@ -74,14 +75,16 @@ class SingleEnvironments:
         dtype, shape = obs_layout(self.observation_space)
         self.obs = np.zeros((self.num_envs, *shape), dtype)
         self.mask: np.ndarray | None = None
+        self._begun = False
         self._valid = np.ones(self.num_envs, bool)
         self.reset(range(self.num_envs))
+        self._begun = True
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            self.obs[index], info = env.reset(seed=seed)
-            self._see(index, info)
+            observed, info = env.reset(seed=seed)
+            self._see(index, observed, self._legal(info))
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
@@ -92,23 +95,33 @@ class SingleEnvironments:
         for index, env in enumerate(self._envs):
             action = int(actions[index]) + self._first_action
             observed, reward[index], terminated[index], truncated[index], info = env.step(action)
+            mask = self._legal(info)
             next_obs[index] = observed
             if next_mask is not None:
-                next_mask[index] = info.get(MASK, True)
-            elif MASK in info:
-                raise TensorqError(LATE_MASK)
+                next_mask[index] = mask
             if terminated[index] or truncated[index]:
+                check_states(self.observation_space, observed)
                 observed, info = env.reset()
-            self.obs[index] = observed
-            self._see(index, info)
+                mask = self._legal(info)
+            self._see(index, observed, mask)
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
-    def _see(self, index: int, info: dict[str, Any]) -> None:
-        """Take in which actions are legal: all where an environment that has a mask does not say."""
-        if self.mask is None and MASK in info:
+    def _legal(self, info: dict[str, Any]) -> Any:
+        """The legal actions [A] bool; True, which is all, where an environment does not say."""
+        if MASK not in info:
+            return True
+        if self.mask is None:
+            if self._begun:
+                raise TensorqError(LATE_MASK)
             self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
+        return check_mask(info[MASK], self._native_actions)
+
+    def _see(self, index: int, observed: Any, mask: Any) -> None:
+        """Take in what to act on next."""
+        check_states(self.observation_space, observed)
+        self.obs[index] = observed
         if self.mask is not None:
-            self.mask[index] = info.get(MASK, True)
+            self.mask[index] = mask
 
     def close(self) -> None:
         """Close them all."""
@@ -120,6 +133,7 @@ class VectorEnvironments:
     """A gymnasium VectorEnv of any autoreset mode."""
 
     def __init__(self, env: VectorEnv) -> None:
+        self._native_actions = env.single_action_space
         self._env = env = adapt(env)
         self.num_envs = env.num_envs
         self.observation_space = env.single_observation_space
@@ -148,7 +162,8 @@ class VectorEnvironments:
         observed, reward, terminated, truncated, info = self._env.step(
             (actions + self.action_space.start).astype(self._env.action_space.dtype)
         )
-        next_obs, obs = self._copy(observed), self._copy(observed)
+        next_obs = self._copy(observed)
+        obs = next_obs.copy()
         # Copies, because some vector environments hand out the same arrays at every step.
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         valid, done = ~self._resetting, terminated | truncated
@@ -157,6 +172,7 @@ class VectorEnvironments:
             final_mask = self._masks(info.get("final_info", {}))
             for index in np.flatnonzero(done):
                 next_obs[index] = info["final_obs"][index]
+                check_states(self.observation_space, next_obs[index])
                 if next_mask is not None and final_mask is not None:
                     next_mask[index] = final_mask[index]
         elif self._mode == AutoresetMode.NEXT_STEP:
@@ -179,11 +195,16 @@ class VectorEnvironments:
                 raise TensorqError(LATE_MASK)
             return None
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
+        if present and len(info[MASK]) != self.num_envs:
+            raise TensorqError(
+                f"{MASK}: received {len(info[MASK])} of them, expected one for each of {self.num_envs} environments."
+            )
         for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
-            masks[index] = info[MASK][index]
+            masks[index] = check_mask(info[MASK][index], self._native_actions)
         return masks
 
     def _copy(self, obs: np.ndarray) -> np.ndarray:
+        check_states(self.observation_space, obs)
         return np.array(obs, self._dtype)
 
     def close(self) -> None:
@@ -249,3 +270,14 @@ def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
         return np.dtype(np.int32), ()
     dtype = np.dtype(space.dtype)
     return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
+
+
+def check_states(space: gym.Space, obs: Any) -> None:
+    """Refuse what a Discrete space does not contain, one observation or several: one-hot it would be nothing at all."""
+    if isinstance(space, gym.spaces.Discrete):
+        first, last = space.start, space.start + space.n - 1
+        least, most = (obs.min(), obs.max()) if isinstance(obs, np.ndarray) else (obs, obs)
+        if not first <= least <= most <= last:
+            raise TensorqError(
+                f"the environment gave the observation {obs}, which its observation space {space} does not contain."
+            )

@@ -6,6 +6,7 @@ observations are flattened into one Box, their discrete parts one-hot; MultiDisc
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -76,6 +77,47 @@ def to_native_actions(space: gym.Space, indices: np.ndarray) -> np.ndarray:
         parts = np.stack(np.unravel_index(indices, tuple(int(n) for n in space.nvec.ravel())), axis=-1)
         return parts.reshape(*np.shape(indices), *space.shape).astype(space.dtype) + space.start
     return np.asarray(indices) + int(plain_action_space(space).start)
+
+
+def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarray:
+    """The legal actions, as bool, by a mask of zeros and ones; raises TensorqError for what is none.
+
+    Args:
+        mask: [A], or [rows, A] if rows is given; of MultiDiscrete actions also one mask for each part, in a tuple as
+            space.sample takes it: what is legal then is every combination of legal parts.
+        space: of the environment's own actions.
+        rows: how many observations the masks may belong to.
+    """
+    sizes = space.nvec.ravel().tolist() if isinstance(space, spaces.MultiDiscrete) else [int(space.n)]  # type: ignore[attr-defined]
+    count = math.prod(sizes)
+    array = _as_array(mask)
+    if len(sizes) > 1 and isinstance(mask, tuple):
+        parts = [_as_array(part) for part in mask]
+        if [part.shape for part in parts] == [(size,) for size in sizes]:
+            array = functools.reduce(np.outer, parts).ravel()
+    if (
+        array.shape in ((count,), (rows, count))
+        and array.dtype.kind in "biuf"
+        and set(array.ravel().tolist()) <= {0, 1}
+    ):
+        return array.astype(bool)
+    expected = f"zeros and ones of shape ({count},)" + (f" or ({rows}, {count})" if rows is not None else "")
+    if len(sizes) > 1:
+        expected += f", or a tuple of masks of {' and '.join(map(str, sizes))} for its parts"
+    raise TensorqError(f"action mask: received {excerpt(mask)}, expected {expected}.")
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return np.empty(0, object)
+
+
+def excerpt(value: object) -> str:
+    """A value in an error message, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def adapt(env: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.qtable import QTable
@@ -17,7 +18,7 @@ from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import NetworkBuilder, build_network
-from tensorq.networks.numpy_network import NumpyNetwork, num_params
+from tensorq.networks.numpy_network import NumpyNetwork, num_params, state_rows
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
@@ -41,7 +42,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
     run = directory.open(run_dir)
     content = directory.read_config(run_dir)
-    config, environment = Config.from_dict(content["config"]), read_environment(run_dir, content)
+    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
     checkpoints = Checkpoints(run.checkpoints_path)
     if which == "best":
         if not checkpoints.best_path.exists():
@@ -69,7 +70,9 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
             raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
         q_function = NumpyNetwork(space, num_actions, config, params)
     else:
-        q_function = _keras_q_function(build_network(space, num_actions, config, network), config, params, run_dir)
+        q_function = _keras_q_function(
+            build_network(space, num_actions, config, network), space, config, params, run_dir
+        )
     return TrainedAgent(q_function, environment.observation_space, environment.action_space)
 
 
@@ -82,7 +85,9 @@ def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
     return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{f'; {last}' if last else ''}."
 
 
-def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_dir: Path) -> QFunction:
+def _keras_q_function(
+    network: Network, space: gym.Space, config: Config, params: np.ndarray, run_dir: Path
+) -> QFunction:
     import tensorflow as tf
 
     from tensorq.agents.dqn import DQN
@@ -91,7 +96,13 @@ def _keras_q_function(network: Network, config: Config, params: np.ndarray, run_
     if params.shape != (expected,):
         raise TensorqError(f"{run_dir}: {params.size} parameters are stored, the network function built {expected}.")
     agent = DQN(config, network)
-    return lambda obs: np.asarray(agent.q_values(params, tf.constant(obs)))
+
+    def q_function(obs: np.ndarray) -> np.ndarray:
+        if isinstance(space, gym.spaces.Discrete):
+            state_rows(obs, int(space.start), int(space.n))  # refuse others: Keras' one_hot makes zeros of them
+        return np.asarray(agent.q_values(params, tf.constant(obs)))
+
+    return q_function
 
 
 def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: object) -> EnvironmentMaker:
@@ -102,7 +113,7 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: 
     if read_environment(run_dir, content).custom:
         call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
         raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
-    return gymnasium_maker(saved_id(Config.from_dict(content["config"]).env), **keywords)
+    return gymnasium_maker(saved_id(Config.from_saved(content["config"]).env), **keywords)
 
 
 def evaluate_run(
@@ -117,7 +128,7 @@ def evaluate_run(
     if not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
-    config = Config.from_dict(directory.read_config(run_dir)["config"])
+    config = Config.from_saved(directory.read_config(run_dir)["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
     try:
         seeds = seeds_for(0, 0, episodes, evaluation=True)

@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tensorq.agents.trained import QFunction, greedy
-from tensorq.envs.host import HostEnvironments
+from tensorq.config import Config
+from tensorq.envs.host import EnvironmentMaker, HostEnvironments, make_host_environments, seeds_for
+
+SELECTION_ENVS = 5  # in which an agent is rated while it trains
 
 
 class Episodes(NamedTuple):
@@ -50,3 +53,25 @@ def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[i
         unfinished += int(alive.sum())
         returns[first : first + wanted], lengths[first : first + wanted] = total[:wanted], length[:wanted]
     return Episodes(returns, lengths, unfinished)
+
+
+class Selection:
+    """Rates an agent while it trains: greedy episodes in environments of their own, on seeds that only this uses."""
+
+    def __init__(self, config: Config, make: EnvironmentMaker) -> None:
+        self._config, self._make = config, make
+        self._envs: HostEnvironments | None = None  # made when they are needed, and kept: some take long to make
+
+    def returns(self, q_values: QFunction, steps: int) -> np.ndarray:
+        """Returns [episodes], once `steps` environment steps are done."""
+        config = self._config
+        episodes = config.num_evaluation_episodes("host")
+        if self._envs is None:
+            self._envs = make_host_environments(self._make, min(SELECTION_ENVS, episodes))
+        seeds = seeds_for(config.seed, 2**32 + steps, episodes)
+        return play_episodes(self._envs, q_values, seeds, config.evaluation_max_episode_steps).returns
+
+    def close(self) -> None:
+        """Close the environments."""
+        if self._envs is not None:
+            self._envs.close()

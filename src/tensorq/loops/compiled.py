@@ -47,8 +47,6 @@ class Record(NamedTuple):
 class CompiledLoop:
     """Trains on a compiled world. Two programs: one advances the training, one evaluates."""
 
-    exact_anywhere = True
-
     def __init__(self, config: Config, agent: Agent, world: World) -> None:
         self.config, self.agent, self.world = config, agent, world
         masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0

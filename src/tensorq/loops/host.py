@@ -15,12 +15,11 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import Tensor
-from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments, obs_layout, seeds_for
-from tensorq.evaluation.play import play_episodes
+from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments, obs_layout
+from tensorq.evaluation.play import Selection
 from tensorq.loops.host_learning import Step, make_learning
 from tensorq.loops.loop import Episode, Interrupted, Report, Tensors
 
-EVALUATION_ENVS = 5
 NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
 
 
@@ -37,7 +36,7 @@ class HostLoop:
     ) -> None:
         self.config, self.agent = config, agent
         self.steps = 0
-        self._make = make
+        self._selection = Selection(config, make)
         self._envs = make_host_environments(make, config.num_envs)
         count = self._envs.num_envs
         self._num_actions = int(self._envs.action_space.n)
@@ -136,14 +135,7 @@ class HostLoop:
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
-        config = self.config
-        episodes = config.num_evaluation_episodes("host")
-        envs = make_host_environments(self._make, min(EVALUATION_ENVS, episodes))
-        try:
-            seeds = seeds_for(config.seed, 2**32 + self.steps, episodes)
-            return play_episodes(envs, self._q_values, seeds, config.evaluation_max_episode_steps).returns
-        finally:
-            envs.close()
+        return self._selection.returns(self._q_values, self.steps)
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
@@ -179,4 +171,5 @@ class HostLoop:
     def close(self) -> None:
         """Close the environments and files."""
         self._envs.close()
+        self._selection.close()
         self.learning.close()

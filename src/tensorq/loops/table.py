@@ -10,19 +10,9 @@ import numpy as np
 from tensorq.agents.qtable import QTable, epsilon_greedy, table_states, td_error
 from tensorq.config import Config
 from tensorq.core import host_random
-from tensorq.envs.host import (
-    EnvironmentMaker,
-    HostEnvironments,
-    Repeatable,
-    Transitions,
-    make_host_environments,
-    seeds_for,
-)
-from tensorq.errors import TensorqError
-from tensorq.evaluation.play import play_episodes
+from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments
+from tensorq.evaluation.play import Selection
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
-
-EVALUATION_ENVS = 5
 
 
 class TableLoop:
@@ -31,9 +21,8 @@ class TableLoop:
     def __init__(self, config: Config, make: EnvironmentMaker) -> None:
         self.config = config
         self.steps = self.updates = 0
-        self._make = make
+        self._selection = Selection(config, make)
         self._envs = make_host_environments(make, config.num_envs)
-        self._evaluation_envs: HostEnvironments | None = None
         space, num_actions = self._envs.observation_space, int(self._envs.action_space.n)
         num_states, self._first_state = table_states(space)
         self._q = QTable(np.full(num_states * num_actions, config.initial_value, np.float64), space, num_actions)
@@ -65,11 +54,6 @@ class TableLoop:
                 if not valid:
                     continue
                 state, action, next_state = states[index], actions[index], next_states[index]
-                if not 0 <= next_state < len(table):
-                    raise TensorqError(
-                        f"the environment gave the observation {step.next_obs[index]}, which its observation space "
-                        f"{envs.observation_space} does not contain."
-                    )
                 value, discount = table.item(state, action), 0.0 if terminated[index] else config.gamma
                 error = td_error(value, rewards[index], discount, table[next_state].tolist(), masks[index])
                 if not math.isfinite(error):
@@ -78,24 +62,28 @@ class TableLoop:
                 squares, values = squares + error * error, values + value
                 self.updates += 1
                 self.steps += 1
-                self._age[index] += 1
-                self._total_return[index] += rewards[index]
-                if terminated[index] or truncated[index]:
-                    episodes.append(Episode(self.steps, index, self._age[index], self._total_return[index]))
-                    self._age[index], self._total_return[index] = 0, 0.0
+                if episode := self._count(index, rewards[index], terminated[index] or truncated[index]):
+                    episodes.append(episode)
             self._unreported += (squares, values, self.updates - updates_before)
         squares, values, made = self._unreported.tolist()
         self._unreported[:] = 0
         return Report(episodes, squares / made if made else None, values / made if made else None)
 
+    def _count(self, index: int, reward: float, done: bool) -> Episode | None:
+        """Count an environment's step and reward; the episode that ends with it."""
+        self._age[index] += 1
+        self._total_return[index] += reward
+        if not done:
+            return None
+        episode = Episode(self.steps, index, self._age[index], self._total_return[index])
+        self._age[index], self._total_return[index] = 0, 0.0
+        return episode
+
     def _live(self, step: Transitions) -> None:
-        """Count a step's length and reward, as `advance` does while it learns from it."""
-        done = (step.terminated | step.truncated).tolist()
-        for index, valid in enumerate(step.valid.tolist()):
-            self._age[index] += valid
-            self._total_return[index] += float(step.reward[index]) * valid
-            if done[index] and valid:
-                self._age[index], self._total_return[index] = 0, 0.0
+        """Count what environments live through again when a run is restored."""
+        done = step.terminated | step.truncated
+        for index in np.flatnonzero(step.valid):
+            self._count(int(index), float(step.reward[index]), bool(done[index]))
 
     def _act(self, states: list[int]) -> list[int]:
         """Epsilon-greedy actions [N], each environment with its own coin."""
@@ -109,12 +97,7 @@ class TableLoop:
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
-        config = self.config
-        episodes = config.num_evaluation_episodes("host")
-        if self._evaluation_envs is None:
-            self._evaluation_envs = make_host_environments(self._make, min(EVALUATION_ENVS, episodes))
-        seeds = seeds_for(config.seed, 2**32 + self.steps, episodes)
-        return play_episodes(self._evaluation_envs, self._q, seeds, config.evaluation_max_episode_steps).returns
+        return self._selection.returns(self._q, self.steps)
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
@@ -153,5 +136,4 @@ class TableLoop:
     def close(self) -> None:
         """Close the environments."""
         self._envs.close()
-        if self._evaluation_envs is not None:
-            self._evaluation_envs.close()
+        self._selection.close()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorq.config import Config
+from tensorq.errors import TensorqError
 
 FloatArray = NDArray[np.float32]
 COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
@@ -73,7 +74,8 @@ class NumpyNetwork:
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
         if isinstance(self._space, gym.spaces.Discrete):
-            x = np.eye(int(self._space.n), dtype=np.float32)[np.asarray(obs) - int(self._space.start)]
+            x = np.zeros((len(obs), int(self._space.n)), np.float32)
+            x[np.arange(len(obs)), state_rows(obs, int(self._space.start), int(self._space.n))] = 1
         else:
             x = np.asarray(obs, np.float32).reshape(len(obs), -1)
             if self._factor is not None:
@@ -134,6 +136,14 @@ def observation_scaling(observation_space: gym.Space, config: Config) -> tuple[A
     centre = np.where(bounded, (low + high) / 2, 0)
     factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
     return centre.astype(np.float32), factor.astype(np.float32)
+
+
+def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:
+    """States [N] counted from 0; raises TensorqError unless all are among the `count` from `first` on."""
+    rows = np.asarray(states) - first
+    if rows.size and not 0 <= rows.min() <= rows.max() < count:
+        raise TensorqError(f"received the states {states}, expected them from {first} to {first + count - 1}.")
+    return rows
 
 
 def input_size(observation_space: gym.Space) -> int:

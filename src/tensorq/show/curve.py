@@ -49,7 +49,7 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
     _require_curve(run)
-    plan, table = Config.from_dict(run.config), None
+    plan, table = Config.from_saved(run.config), None
     if plan.algorithm == "qtable":
         from tensorq.show.table_map import read_table_map
 

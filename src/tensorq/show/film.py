@@ -12,6 +12,7 @@ import numpy as np
 
 from tensorq.agents.trained import TrainedAgent, greedy
 from tensorq.envs.host import MASK, EnvironmentMaker, seeds_for
+from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
@@ -85,10 +86,11 @@ def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps
     obs, info = env.reset(seed=seed)
     total, step, done = 0.0, 0, False
     while not done:
+        mask = check_mask(info[MASK], env.action_space) if MASK in info else None
         if step % stride == 0:
             q_values = agent.q_values(obs)
-            yield Frame(_render(env), q_values, int(greedy(q_values, info.get(MASK))), total, step)
-        obs, reward, terminated, truncated, info = env.step(agent.act(obs, info.get(MASK)))
+            yield Frame(_render(env), q_values, int(greedy(q_values, mask)), total, step)
+        obs, reward, terminated, truncated, info = env.step(agent.act(obs, mask))
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
     yield Frame(_render(env), agent.q_values(obs), None, total, step)

@@ -278,7 +278,7 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
         make: makes the environment, for a run on one of your own; without it there is no map.
     """
     content = directory.read_config(run_dir)
-    config, space = Config.from_dict(content["config"]), read_environment(run_dir, content).observation_space
+    config, space = Config.from_saved(content["config"]), read_environment(run_dir, content).observation_space
     first_state, num_states = int(getattr(space, "start", 0)), int(getattr(space, "n", 0))
     for which in ("best", "last"):
         try:

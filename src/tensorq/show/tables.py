@@ -69,19 +69,23 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
     return table, rows
 
 
-def print_table(paths: Sequence[Path], metric: Metric = "best") -> None:
-    """Print the comparison for a person."""
+def print_table(paths: Sequence[Path], metric: Metric = "best") -> list[dict[str, Any]]:
+    """Print the comparison for a person; returns the rows."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no width, and lines that are cut at 80 are of no use to anybody
-    console.print(compare(paths, metric)[0])
+    table, rows = compare(paths, metric)
+    console.print(table)
+    return rows
 
 
-def print_json(paths: Sequence[Path], metric: Metric = "best") -> None:
-    """Print the comparison as a JSON list."""
-    sys.stdout.write(json.dumps(compare(paths, metric)[1], indent=2, allow_nan=False) + "\n")
+def print_json(paths: Sequence[Path], metric: Metric = "best") -> list[dict[str, Any]]:
+    """Print the comparison as a JSON list; returns the rows."""
+    rows = compare(paths, metric)[1]
+    sys.stdout.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    return rows
 
 
 def _rows(paths: Sequence[Path], metric: Metric) -> list[dict[str, Any]]:
@@ -116,15 +120,20 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)
-            found = list(reader)
+            numbered = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TensorqError(f"{file} cannot be read: {error}") from error
     missing = [name for name in ("env", "setting", "seed", column) if name not in (reader.fieldnames or ())]
     if missing:
         raise TensorqError(f"{file} has no column {missing[0]!r}; expected env, setting, seed and {column}")
+    first_lines: dict[tuple[str, str, str], int] = {}
     cells: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in found:
-        cells.setdefault((row["env"], row["setting"]), []).append(row)
+    for line, row in numbered:
+        env, setting, seed = row["env"], row["setting"], row["seed"]
+        if (first := first_lines.setdefault((env, setting, seed), line)) != line:
+            print(f"warning: line {line} of {file} is left out: env, setting and seed of line {first}", file=sys.stderr)
+        else:
+            cells.setdefault((env, setting), []).append(row)
     return [
         {
             "env": env,
@@ -158,7 +167,6 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
                 low, high = REFERENCE_RETURNS[row["env"]]
                 strata.append([(value - low) / (high - low) for value in row["returns"][:count]])
             pooled = [value for values in strata for value in values]
-            bounds = interquartile_mean_interval(strata)
             together.append(
                 {
                     **found[0],
@@ -169,8 +177,7 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
                     "seeds": [seed for row in found for seed in row["seeds"][:count]],
                     "returns": pooled,
                     "mean": _mean(pooled),
-                    "interquartile_mean": interquartile_mean(pooled),
-                    **dict(zip(("interquartile_low", "interquartile_high"), bounds, strict=True)),
+                    **_interquartile(strata),
                     "worst_return": min(pooled),
                     "worst_seed": None,
                     "seconds": None,
@@ -182,20 +189,28 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def _statistics(returns: Sequence[tuple[Any, float | None]]) -> dict[str, Any]:
-    """What a row says of (seed, return); one seed has no spread to speak of, so it gets no interval."""
+    """What a row says of (seed, return); `seeds` are those that have a return, in the order of `returns`."""
     there = [(value, seed) for seed, value in returns if value is not None]
     values = [value for value, _ in there]
-    low, high = interquartile_mean_interval([values]) if len(values) > 1 else (None, None)
     worst_return, worst_seed = min(there, key=lambda pair: pair[0]) if there else (None, None)
     return {
-        "seeds": [seed for seed, _ in returns],
+        "seeds": [seed for _, seed in there],
         "returns": values,
         "mean": _mean(values),
+        **_interquartile([values]),
+        "worst_return": worst_return,
+        "worst_seed": worst_seed,
+    }
+
+
+def _interquartile(strata: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The interquartile mean of all values, and its interval; one seed has no spread to speak of, so it gets none."""
+    values = [value for stratum in strata for value in stratum]
+    low, high = interquartile_mean_interval(strata) if min(map(len, strata)) > 1 else (None, None)
+    return {
         "interquartile_mean": interquartile_mean(values) if values else None,
         "interquartile_low": low,
         "interquartile_high": high,
-        "worst_return": worst_return,
-        "worst_seed": worst_seed,
     }
 
 
