@@ -134,6 +134,7 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
             print(f"warning: line {line} of {file} is left out: env, setting and seed of line {first}", file=sys.stderr)
         else:
             cells.setdefault((env, setting), []).append(row)
+    environments = list(dict.fromkeys(env for env, _ in cells))  # one after the other, whatever was appended when
     return [
         {
             "env": env,
@@ -147,7 +148,7 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
             "steps_per_second": None,
             "runs": [str(file)],
         }
-        for (env, setting), cell in cells.items()
+        for (env, setting), cell in sorted(cells.items(), key=lambda named: environments.index(named[0][0]))
     ]
 
 
