@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorq.config import Config
 from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
@@ -25,7 +26,7 @@ from tensorq.envs.host import (
 )
 from tensorq.envs.registry import _similar, gymnasium_maker
 from tensorq.errors import TensorqError
-from tensorq.evaluation.play import greedy, play_episodes
+from tensorq.evaluation.play import Selection, greedy, play_episodes
 
 FIRST_ACTION = 5
 
@@ -332,6 +333,32 @@ class Endless(gym.Env):
     def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
         self.left -= 1
         return 5, 1.0, self.left == 0, False, {}
+
+
+def test_an_agent_in_training_is_rated_in_environments_made_once_and_on_seeds_of_the_step() -> None:
+    class Closing(Counting):
+        made: list[Closing] = []
+        closed = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.made.append(self)
+
+        def close(self) -> None:
+            Closing.closed += 1
+
+    seen: list[Any] = []
+
+    def q_values(obs: np.ndarray) -> np.ndarray:
+        seen.append(obs[:, 0].tolist())
+        return np.zeros((len(obs), 3))
+
+    selection = Selection(Config(seed=3, evaluation_episodes=2), Closing)
+    for steps in (100, 200, 100):
+        assert selection.returns(q_values, steps).shape == (2,)
+    assert seen[0] == seen[2] != seen[1]
+    selection.close()
+    assert len(Closing.made) == Closing.closed == 2
 
 
 @pytest.mark.parametrize("num_envs", [1, 2, 4])

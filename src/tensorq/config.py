@@ -183,7 +183,7 @@ class Config:
         if self.priority_exponent > MOST_PRIORITY_EXPONENT:
             raise TensorqError(
                 f"priority_exponent: received {self.priority_exponent:g}, expected at most {MOST_PRIORITY_EXPONENT:g}: "
-                "beyond it little but the largest TD error is ever drawn, and priorities leave what numbers can hold."
+                "beyond it replay would draw little but the largest TD errors."
             )
         for name, reason in _NOT_FOR[self.algorithm].items():
             value, usual = getattr(self, name), _DEFAULTS[name]
