@@ -14,8 +14,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tensorq.agents.dqn import DQN
+from tensorq.agents.pqn import PQN
 from tensorq.config import Config
-from tensorq.core.types import AgentState, Batch, Metrics, Tensor
+from tensorq.core.types import AgentState, Metrics, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Episode
@@ -77,18 +78,26 @@ class RoomsEnv(gym.Env):
         return 3 + self.room, reward, terminated, self.age == TIME_LIMIT, {}
 
 
-class CountingDQN(DQN):
-    """Counts how often Python runs its functions, which compiled ones do only while they are traced."""
+class Counting:
+    """Counts how often Python runs an agent's functions, which compiled ones do only while they are traced."""
 
     traces = q_traces = 0
 
-    def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
+    def update(self, *given: Any) -> tuple[AgentState, Metrics]:
         self.traces += 1
-        return super().update(state, batch, u)
+        return super().update(*given)  # type: ignore[misc]
 
-    def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
+    def q_values(self, *given: Any) -> Tensor:
         self.q_traces += 1
-        return super().q_values(params, obs, noise)
+        return super().q_values(*given)  # type: ignore[misc]
+
+
+class CountingDQN(Counting, DQN):
+    """The agent of most cases."""
+
+
+class CountingPQN(Counting, PQN):
+    """The agent of `algorithm="pqn"`."""
 
 
 class Step(NamedTuple):
@@ -118,11 +127,13 @@ class Case:
         """The loop as a new process makes it."""
         compiled = self.kind.startswith("compiled")
         space = self.world.observation_space if compiled else RoomsEnv.observation_space
-        self.agent = CountingDQN(self.config, Network(build_mlp(space, 2, self.config)))
+        agent = CountingPQN if self.config.algorithm == "pqn" else CountingDQN
+        self.agent: CountingDQN | CountingPQN = agent(self.config, Network(build_mlp(space, 2, self.config)))
         if compiled:
             return CompiledLoop(self.config, self.agent, self.world)
         numpy_q = None if self.num_envs == 4 else functools.partial(NumpyNetwork, space, 2, self.config)
-        mode = AutoresetMode.NEXT_STEP
+        # "host vector of 4", and another mode than the first if it is named.
+        mode = next((mode for mode in AutoresetMode if mode.name in self.kind), AutoresetMode.NEXT_STEP)
         make = (lambda: SyncVectorEnv([RoomsEnv] * 4, autoreset_mode=mode)) if self.vector else RoomsEnv
         return HostLoop(self.config, self.agent, make, self.replay_path, numpy_q)
 
