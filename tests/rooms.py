@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
-from tensorq.core.types import AgentState, Metrics, Tensor
+from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Episode
@@ -171,6 +171,20 @@ class Case:
             names = ("obs", "action", "reward", "discount", "next_obs")
             columns = [rows[name] - (3 if "obs" in name else 0) for name in names]
         return [Step(*map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[arg-type]
+
+    def rollout(self) -> tuple[list[list[Step]], np.ndarray, np.ndarray]:
+        """PQN's rollout as far as it has come: the valid steps of each environment; `ended` and `weight` [T, N]."""
+        saved = self.loop.save()
+        if isinstance(self.loop, CompiledLoop):
+            columns = [saved[f"memory.columns.{place}"][: int(saved["memory.written"])] for place in range(7)]
+            obs, next_obs = columns[0][..., 1], columns[4][..., 1]
+        else:
+            columns = [saved[f"rollout.{name}"] for name in Rollout._fields[:7]]
+            obs, next_obs = columns[0] - 3, columns[4] - 3
+        _, action, reward, discount, _, ended, weight = columns
+        table = np.stack([obs, action, reward, discount, next_obs], axis=2)
+        steps = [[Step(*row) for row in table[weight[:, env] > 0, env].tolist()] for env in range(self.num_envs)]
+        return steps, ended, weight
 
     def episodes(self) -> list[Episode]:
         """The episodes that the stored transitions amount to; checks that each begins where the one before led."""

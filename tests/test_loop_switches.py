@@ -123,6 +123,52 @@ def test_noise_chooses_actions_in_training_and_not_in_evaluation(kind: str, tmp_
     case.loop.close()
 
 
+# One step ahead, from the first half of random actions: so that what is learned is known.
+PQN: dict[str, Any] = {
+    "algorithm": "pqn", "rollout_length": 32, "batch_size": 16, "trace_decay": 0, "loss": "mse", "steps": 8_000,
+    "learning_rate_final": 0.001, "learning_rate_anneal_updates": 900, "epsilon_final": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["compiled 4", "host 4", *(f"host vector of 4, {mode.name}" for mode in AutoresetMode)]
+)
+def test_a_rollout_is_what_happened_and_teaches_the_q_values_known(kind: str, tmp_path: Path) -> None:
+    """Its windows end with the episodes, and where a checkpoint of the host loop cuts all of them."""
+    case = Case(kind, tmp_path, **PQN)
+    case.advance(40)
+    case.loop.boundary()
+    _, ended, _ = case.rollout()
+    before = len(ended)
+    assert ended[-1].all() == (kind != "compiled 4")
+    case.advance(80)
+    steps, ended, weight = case.rollout()
+    assert weight.sum() == case.loop.steps
+    assert ended[weight == 0].all()
+    assert (weight == 0).any() == ("NEXT_STEP" in kind)
+    for env in range(4):
+        valid = weight[:, env] > 0
+        cut = None if kind == "compiled 4" else int(valid[:before].sum()) - 1
+        episodes = split(steps[env], cut)
+        for row in steps[env]:
+            discount = 0 if is_end(row) else GAMMA
+            expected = Step(
+                row.room, row.action, REWARD[int(row.room), int(row.action)], discount, row.room or row.action
+            )
+            np.testing.assert_allclose(row, expected, rtol=1e-6)
+        for episode in episodes:
+            assert [step.room for step in episode[1:]] == [step.next_room for step in episode[:-1]]
+        last = np.cumsum([len(episode) for episode in episodes[:-1]]) - 1
+        np.testing.assert_array_equal(np.flatnonzero(ended[valid, env]), last)
+    case.set()
+    case.advance(8_000)
+    case.loop.evaluate()
+    np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=1e-3)
+    assert case.loop.updates == case.config.updates_owed(case.loop.steps) or "NEXT_STEP" in kind
+    assert case.agent.traces == 1
+    case.loop.close()
+
+
 class MaskedRooms(gym.Env):
     """The two rooms with three actions: stay, go on, nothing in the first; nothing, stay, end in the second.
 
