@@ -78,6 +78,44 @@ class RoomsEnv(gym.Env):
         return 3 + self.room, reward, terminated, self.age == TIME_LIMIT, {}
 
 
+class MaskedRooms(gym.Env):
+    """The two rooms with three actions: stay, go on, nothing in the first; nothing, stay, end in the second.
+
+    Nothing is an illegal action, which the room refuses. Observations from 0, actions from 1.
+    """
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(3, start=1)
+    LEGAL = np.array([[1, 1, 0], [0, 1, 1]], np.int8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.room, self.age = int(self.np_random.integers(2)), 0
+        return self.room, {"action_mask": self.LEGAL[self.room]}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        chosen = action - 1
+        assert self.LEGAL[self.room, chosen], f"action {chosen} in room {self.room}"
+        reward = [[1.0, 0.0], [0.0, 0.0, 3.0]][self.room][chosen]
+        terminated = self.room == 1 and chosen == 2
+        self.room, self.age = int(self.room == 1 or chosen == 1), self.age + 1
+        return self.room, reward, terminated, self.age == TIME_LIMIT, {"action_mask": self.LEGAL[self.room]}
+
+
+class MaskedRoomsWorld(RoomsWorld):
+    """The same in TensorFlow. It cannot refuse: an illegal action costs 100."""
+
+    action_space = spaces.Discrete(3)
+
+    def action_mask(self, state: Tensor) -> Tensor:
+        return tf.gather(tf.constant(MaskedRooms.LEGAL > 0), tf.cast(state[:, 1], tf.int32))
+
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # Of the two rooms' actions, 1 is to go on and to stay, 0 is to stay and to end.
+        next_state, reward, terminated = super().step(state, tf.cast(action == 1, tf.int32), u)
+        legal = tf.gather(self.action_mask(state), action, axis=1, batch_dims=1)
+        return next_state, tf.where(legal, reward, -100.0), terminated & legal
+
+
 class Counting:
     """Counts how often Python runs an agent's functions, which compiled ones do only while they are traced."""
 
