@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tensorq.agents import qtable
 from tensorq.core import losses, projections, returns, targets
 
 SAMPLES, ACTIONS, POINTS, ATOMS, STEPS = 3, 4, 5, 7, 6
@@ -116,6 +117,19 @@ def test_gaussian_histogram(values: np.ndarray, deviation: float) -> None:
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    arrays(np.float32, 8, elements=st.floats(-50, 50, width=32, allow_subnormal=False) | st.sampled_from([-1, 0, 1]))
+)
+def test_squared_and_huber(errors: np.ndarray) -> None:
+    def by_cases(d: float) -> float:
+        return d * d / 2 if -1 <= d <= 1 else (d if d > 0 else -d) - 0.5
+
+    np.testing.assert_allclose(run(losses.squared, (errors,)), [d * d for d in errors.tolist()], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        run(losses.huber, (errors,)), [by_cases(d) for d in errors.tolist()], rtol=1e-6, atol=1e-30
+    )
 
 
 @given(numbers(-50, 50, SAMPLES, POINTS), distributions(SAMPLES, POINTS))
@@ -268,3 +282,20 @@ def test_lambda_returns(
                 rel_tol=1e-5,
                 abs_tol=1e-4,
             )
+
+
+# --- a table ----------------------------------------------------------------------------------------------------------
+
+value = st.floats(-50, 50)
+
+
+@given(value, value, st.sampled_from([0.0, 0.9, 1.0]), st.lists(st.tuples(value, st.booleans()), min_size=1))
+def test_td_error_of_a_table(q: float, reward: float, discount: float, following: list[tuple[float, bool]]) -> None:
+    values, mask = ([pair[place] for pair in following] for place in (0, 1))
+    for legal in (None, mask):
+        best = None
+        for index, each in enumerate(values):
+            if (legal is None or legal[index]) and (best is None or each > best):
+                best = each
+        expected = reward + discount * (best or 0) - q
+        assert math.isclose(qtable.td_error(q, reward, discount, values, legal), expected, abs_tol=1e-9)
