@@ -52,10 +52,11 @@ def test_q_values_become_those_known(kind: str, switch: str, tmp_path: Path) -> 
     case.loop.close()
 
 
-@pytest.mark.parametrize("kind", ["compiled", "host"])
-def test_three_steps_learn_what_their_windows_say(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "head"), [("compiled", "expected"), *(("host", head) for head in HEADS)])
+def test_three_steps_learn_what_their_windows_say(kind: str, head: str, tmp_path: Path) -> None:
     """They follow how the agent behaved, so the answer is that of all stored windows, found here by value iteration."""
-    case = Case(kind, tmp_path, n_step=3, loss="mse", learning_rate_final=0.0005)
+    loss = "mse" if head == "expected" else "huber"
+    case = Case(kind, tmp_path, n_step=3, loss=loss, learning_rate_final=0.0005, **HEADS[head])
     case.advance(4_000)
     rows = np.array(case.stored())
     room, action, next_room = rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 4].astype(int)
@@ -63,8 +64,9 @@ def test_three_steps_learn_what_their_windows_say(kind: str, tmp_path: Path) -> 
     for _ in range(60):
         target = rows[:, 2] + rows[:, 3] * expected.max(axis=1)[next_room]
         expected = np.array([[target[(room == r) & (action == a)].mean() for a in range(2)] for r in range(2)])
-    np.testing.assert_allclose(case.q_values, expected, atol=0.1)
-    assert np.abs(expected - KNOWN_Q).max() > 0.3
+    # What has a loss other than the square nears the mean from below: five quantiles of Huber's kind are not quite it.
+    np.testing.assert_allclose(case.q_values, expected, atol=0.1 if head == "expected" else 0.25)
+    assert np.abs(expected - KNOWN_Q).max() > 0.4
     case.loop.close()
 
 
