@@ -14,8 +14,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tensorq.agents.dqn import DQN
+from tensorq.agents.pqn import PQN
 from tensorq.config import Config
-from tensorq.core.types import AgentState, Batch, Metrics, Tensor
+from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Episode
@@ -77,18 +78,64 @@ class RoomsEnv(gym.Env):
         return 3 + self.room, reward, terminated, self.age == TIME_LIMIT, {}
 
 
-class CountingDQN(DQN):
-    """Counts how often Python runs its functions, which compiled ones do only while they are traced."""
+class MaskedRooms(gym.Env):
+    """The two rooms with three actions: stay, go on, nothing in the first; nothing, stay, end in the second.
+
+    Nothing is an illegal action, which the room refuses. Observations from 0, actions from 1.
+    """
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(3, start=1)
+    LEGAL = np.array([[1, 1, 0], [0, 1, 1]], np.int8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.room, self.age = int(self.np_random.integers(2)), 0
+        return self.room, {"action_mask": self.LEGAL[self.room]}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        chosen = action - 1
+        assert self.LEGAL[self.room, chosen], f"action {chosen} in room {self.room}"
+        reward = [[1.0, 0.0], [0.0, 0.0, 3.0]][self.room][chosen]
+        terminated = self.room == 1 and chosen == 2
+        self.room, self.age = int(self.room == 1 or chosen == 1), self.age + 1
+        return self.room, reward, terminated, self.age == TIME_LIMIT, {"action_mask": self.LEGAL[self.room]}
+
+
+class MaskedRoomsWorld(RoomsWorld):
+    """The same in TensorFlow. It cannot refuse: an illegal action costs 100."""
+
+    action_space = spaces.Discrete(3)
+
+    def action_mask(self, state: Tensor) -> Tensor:
+        return tf.gather(tf.constant(MaskedRooms.LEGAL > 0), tf.cast(state[:, 1], tf.int32))
+
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # Of the two rooms' actions, 1 is to go on and to stay, 0 is to stay and to end.
+        next_state, reward, terminated = super().step(state, tf.cast(action == 1, tf.int32), u)
+        legal = tf.gather(self.action_mask(state), action, axis=1, batch_dims=1)
+        return next_state, tf.where(legal, reward, -100.0), terminated & legal
+
+
+class Counting:
+    """Counts how often Python runs an agent's functions, which compiled ones do only while they are traced."""
 
     traces = q_traces = 0
 
-    def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
+    def update(self, *given: Any) -> tuple[AgentState, Metrics]:
         self.traces += 1
-        return super().update(state, batch, u)
+        return super().update(*given)  # type: ignore[misc]
 
-    def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
+    def q_values(self, *given: Any) -> Tensor:
         self.q_traces += 1
-        return super().q_values(params, obs, noise)
+        return super().q_values(*given)  # type: ignore[misc]
+
+
+class CountingDQN(Counting, DQN):
+    """The agent of most cases."""
+
+
+class CountingPQN(Counting, PQN):
+    """The agent of `algorithm="pqn"`."""
 
 
 class Step(NamedTuple):
@@ -118,11 +165,13 @@ class Case:
         """The loop as a new process makes it."""
         compiled = self.kind.startswith("compiled")
         space = self.world.observation_space if compiled else RoomsEnv.observation_space
-        self.agent = CountingDQN(self.config, Network(build_mlp(space, 2, self.config)))
+        agent = CountingPQN if self.config.algorithm == "pqn" else CountingDQN
+        self.agent: CountingDQN | CountingPQN = agent(self.config, Network(build_mlp(space, 2, self.config)))
         if compiled:
             return CompiledLoop(self.config, self.agent, self.world)
         numpy_q = None if self.num_envs == 4 else functools.partial(NumpyNetwork, space, 2, self.config)
-        mode = AutoresetMode.NEXT_STEP
+        # "host vector of 4", and another mode than the first if it is named.
+        mode = next((mode for mode in AutoresetMode if mode.name in self.kind), AutoresetMode.NEXT_STEP)
         make = (lambda: SyncVectorEnv([RoomsEnv] * 4, autoreset_mode=mode)) if self.vector else RoomsEnv
         return HostLoop(self.config, self.agent, make, self.replay_path, numpy_q)
 
@@ -160,6 +209,20 @@ class Case:
             names = ("obs", "action", "reward", "discount", "next_obs")
             columns = [rows[name] - (3 if "obs" in name else 0) for name in names]
         return [Step(*map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[arg-type]
+
+    def rollout(self) -> tuple[list[list[Step]], np.ndarray, np.ndarray]:
+        """PQN's rollout as far as it has come: the valid steps of each environment; `ended` and `weight` [T, N]."""
+        saved = self.loop.save()
+        if isinstance(self.loop, CompiledLoop):
+            columns = [saved[f"memory.columns.{place}"][: int(saved["memory.written"])] for place in range(7)]
+            obs, next_obs = columns[0][..., 1], columns[4][..., 1]
+        else:
+            columns = [saved[f"rollout.{name}"] for name in Rollout._fields[:7]]
+            obs, next_obs = columns[0] - 3, columns[4] - 3
+        _, action, reward, discount, _, ended, weight = columns
+        table = np.stack([obs, action, reward, discount, next_obs], axis=2)
+        steps = [[Step(*row) for row in table[weight[:, env] > 0, env].tolist()] for env in range(self.num_envs)]
+        return steps, ended, weight
 
     def episodes(self) -> list[Episode]:
         """The episodes that the stored transitions amount to; checks that each begins where the one before led."""

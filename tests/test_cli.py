@@ -287,6 +287,19 @@ def test_help_shows_what_happens_by_default(command: str, parts: list[str], caps
     assert "None" not in shown
 
 
+def test_presets_say_what_they_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["presets"]) == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert shown[:2] == ["dqn: DQN as tensorq recommends it (the default)", "double True instead of False"]
+    per = next(place for place, line in enumerate(shown) if line.startswith("per:"))
+    assert shown[per : per + 2] == [
+        "per: dqn with prioritised replay (Schaul et al. 2016)", "priority_exponent 0.6 instead of 0"
+    ]  # fmt: skip
+    assert shown[per + 2].startswith("pqn:")
+    for line in ("loss mse instead of huber", "head categorical instead of expected", "n_step 3 instead of 1"):
+        assert line in shown
+
+
 def test_help_is_quick_and_imports_no_tensorflow() -> None:
     code = "import sys; from tensorq import cli; cli.run(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
     for arguments in (["--help"], ["train", "--help"], ["plot", "--help"], ["compare", "--help"], ["presets"]):

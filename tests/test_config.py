@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from typing import Any
@@ -290,6 +291,43 @@ def test_what_is_of_no_use_to_a_head_does_not_matter() -> None:
     assert Config(head="categorical", value_min=0, value_max=1).value_min == 0
 
 
+# --- every pair of switches -------------------------------------------------------------------------------------------
+
+PAIRED: list[tuple[str, Any]] = [
+    ("double", True), ("dueling", True), ("noisy", True), ("munchausen", True), ("n_step", 3),
+    ("priority_exponent", 0.6), ("layer_norm", True), ("scale_observations", True), ("optimizer", "rmsprop"),
+    ("loss", "mse"), ("max_gradient_norm", 10.0), ("target_sync_rate", 0.5),
+    *(("head", head) for head in ("expected", "categorical", "quantile", "implicit_quantile", "hl_gauss")),
+]  # fmt: skip
+# What docs/methods.md says goes with neither; whatever the algorithm, a head other than the first has its own loss.
+REFUSED = {
+    "dqn": set(),
+    "pqn": {"double", "munchausen", "noisy", "priority_exponent", "n_step", "head"},
+    "qtable": {name for name, _ in PAIRED} - {"loss"},
+}
+
+
+@pytest.mark.parametrize("algorithm", REFUSED)
+def test_every_pair_of_switches_goes_together_or_is_refused_with_a_reason(algorithm: str) -> None:
+    for pair in itertools.combinations(PAIRED, 2):
+        settings = dict(pair)
+        changed = {name for name, value in settings.items() if value != "expected"}
+        wrong = REFUSED[algorithm] & changed or {"head", "loss"} <= changed
+        if len(settings) < 2:  # two heads
+            continue
+        # 16 environments for 4 steps make a batch for PQN.
+        try:
+            Config(algorithm=algorithm, num_envs=16, rollout_length=4, **settings)
+        except TensorqError as error:
+            assert wrong, f"{settings}: {error}"
+            assert any(name in str(error) for name in changed), f"{settings}: {error}"
+        else:
+            assert not wrong, f"{settings} were not refused"
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
 def test_presets_load_the_default_first() -> None:
     names = preset_names()
     assert names[0] == DEFAULT_PRESET == "dqn"
@@ -338,6 +376,40 @@ def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pyt
     assert resolve("B", "p") == Config(env="B", preset="p", gamma=0.5, seed=1, batch_size=7)
     with pytest.raises(TensorqError, match="unknown setting 'gama': did you mean gamma"):
         resolve("A", "p", gama=1)
+
+
+# What a preset that extends dqn has otherwise for CartPole-v1. `double` is on in dqn; 51 atoms are the default.
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "double": {},
+    "dueling": {"dueling": True},
+    "per": {"priority_exponent": 0.6},
+    "noisy": {"noisy": True, "epsilon_start": 0.0, "epsilon_final": 0.0},
+    "mdqn": {"munchausen": True},
+    "c51": {"head": "categorical"},
+    "qrdqn": {"head": "quantile"},
+    "iqn": {"head": "implicit_quantile", "num_atoms": 8},
+    "hl_gauss": {"head": "hl_gauss"},
+    "rainbow": {
+        "dueling": True, "n_step": 3, "priority_exponent": 0.5, "noisy": True, "epsilon_start": 0.0,
+        "epsilon_final": 0.0, "head": "categorical",
+    },
+}  # fmt: skip
+
+
+def test_what_differs_in_every_preset_that_extends_dqn_is_told_here() -> None:
+    assert {name for name in preset_names() if load_preset(name).get("extends") == "dqn"} == set(DIFFERENCES)
+
+
+@pytest.mark.parametrize("preset", DIFFERENCES)
+def test_a_preset_changes_what_its_method_needs_and_nothing_else(preset: str) -> None:
+    dqn, found = (dataclasses.asdict(resolve("CartPole-v1", name)) for name in ("dqn", preset))
+    assert {name: found[name] for name in found if found[name] != dqn[name]} == {
+        "preset": preset,
+        **DIFFERENCES[preset],
+    }
+    assert found["double"] is True
+    assert found["importance_exponent"] == 0.4
+    assert found["num_atoms"] == DIFFERENCES[preset].get("num_atoms", 51)
 
 
 @pytest.mark.parametrize("env", load_preset("dqn")["environments"])

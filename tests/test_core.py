@@ -16,6 +16,7 @@ from tensorq.core import host_random, losses, projections, random
 from tensorq.core.cosine import cos_pi
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, adam, clip_by_norm, rmsprop
+from tensorq.core.returns import lambda_returns
 from tensorq.core.schedules import linear
 from tensorq.core.targets import greedy, greedy_target, log_policy, munchausen_bonus, soft_target, take
 from tensorq.core.types import OptimizerState
@@ -151,6 +152,33 @@ def test_no_gradient_flows_through_a_target() -> None:
         ]
     for value in found:
         assert tape.gradient(value, [points, probabilities, policy]) == [None] * 3
+
+
+# --- returns ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        # Each step by itself. First column: 1 + 0.5 * 10 = 6, 2 + 0.5 * 20 = 12, 3, 4 + 0.5 * 40 = 24. In the second
+        # column the third is no end: 3 + 0.5 * 30 = 18.
+        (0, [[6, 6], [12, 12], [3, 18], [24, 24]]),
+        # From below. First: 24;  3;  2 + 0.5 * (0.35 * 20 + 0.65 * 3) = 6.475;
+        #   1 + 0.5 * (0.35 * 10 + 0.65 * 6.475) = 4.854375.
+        # Second: 24;  3 + 0.5 * (0.35 * 30 + 0.65 * 24) = 16.05;  2 + 0.5 * 20 = 12, for the episode was cut there;
+        #   1 + 0.5 * (0.35 * 10 + 0.65 * 12) = 6.65.
+        (0.65, [[4.854375, 6.65], [6.475, 12], [3, 16.05], [24, 24]]),
+        # First: 24;  3;  2 + 0.5 * 3 = 3.5;  1 + 0.5 * 3.5 = 2.75.
+        # Second: 24;  3 + 0.5 * 24 = 15;  12;  1 + 0.5 * 12 = 7.
+        (1, [[2.75, 7], [3.5, 12], [3, 15], [24, 24]]),
+    ],
+)
+def test_lambda_returns(mode: Mode, decay: float, expected: Any) -> None:
+    # The first column's third step terminates; a limit cuts the second column's second. gamma = 0.5.
+    reward, value = floats(*[(t, t) for t in (1, 2, 3, 4)]), floats(*[(t, t) for t in (10, 20, 30, 40)])
+    discount = floats((0.5, 0.5), (0.5, 0.5), (0, 0.5), (0.5, 0.5))
+    ended = tf.constant([[False, False], [False, True], [True, False], [False, False]])
+    close(mode(lambda *given: lambda_returns(*given, decay))(reward, discount, value, ended), expected)
 
 
 # --- losses and projections -------------------------------------------------------------------------------------------

@@ -163,8 +163,11 @@ def batch_and_state(dqn: DQN) -> tuple[Batch, AgentState]:
 METHODS: list[dict[str, Any]] = [
     {"noisy": True},
     {"noisy": True, "double": True, "dueling": True},
-    {"noisy": True, "munchausen": True, "munchausen_temperature": 0.5, "dueling": True, "layer_norm": True},
-]
+    {
+        "noisy": True, "double": True, "munchausen": True, "munchausen_temperature": 0.5, "dueling": True,
+        "layer_norm": True,
+    },
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -307,3 +310,23 @@ def test_a_state_with_one_legal_action_has_no_munchausen_bonus(settings: dict[st
     state = dqn.init()._replace(params=params, target_params=params)
     batch = Batch(obs, tf.constant([1]), floats(2), floats(0.5), obs, floats(1), mask, mask)
     close(dqn.update(state, batch, tf.zeros(0))[1].td_error, [1.5])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_everything_at_once_is_finite_and_moves(head: str) -> None:
+    """All of Rainbow and more, whose windows and weights are in the batch, as are masks and a state without actions."""
+    dqn = agent(
+        head=head, double=True, dueling=True, noisy=True, munchausen=True, layer_norm=True, n_step=3,
+        priority_exponent=0.6, optimizer="rmsprop", max_gradient_norm=1.0, target_sync_rate=0.5, target_sync_updates=1,
+    )  # fmt: skip
+    batch, state = batch_and_state(dqn)
+    assert batch.discount[2] == 0
+    batch.next_mask[2] = False
+    u = np.random.default_rng(1).random(dqn.update_uniforms).astype(np.float32)
+    found, metrics = dqn.update(*tf.nest.map_structure(tf.constant, (state, batch, u)))
+    for part in tf.nest.flatten((found, metrics)):
+        assert np.isfinite(part).all()
+    assert metrics.td_error.shape == (SAMPLES,)
+    assert np.abs(metrics.td_error).max() < 50  # no illegal action's value
+    assert np.abs(found.params - state.params).max() > 1e-4
+    close(found.target_params, (found.params + state.target_params) / 2)

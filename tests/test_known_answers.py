@@ -70,7 +70,7 @@ GAMMA = 0.5
 CHAIN: Rows = [(0, 0, 0.2, GAMMA, 0), (0, 1, 0, GAMMA, 1), (1, 0, 0, GAMMA, 0), (1, 1, 1, 0, 1)]
 # Q(1, 1) = 1, Q(0, 1) = 0.5 * 1 = 0.5 = V(0), Q(0, 0) = 0.2 + 0.5 * 0.5 = 0.45, Q(1, 0) = 0.5 * 0.5 = 0.25
 CHAIN_Q = [[0.45, 0.5], [0.25, 1]]
-# Windows of three steps by someone who takes action 0 after the first. What they pay counts, whatever is best:
+# Three steps each, as a replay would give them, by someone who takes action 0 after the first. What they pay counts:
 # (0, 0) 0.2 * (1 + 0.5 + 0.25) = 0.35, (0, 1) 0.25 * 0.2 = 0.05, (1, 0) 0.5 * 0.2 + 0.25 * 0.2 = 0.15, then state 0 at
 # 0.5^3. Staying is best: V(0) = 0.35 / (1 - 0.125) = 0.4, which adds 0.05 to each. (1, 1) ends after one step.
 WINDOWS: Rows = [(0, 0, 0.35, 0.125, 0), (0, 1, 0.05, 0.125, 0), (1, 0, 0.15, 0.125, 0), (1, 1, 1, 0, 1)]
@@ -112,7 +112,7 @@ METHODS: dict[str, tuple[dict[str, Any], Rows, Any]] = {
     "dueling": ({"dueling": True}, CHAIN, CHAIN_Q),
     "noisy": ({"noisy": True}, CHAIN, CHAIN_Q),
     "munchausen": (MUNCHAUSEN, CHAIN, munchausen_q(CHAIN, 2)),
-    "n_step": ({}, WINDOWS, WINDOWS_Q),
+    "given windows": ({}, WINDOWS, WINDOWS_Q),
 }
 
 
@@ -160,16 +160,19 @@ EVEN = lottery(*range(1, 40, 2))
 AT, QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9), np.array([4, 12, 20, 28, 36])
 
 
-def test_quantiles_learn_the_distribution_of_returns() -> None:
-    dqn, state = learn(EVEN, 1, head="quantile", num_atoms=5, learning_rate=1.0, learning_rate_final=0.01)
+@pytest.mark.parametrize("dueling", [False, True])
+def test_quantiles_learn_the_distribution_of_returns(dueling: bool) -> None:
+    settings = {"num_atoms": 5, "learning_rate": 1.0, "learning_rate_final": 0.01, "dueling": dueling}
+    dqn, state = learn(EVEN, 1, head="quantile", **settings)
     points, probabilities = outputs_at(dqn, state)
     np.testing.assert_allclose(points, [QUANTILES / 2, QUANTILES], atol=1)  # Huber's loss is not |d| within 1
     np.testing.assert_allclose(probabilities, np.full((2, 5), 0.2))
     np.testing.assert_allclose(q_values(dqn, state), [[10], [20]], atol=0.3)
 
 
-def test_implicit_quantiles_learn_the_distribution_of_returns() -> None:
-    settings = {"num_atoms": 32, "hidden_sizes": (32,)}
+@pytest.mark.parametrize("dueling", [False, True])
+def test_implicit_quantiles_learn_the_distribution_of_returns(dueling: bool) -> None:
+    settings = {"num_atoms": 32, "hidden_sizes": (32,), "dueling": dueling}
     dqn, state = learn(EVEN, 1, head="implicit_quantile", **settings)
     points, _ = outputs_at(dqn, state, AT)
     np.testing.assert_allclose(points, [QUANTILES / 2, QUANTILES], atol=1.5)
@@ -217,15 +220,14 @@ def test_illegal_actions_count_for_nothing(head: str, munchausen: bool) -> None:
     assert [act(1.0, choice, mask) for choice in (0, 0.4, 0.6, 0.99)] == [0, 0, 1, 1]
 
 
-# --- a time limit is no end -------------------------------------------------------------------------------------------
+# --- what never ends --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "settings", [*({"head": head} for head in HEADS), {"target_sync_updates": 1, "target_sync_rate": 0.1}], ids=str
 )
-def test_what_a_time_limit_cuts_goes_on(settings: dict[str, Any]) -> None:
-    # One state for ever, which pays 1; the last step before the limit has the same discount: 1 / (1 - 0.75) = 4.
-    rows: Rows = [(0, 0, 1, 0.75, 0), (0, 0, 1, 0.75, 0)]
-    dqn, state = learn(rows, 1, value_max=6, num_atoms=22, **{"value_min": -1, **settings})
+def test_a_reward_for_ever(settings: dict[str, Any]) -> None:
+    # One state, which pays 1 again and again: 1 / (1 - 0.75) = 4.
+    dqn, state = learn([(0, 0, 1, 0.75, 0)], 1, value_max=6, num_atoms=22, **{"value_min": -1, **settings})
     found = float(dqn.q_values(state.params, tf.constant([0]))[0, 0])
     assert found == pytest.approx(4, abs=0.05)

@@ -19,7 +19,7 @@ from tensorq.networks.build import build_network
 from tensorq.networks.layers import RowDense
 from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_network import NumpyNetwork, num_params, parameter_shapes
+from tensorq.networks.numpy_network import NumpyNetwork, num_params, observation_scaling, parameter_shapes
 
 ACTIONS = 3
 BOX = gym.spaces.Box(-1, 1, (2, 3), np.float32)
@@ -180,6 +180,39 @@ def test_a_dueling_networks_value_is_shared_and_its_advantages_cancel(head: Any)
     biases = network.unflatten(tape.gradient(total, params))[-1].numpy().reshape(1 + ACTIONS, -1)
     close(biases[0, 0], ACTIONS)
     close(biases[1:], np.zeros_like(biases[1:]))
+
+
+# Of bounds -2 and 4 the middle is 1 and half the width 3; of 0 and 10 these are 5 and 5. The rest says nothing of the
+# usual size: open ends, bounds as far as float32 goes, and a width of 0.
+LOW, HIGH = (-2, 0, -np.inf, 0, -3e38, 7), (4, 10, 5, np.inf, 3e38, 7)
+SCALED = Config(scale_observations=True, hidden_sizes=())
+
+
+def test_observations_are_scaled_by_their_bounds() -> None:
+    space = gym.spaces.Box(np.float32(LOW), np.float32(HIGH), dtype=np.float32)
+    centre, factor = observation_scaling(space, SCALED)
+    close(centre, [1, 5, 0, 0, 0, 0])
+    close(factor, [1 / 3, 1 / 5, 1, 1, 1, 1])
+    assert observation_scaling(space, Config())[1] is None
+    assert observation_scaling(gym.spaces.Discrete(3), SCALED)[1] is None
+    for config in (SCALED, Config()):  # pixels always are, by their type
+        assert observation_scaling(gym.spaces.Box(0, 9, (2, 2), np.uint8), config) == (0, np.float32(1 / 255))
+
+
+@pytest.mark.parametrize(
+    ("config", "space", "obs", "expected"),
+    [
+        (SCALED, gym.spaces.Box(np.float32([-2, 0]), np.float32([4, 10])), [[4, 0], [-2, 5]], [[1, -1], [-1, 0]]),
+        (Config(hidden_sizes=()), gym.spaces.Box(np.float32([-2, 0]), np.float32([4, 10])), [[4, 0]], [[4, 0]]),
+        (SCALED, gym.spaces.Box(0, 255, (2, 1), np.uint8), [[[255], [51]]], [[1, 0.2]]),
+        (SCALED, gym.spaces.Box(-9, 9, (1, 2), np.int64), [[[9, -3]]], [[1, -1 / 3]]),
+    ],
+    ids=["on", "off", "uint8", "int64"],
+)
+def test_both_networks_see_scaled_observations(config: Config, space: gym.Space, obs: Any, expected: Any) -> None:
+    params, given = np.float32([1, 0, 0, 1, 0, 0]), np.array(obs, space.dtype)  # outputs are the two numbers seen
+    close(build_network(space, 2, config).outputs(tf.constant(params), tf.constant(given))[:, :, 0], expected)
+    close(NumpyNetwork(space, 2, config, params)(given), expected)
 
 
 def test_layer_norm_forgets_scale_and_shift_before_the_relu() -> None:

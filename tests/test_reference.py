@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tensorq.core import losses, projections, targets
+from tensorq.agents import qtable
+from tensorq.core import losses, projections, returns, targets
 
-SAMPLES, ACTIONS, POINTS, ATOMS = 3, 4, 5, 7
+SAMPLES, ACTIONS, POINTS, ATOMS, STEPS = 3, 4, 5, 7, 6
 LOW, HIGH = -3.0, 9.0
 SPACING = (HIGH - LOW) / (ATOMS - 1)
 TEMPERATURES = (0.03, 1.0)
@@ -116,6 +117,19 @@ def test_gaussian_histogram(values: np.ndarray, deviation: float) -> None:
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    arrays(np.float32, 8, elements=st.floats(-50, 50, width=32, allow_subnormal=False) | st.sampled_from([-1, 0, 1]))
+)
+def test_squared_and_huber(errors: np.ndarray) -> None:
+    def by_cases(d: float) -> float:
+        return d * d / 2 if -1 <= d <= 1 else (d if d > 0 else -d) - 0.5
+
+    np.testing.assert_allclose(run(losses.squared, (errors,)), [d * d for d in errors.tolist()], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        run(losses.huber, (errors,)), [by_cases(d) for d in errors.tolist()], rtol=1e-6, atol=1e-30
+    )
 
 
 @given(numbers(-50, 50, SAMPLES, POINTS), distributions(SAMPLES, POINTS))
@@ -227,3 +241,61 @@ def test_munchausen_bonus(log_taken: np.ndarray, scale: float, lowest: float, te
     found = run(targets.munchausen_bonus, (log_taken,), scale, temperature, lowest)
     expected = [scale * min(max(temperature * float(log), lowest), 0) for log in log_taken]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+# --- returns ----------------------------------------------------------------------------------------------------------
+
+
+def lambda_return(decay: float, reward: Any, discount: Any, value: Any, ended: Any) -> float:
+    """(1 - lambda) sum over k < K of lambda^(k-1) G^(k), and lambda^(K-1) G^(K), of the first of some steps.
+
+    G^(k) sums k rewards, then trusts the value; K is how many steps there are until the episode or all of them end.
+    """
+    last = next((k for k, end in enumerate(ended, 1) if end), len(ended))
+
+    def of_length(k: int) -> float:
+        total, factor = 0.0, 1.0
+        for step in range(k):
+            total, factor = total + factor * reward[step], factor * discount[step]
+        return total + factor * value[k - 1]
+
+    return (1 - decay) * sum(decay ** (k - 1) * of_length(k) for k in range(1, last)) + decay ** (last - 1) * of_length(
+        last
+    )
+
+
+@given(
+    numbers(-5, 5, STEPS, SAMPLES), numbers(0, 1, STEPS, SAMPLES), numbers(-20, 20, STEPS, SAMPLES),
+    arrays(bool, (STEPS, SAMPLES)), arrays(bool, (STEPS, SAMPLES)), numbers(0, 1),
+)  # fmt: skip
+def test_lambda_returns(
+    reward: np.ndarray, discount: np.ndarray, value: np.ndarray, terminated: np.ndarray, cut: np.ndarray,
+    decay: np.ndarray,
+) -> None:  # fmt: skip
+    given_arrays = reward, discount * ~terminated, value, terminated | cut
+    found = run(returns.lambda_returns, (*given_arrays, decay))
+    for column, expected in enumerate(rows(*(array.T for array in given_arrays))):
+        for t in range(STEPS):
+            assert math.isclose(
+                found[t, column],
+                lambda_return(float(decay), *(part[t:] for part in expected)),
+                rel_tol=1e-5,
+                abs_tol=1e-4,
+            )
+
+
+# --- a table ----------------------------------------------------------------------------------------------------------
+
+value = st.floats(-50, 50)
+
+
+@given(value, value, st.sampled_from([0.0, 0.9, 1.0]), st.lists(st.tuples(value, st.booleans()), min_size=1))
+def test_td_error_of_a_table(q: float, reward: float, discount: float, following: list[tuple[float, bool]]) -> None:
+    values, mask = ([pair[place] for pair in following] for place in (0, 1))
+    for legal in (None, mask):
+        best = None
+        for index, each in enumerate(values):
+            if (legal is None or legal[index]) and (best is None or each > best):
+                best = each
+        expected = reward + discount * (best or 0) - q
+        assert math.isclose(qtable.td_error(q, reward, discount, values, legal), expected, abs_tol=1e-9)

@@ -1,0 +1,101 @@
+"""PQN's targets and updates by hand, on a network that is a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorq.agents.pqn import PQN
+from tensorq.config import Config
+from tensorq.core.types import Rollout
+from tensorq.networks.build import build_network
+
+STATES, ACTIONS = 3, 2
+Q = np.array([[1, 2], [4, 3], [10, 20]])  # [states, actions]
+
+
+def agent(**settings: Any) -> PQN:
+    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, hidden_sizes=(), **settings)
+    return PQN(config, build_network(gym.spaces.Discrete(STATES), ACTIONS, config))
+
+
+def table(q: np.ndarray) -> tf.Tensor:
+    """Parameters of these Q-values: the output layer keeps a row for each action, then biases."""
+    return tf.constant(np.append(q.T, np.zeros(ACTIONS)), tf.float32)
+
+
+def rollout(**columns: Any) -> Rollout:
+    """Three steps of two environments from state 0; gamma = 0.5.
+
+    The first environment goes to states 1 and 2, ends there, and begins again; a limit cuts the second in state 2.
+    """
+    given: dict[str, Any] = {
+        "obs": [[0, 0], [1, 0], [0, 1]],
+        "action": [[0, 0]] * 3,
+        "reward": [[1, 2], [3, 4], [5, 6]],
+        "discount": [[0.5, 0.5], [0, 0.5], [0.5, 0.5]],
+        "next_obs": [[1, 0], [2, 2], [0, 1]],
+        "ended": [[False, False], [True, True], [False, False]],
+        "weight": np.ones((3, 2)),
+        **columns,
+    }
+    types = {"obs": tf.int32, "action": tf.int32, "next_obs": tf.int32, "ended": tf.bool, "next_mask": tf.bool}
+    return Rollout(**{name: tf.constant(value, types.get(name, tf.float32)) for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        # The best of states 0, 1, 2 are worth 2, 4, 20. First column: 1 + 0.5 * 4 = 3, 3, 5 + 0.5 * 2 = 6.
+        # Second: 2 + 0.5 * 2 = 3, 4 + 0.5 * 20 = 14, 6 + 0.5 * 4 = 8.
+        (0.0, [[3, 3], [3, 14], [6, 8]]),
+        # First: 1 + 0.5 * (0.75 * 4 + 0.25 * 3) = 2.875. Second: 2 + 0.5 * (0.75 * 2 + 0.25 * 14) = 4.5.
+        (0.25, [[2.875, 4.5], [3, 14], [6, 8]]),
+    ],
+)
+def test_targets(decay: float, expected: Any) -> None:
+    np.testing.assert_allclose(agent(trace_decay=decay).targets(table(Q), rollout()), expected, rtol=1e-6)
+
+
+def test_targets_do_not_believe_illegal_actions() -> None:
+    # Where action 1 is illegal state 0 is worth 1 and state 2 is worth 10; where action 0 is, state 1 is worth 3:
+    # 1 + 0.5 * 3 = 2.5, 3, 5 + 0.5 * 1 = 5.5;  2 + 0.5 * 1 = 2.5, 4 + 0.5 * 10 = 9, 6 + 0.5 * 3 = 7.5.
+    first, second = [True, False], [False, True]
+    masked = rollout(next_mask=[[second, first], [first, first], [first, second]])
+    found = agent(trace_decay=0.0).targets(table(Q), masked)
+    np.testing.assert_allclose(found, [[2.5, 2.5], [3, 9], [5.5, 7.5]], rtol=1e-6)
+
+
+STEPS = np.array([0, 1, 2]), np.array([1, 0, 1])  # states and actions, whose values are 2, 4 and 20
+
+
+def test_an_update_by_hand() -> None:
+    # Errors 2.5 - 2 = 0.5, 4 - 4 = 0 and 30 - 20 = 10. Huber's: 0.125, 0, 9.5; their weighted mean
+    # (2 * 0.125 + 1 * 0 + 1 * 9.5) / 3 = 3.25. Squares: (2 * 0.25 + 0 + 100) / 3 = 33.5.
+    for loss, expected in (("huber", 3.25), ("mse", 33.5)):
+        pqn = agent(loss=loss)
+        first = pqn.init()._replace(params=table(Q))
+        state, metrics = pqn.update(first, *STEPS, tf.constant([2.5, 4, 30]), tf.constant([2.0, 1, 1]))
+        assert float(metrics.loss) == pytest.approx(expected)
+        assert float(metrics.mean_q) == pytest.approx((2 + 4 + 20) / 3)
+        np.testing.assert_allclose(metrics.td_error, [0.5, 0, 10], atol=1e-5)
+        # Adam's first step is learning_rate = 0.001 towards the targets, whatever the error; state 1 has none.
+        moved = np.array(state.params - first.params).reshape(-1)[: STATES * ACTIONS].reshape(ACTIONS, STATES)
+        np.testing.assert_allclose(moved, [[0, 0, 0], [0.001, 0, 0.001]], atol=1e-6)
+        assert int(state.updates) == 1
+        assert state.target_params.shape == (0,)
+
+
+def test_a_weight_of_zero_leaves_a_step_out() -> None:
+    pqn, weight = agent(), tf.constant([1.0, 1, 0])
+    first = pqn.init()._replace(params=table(Q))
+
+    def after(target: float) -> np.ndarray:
+        params: np.ndarray = pqn.update(first, *STEPS, tf.constant([2.5, 0, target]), weight)[0].params.numpy()
+        return params
+
+    np.testing.assert_array_equal(after(-1000), after(1000))
