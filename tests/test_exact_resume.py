@@ -111,6 +111,8 @@ RAINBOW: dict[str, Any] = {
     "value_min": 0.0, "value_max": 50.0,
 }  # fmt: skip
 IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "munchausen": True, "munchausen_clip": -2.0}
+# Rollouts of 96 steps: the checkpoints, at 800 and 1 600, come in their middle.
+PQN: dict[str, Any] = {"algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True}
 COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
 
 
@@ -138,8 +140,17 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         (RAINBOW, "host", make_vector),
         (IMPLICIT, "compiled", None),
         (IMPLICIT, "host", None),
+        (PQN, "compiled", None),
+        (PQN, "host", make_vector),
     ],
-    ids=["rainbow compiled", "rainbow host vector of 4", "implicit quantile compiled", "implicit quantile host"],
+    ids=[
+        "rainbow compiled",
+        "rainbow host vector of 4",
+        "implicit quantile compiled",
+        "implicit quantile host",
+        "pqn compiled",
+        "pqn host vector of 4",
+    ],
 )
 def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str, Any], loop: str, make: Any) -> None:
     config = Config(

@@ -127,5 +127,5 @@ def test_a_run_on_them_learns_what_is_known_and_its_folder_is_enough_to_act(tmp_
     batch = np.array(FLAT)
     np.testing.assert_allclose(agent.q_values(batch), KNOWN_Q, atol=0.02)
     np.testing.assert_array_equal(agent.act(batch), [[1, 1], [2, 1]])
-    # [1, 1] is number 2, the best; next come [1, 0] and, from the other first part, [2, 1]: 1.5 and 1.
+    # [1, 1], number 2, is the best in the first place; [1, 0], which is worth 1.5, comes next.
     np.testing.assert_array_equal(agent.act(observation(0), mask=[1, 1, 0, 1, 1, 1]), [1, 0])
