@@ -112,7 +112,10 @@ RAINBOW: dict[str, Any] = {
 }  # fmt: skip
 IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "munchausen": True, "munchausen_clip": -2.0}
 # Rollouts of 96 steps: the checkpoints, at 800 and 1 600, come in their middle.
-PQN: dict[str, Any] = {"algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True}
+PQN: dict[str, Any] = {
+    "algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True, "learning_starts_steps": 1_000,
+    "target_sync_updates": 100,
+}  # fmt: skip
 COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
 
 
