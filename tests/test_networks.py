@@ -184,15 +184,15 @@ def test_a_dueling_networks_value_is_shared_and_its_advantages_cancel(head: Any)
 
 # Of bounds -2 and 4 the middle is 1 and half the width 3; of 0 and 10 these are 5 and 5. The rest says nothing of the
 # usual size: open ends, bounds as far as float32 goes, and a width of 0.
-LOW, HIGH = (-2, 0, -np.inf, 0, -3e38, 7), (4, 10, 5, np.inf, 3e38, 7)
+LOW, HIGH = (-2, 0, -np.inf, 0, -3e38, 7, -np.inf), (4, 10, 5, np.inf, 3e38, 7, np.inf)
 SCALED = Config(scale_observations=True, hidden_sizes=())
 
 
 def test_observations_are_scaled_by_their_bounds() -> None:
     space = gym.spaces.Box(np.float32(LOW), np.float32(HIGH), dtype=np.float32)
     centre, factor = observation_scaling(space, SCALED)
-    close(centre, [1, 5, 0, 0, 0, 0])
-    close(factor, [1 / 3, 1 / 5, 1, 1, 1, 1])
+    close(centre, [1, 5, 0, 0, 0, 0, 0])
+    close(factor, [1 / 3, 1 / 5, 1, 1, 1, 1, 1])
     assert observation_scaling(space, Config())[1] is None
     assert observation_scaling(gym.spaces.Discrete(3), SCALED)[1] is None
     for config in (SCALED, Config()):  # pixels always are, by their type

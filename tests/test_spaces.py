@@ -101,6 +101,14 @@ def test_spaces_come_back_from_json(space: gym.Space) -> None:
     assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
 
 
+def test_parts_of_a_dict_come_back_from_json_in_their_order() -> None:
+    parts = [("speed", spaces.Discrete(3)), ("place", spaces.Discrete(2))]
+    for space in (spaces.Dict(parts), spaces.Dict(dict(parts))):  # as given, and sorted by name
+        again = space_from_json(json.loads(json.dumps(space_to_json(space))))
+        assert isinstance(again, spaces.Dict)
+        assert list(again.spaces) == list(space.spaces)
+
+
 @pytest.mark.parametrize("vector", [False, True])
 def test_environments_flatten_and_count(vector: bool) -> None:
     envs = make_host_environments((lambda: SyncVectorEnv([Composite] * 3)) if vector else Composite, 3)

@@ -185,7 +185,8 @@ def space_from_json(data: Mapping[str, Any]) -> gym.Space:
     if "tuple" in data:
         return spaces.Tuple([space_from_json(part) for part in data["tuple"]])
     if "dict" in data:
-        return spaces.Dict({str(name): space_from_json(part) for name, part in data["dict"].items()})
+        # Pairs keep their order, in which observations are flattened; a dict would be sorted.
+        return spaces.Dict([(str(name), space_from_json(part)) for name, part in data["dict"].items()])
     dtype, shape = np.dtype(str(data["dtype"])), tuple(int(size) for size in data["shape"])
     if dtype.kind not in "fiub" or math.prod(shape) > _MOST_NUMBERS:
         raise ValueError(f"observations of dtype {dtype} and shape {shape}")

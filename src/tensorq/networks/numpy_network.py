@@ -131,8 +131,9 @@ def observation_scaling(observation_space: gym.Space, config: Config) -> tuple[A
         return np.float32(0), np.float32(1 / 255)
     if not config.scale_observations or not isinstance(observation_space, gym.spaces.Box):
         return np.float32(0), None
-    low, high = (np.ravel(bound).astype(np.float64) for bound in (observation_space.low, observation_space.high))
-    bounded = (np.abs(low) < UNBOUNDED) & (np.abs(high) < UNBOUNDED) & (high > low)
+    bounds = np.array([np.ravel(observation_space.low), np.ravel(observation_space.high)], np.float64)
+    low, high = np.clip(bounds, -UNBOUNDED, UNBOUNDED)
+    bounded = (low > -UNBOUNDED) & (high < UNBOUNDED) & (high > low)
     centre = np.where(bounded, (low + high) / 2, 0)
     factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
     return centre.astype(np.float32), factor.astype(np.float32)
