@@ -1,11 +1,12 @@
-"""Writes the results of results/learning.csv into the pages of docs/methods, between the lines that ask for them:
-`<!-- results: SETTING; SETTING -->` and `<!-- end -->`. Settings are compared with dqn.
+"""Writes results into docs/methods.md and the pages of docs/methods, between the lines that ask for them and
+`<!-- end -->`: `<!-- results: SETTING; SETTING -->`, of learning.csv beside dqn; `<!-- costs -->`, of switches.json.
 
 python benchmarks/pages.py
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from learning import ENVS, OUTPUT, is_dqn, read
-from measure import HERE
+from measure import HERE, RESULTS
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
 
-PLACE = re.compile(r"(<!-- results: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- (?:results: (.*?)|costs) -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = 10
 BASE = "dqn"
 
@@ -62,6 +63,19 @@ def results(settings: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def costs() -> str:
+    """What each switch costs, by the network's hidden layers."""
+    table = json.loads((RESULTS / "switches.json").read_text())["table"]
+    sizes = list(dict.fromkeys(row["hidden_sizes"] for row in table))
+    found = {(row["switch"], row["hidden_sizes"]): row for row in table}
+    lines = [f"| | {' | '.join(sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+    for switch in dict.fromkeys(row["switch"] for row in table):
+        rows = [found[switch, size] for size in sizes]
+        cells = [f"{row['ratio']:.2f} ({row['microseconds_per_iteration']:.0f} us)" for row in rows]
+        lines.append(f"| {switch} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _is_complete(env: str, settings: list[str], measured: set[Any]) -> bool:
     """Whether there is a row to show for each of them, and not for the base alone."""
     different = [name for name in settings if not is_dqn(env, name)]
@@ -74,9 +88,10 @@ def _settings(names: str) -> list[str]:
 
 def main() -> None:
     """Rewrite the pages."""
-    for page in sorted((HERE.parent / "docs" / "methods").glob("*.md")):
+    docs = HERE.parent / "docs"
+    for page in [docs / "methods.md", *sorted((docs / "methods").glob("*.md"))]:
         text = page.read_text()
-        new = PLACE.sub(lambda match: match[1] + results(_settings(match[2])) + match[3], text)
+        new = PLACE.sub(lambda at: at[1] + (results(_settings(at[2])) if at[2] else costs()) + at[3], text)
         if new != text:
             page.write_text(new)
             print(page.name)
