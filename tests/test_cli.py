@@ -75,6 +75,9 @@ REFUSED = [
     (["train", "CartPole-v1", "--gamma", "nan"], "gamma: received nan, expected a number"),
     (["train", "CartPole-v1", "--gamma", "1.5"], "gamma: received 1.5, expected a number from 0 to 1"),
     (["train", "CartPole-v1", "--learning-rate", "inf"], "learning_rate: received inf"),
+    (["train", "CartPole-v1", "--preset", "blog", "--head", "quantile", "--loss", "mse"], "loss mse does not go with"),
+    # The preset's own loss is left out, so what is wrong is something else.
+    (["train", "CartPole-v1", "--preset", "blog", "--head", "quantile", "--steps", "9"], "learning_starts_steps 500"),
     (["train", "CartPole-v1", "--loss", "l1"], "tensorq: --loss: received 'l1', expected one of mse, huber. `tensorq"),
     (["train", "CartPole-v1", "--batch-size", "64", "--replay-capacity", "32"], "batch_size 64 is larger than"),
     (

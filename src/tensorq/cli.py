@@ -52,6 +52,8 @@ def train(arguments: list[str]) -> None:
     elif not {"-h", "--help"} & set(arguments):
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     settings = dataclasses.asdict(resolve(env, last_value(arguments, "--preset") or DEFAULT_PRESET))
+    if last_value(arguments, "--head") not in (None, Config.head):
+        settings["loss"] = Config.loss  # as in resolve, the preset chose among losses that this head does not have
     if last_value(arguments, "--run-dir") == "":
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
     options = parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))

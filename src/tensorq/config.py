@@ -188,8 +188,9 @@ class Config:
         for name, reason in _NOT_FOR[self.algorithm].items():
             value, usual = getattr(self, name), _DEFAULTS[name]
             if value != usual:
+                hint = "" if self.algorithm in ("dqn", self.preset) else f" --preset {self.algorithm} leaves it so."
                 raise TensorqError(
-                    f"{name}: received {value}, expected {usual} with algorithm {self.algorithm}: {reason}."
+                    f"{name}: received {value}, expected {usual} with algorithm {self.algorithm}: {reason}.{hint}"
                 )
         if self.head != "expected" and self.loss != "huber":
             raise TensorqError(
