@@ -386,6 +386,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "per": {"priority_exponent": 0.6},
     "noisy": {"noisy": True, "epsilon_start": 0.0, "epsilon_final": 0.0},
     "mdqn": {"munchausen": True},
+    "combined": {"munchausen": True, "dueling": True},
     "c51": {"head": "categorical"},
     "qrdqn": {"head": "quantile"},
     "iqn": {"head": "implicit_quantile", "num_atoms": 8},

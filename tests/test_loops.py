@@ -276,8 +276,8 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
         tree = replay.prioritise(tree, places, metrics.td_error)
     np.testing.assert_allclose(case.loop.params(), agent_state.params, rtol=1e-5, atol=1e-5)
     if settings:
-        priorities = case.loop.save()["memory.tree.sums.0"]
-        np.testing.assert_allclose(priorities, tree.sums[0], rtol=1e-3, atol=1e-5)
+        priorities = case.loop.save()["memory.tree.levels.0"]
+        np.testing.assert_allclose(priorities, tree.levels[0], rtol=1e-3, atol=1e-5)
         assert len(np.unique(priorities.ravel()[:34])) > 8
 
 

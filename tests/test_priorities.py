@@ -44,7 +44,7 @@ class Device:
 
     @property
     def leaves(self) -> np.ndarray:
-        return self.state.sums[0].numpy().ravel()
+        return self.state.levels[0].numpy().ravel()
 
 
 TREES = pytest.mark.parametrize("kind", [Device, HostTree], ids=["device", "host"])
@@ -237,7 +237,7 @@ class Both:
         written, capacity = self.host.written, self.config.replay_capacity
         places = np.arange(max(0, written - capacity), written) % capacity
         saved = self.host.save()["replay.priorities"]
-        np.testing.assert_allclose(saved[places], self.state.tree.sums[0].numpy().ravel()[places], rtol=1e-6)
+        np.testing.assert_allclose(saved[places], self.state.tree.levels[0].numpy().ravel()[places], rtol=1e-6)
         return saved[places]
 
 

@@ -41,7 +41,7 @@ class DeviceReplay:
     def init(self) -> DeviceReplayState:
         """An empty replay."""
         rows = tf.zeros((self.capacity, sum(self._widths)))
-        return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else TreeState((), ()))
+        return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else TreeState(()))
 
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments; the oldest N rows give way."""

@@ -9,14 +9,18 @@ import tensorflow as tf
 from tensorq.core.types import Tensor
 
 WIDTH = 8  # children of a node: wider ones make fewer levels, and more to add up on each of them
+MOST_TOPS = 16  # above so few nodes another level costs more than adding up all of them
 BELOW_ONE = 1 - 2.0**-52
 
 
 class TreeState(NamedTuple):
-    """The numbers, and above them the sums and the largest of every WIDTH, of every WIDTH of those, and so on."""
+    """The numbers [nodes, WIDTH], and above them levels of [nodes, WIDTH, 2], all float64.
 
-    sums: tuple[Tensor, ...]  # [nodes, WIDTH] float64 each; the first holds the numbers themselves
-    maxima: tuple[Tensor, ...]  # the same without the first level
+    Those hold the sum and the largest of every WIDTH numbers, of every WIDTH of those, and so on: both in one, since
+    each write costs the same, whatever its size.
+    """
+
+    levels: tuple[Tensor, ...]
 
 
 class DeviceTree:
@@ -24,52 +28,58 @@ class DeviceTree:
 
     def __init__(self, capacity: int) -> None:
         self._nodes = [-(-capacity // WIDTH)]
-        while self._nodes[-1] > 1:
+        while self._nodes[-1] > MOST_TOPS:
             self._nodes.append(-(-self._nodes[-1] // WIDTH))
 
     def init(self) -> TreeState:
         """All numbers 0."""
-        levels = tuple(tf.zeros((nodes, WIDTH), tf.float64) for nodes in self._nodes)
-        return TreeState(levels, levels[1:])
+        numbers, *above = self._nodes
+        levels = [tf.zeros((numbers, WIDTH), tf.float64), *(tf.zeros((nodes, WIDTH, 2), tf.float64) for nodes in above)]
+        return TreeState(tuple(levels))
 
     def set(self, state: TreeState, places: Tensor, values: Tensor) -> TreeState:
         """Numbers at these places [B] become values [B]; at a place given twice, one of them wins."""
-        sums, maxima = list(state.sums), list(state.maxima)
-        path = tf.cast(places, tf.int32)
-        sums[0] = _put(sums[0], path, tf.cast(values, tf.float64))
-        largest = sums[0]
-        for level in range(1, len(sums)):
+        levels = list(state.levels)
+        path, new = tf.cast(places, tf.int32), tf.cast(values, tf.float64)
+        for index, level in enumerate(levels):
             node = path // WIDTH
-            sums[level] = _put(sums[level], node, tf.reduce_sum(tf.gather(sums[level - 1], node), axis=1))
-            largest = _put(maxima[level - 1], node, tf.reduce_max(tf.gather(largest, node), axis=1))
-            maxima[level - 1] = largest
+            levels[index] = tf.tensor_scatter_nd_update(level, tf.stack([node, path % WIDTH], axis=1), new)
+            sums, largest = _split(tf.gather(levels[index], node))
+            new = tf.stack([tf.reduce_sum(sums, axis=1), tf.reduce_max(largest, axis=1)], axis=1)
             path = node
-        return TreeState(tuple(sums), tuple(maxima))
+        return TreeState(tuple(levels))
 
     def maximum(self, state: TreeState) -> Tensor:
         """The largest number, a float64 scalar."""
-        return tf.reduce_max(state.maxima[-1] if state.maxima else state.sums[-1])
+        return tf.reduce_max(_split(state.levels[-1])[1])
 
     def sample(self, state: TreeState, u: Tensor) -> tuple[Tensor, Tensor]:
         """Places [B] int32 and their probabilities [B], one from each of B equal parts of the sum, for uniforms [B]."""
         count = u.shape[0]
-        total = tf.reduce_sum(state.sums[-1])
+        children = tf.reduce_sum(_split(state.levels[-1])[0], axis=1)[None]
+        total = tf.reduce_sum(children)
         rest = (tf.range(count, dtype=tf.float64) + tf.cast(u, tf.float64)) * (total / count)
-        place = tf.zeros(count, tf.int32)
+        place, rest, _ = _choose(children, rest)
         value = rest
-        lower = tf.constant([[float(row <= column) for column in range(WIDTH)] for row in range(WIDTH)], tf.float64)
-        for level in reversed(state.sums):
-            children = tf.gather(level, place)
-            ends = tf.matmul(children, lower)  # cumulative sums; XLA's own cumsum is slower
-            rest = tf.minimum(rest, ends[:, -1] * BELOW_ONE)  # rounding may not lead past the last child that counts
-            passed = ends <= rest[:, None]
-            rest = rest - tf.reduce_max(tf.where(passed, ends, 0.0), axis=1)
-            child = tf.reduce_sum(tf.cast(passed, tf.int32), axis=1)
-            value = tf.reduce_sum(children * tf.one_hot(child, WIDTH, dtype=tf.float64), axis=1)
+        for level in reversed(state.levels):
+            child, rest, value = _choose(_split(tf.gather(level, place))[0], rest)
             place = place * WIDTH + child
         return place, value / total
 
 
-def _put(level: Tensor, place: Tensor, values: Tensor) -> Tensor:
-    indices = tf.stack([place // WIDTH, place % WIDTH], axis=1)
-    return tf.tensor_scatter_nd_update(level, indices, values)
+def _split(nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums and largest numbers of nodes of a level; numbers themselves are both."""
+    return (nodes, nodes) if nodes.shape.rank == 2 else (nodes[..., 0], nodes[..., 1])
+
+
+def _choose(children: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of the children [B or 1, W] holds the point `rest` [B] of their sum, what is left in it, and its number."""
+    width = children.shape[1]
+    up_to = tf.constant([[float(row <= column) for column in range(width)] for row in range(width)], tf.float64)
+    ends = tf.matmul(children, up_to)  # cumulative sums; XLA's own cumsum is slower
+    rest = tf.minimum(rest, ends[:, -1] * BELOW_ONE)  # rounding may not lead past the last child that counts
+    passed = ends <= rest[:, None]
+    rest = rest - tf.reduce_max(tf.where(passed, ends, 0.0), axis=1)
+    child = tf.reduce_sum(tf.cast(passed, tf.int32), axis=1)
+    value = tf.reduce_sum(children * tf.one_hot(child, width, dtype=tf.float64), axis=1)
+    return child, rest, value
