@@ -5,7 +5,7 @@ Each environment takes the section that a preset has for it. A setting is a pres
 Appends a row a seed to results/learning.csv and goes on where it was interrupted; several processes may do so at once.
 `tensorq compare results/learning.csv` prints and draws it, next to results/sb3_cartpole.csv from peers/sb3_learning.py.
 
-python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0]
+python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0] [--table learning]
 """
 
 from __future__ import annotations
@@ -99,9 +99,11 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--table", default=OUTPUT.stem, help="name in results/")
     arguments = parser.parse_args()
-    have = {(row["env"], row["setting"], int(row["seed"])) for row in read(OUTPUT)}
-    with OUTPUT.open("a", newline="") as file:
+    output = RESULTS / f"{arguments.table}.csv"
+    have = {(row["env"], row["setting"], int(row["seed"])) for row in read(output)}
+    with output.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()
@@ -113,13 +115,13 @@ def main() -> None:
                         writer.writerow(row)
                         file.flush()
                         print(row, flush=True)
-    rows = read(OUTPUT) + read(RESULTS / "sb3_cartpole.csv")
+    rows = read(output) + (read(RESULTS / "sb3_cartpole.csv") if output == OUTPUT else [])
     rows.sort(key=lambda row: (ENVS.index(row["env"]), row["setting"]))
     cells = groupby(rows, lambda row: (row["env"], row["setting"]))
     table = [summary(*cell, list(its_rows)) for cell, its_rows in cells]
     for line in table:
         print(line)
-    print(write("learning.json", {"table": table}))
+    print(write(f"{arguments.table}.json", {"table": table}))
 
 
 if __name__ == "__main__":
