@@ -5,7 +5,7 @@ Each environment takes the section that a preset has for it. A setting is a pres
 Appends a row a seed to results/learning.csv and goes on where it was interrupted; several processes may do so at once.
 `tensorq compare results/learning.csv` prints and draws it, next to results/sb3_cartpole.csv from peers/sb3_learning.py.
 
-python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0] [--table learning]
+python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0] [--table NAME]
 """
 
 from __future__ import annotations
