@@ -39,7 +39,7 @@ class Agent:
     def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
         fractions = midpoints(ACTING_FRACTIONS)[None] if self.config.head == "implicit_quantile" else None
-        return self.head.q_values(self.network.outputs(params, obs, noise, fractions))
+        return self.head.q_values(self.network.outputs(params, obs, noise, fractions, mean=True))
 
     def act(
         self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import keras
 
@@ -22,7 +24,8 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
 
     An implicit quantile network takes fractions [N, K] as a second input; their cosines' embedding is multiplied onto
-    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K.
+    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. A second output [N, A, 1] is the mean over the
+    fractions, taken before the last layer, which is linear: that costs a K-th.
     """
     deviation = config.noisy_deviation if config.noisy else 0.0
     seed = config.seed * 100
@@ -54,13 +57,18 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
         cosines = Cosines(COSINES)(fractions)
         kernel = keras.initializers.GlorotUniform(seed=seed + 99)
         embedding = keras.layers.Dense(x.shape[-1], "relu", kernel_initializer=kernel, name="fractions")(cosines)
-        x = keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1))
         inputs = [inputs, fractions]
+        mean = outputs(x * keras.ops.mean(embedding, axis=1))
+        found = [keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1)), mean[:, :, None]]
     else:
         x = outputs(x)
-        if outputs_per_action > 1:
-            x = keras.layers.Reshape((streams, outputs_per_action))(x)
+        found = [keras.layers.Reshape((streams, outputs_per_action))(x) if outputs_per_action > 1 else x]
     if config.dueling:
-        advantages = x[:, 1:]
-        x = x[:, :1] + advantages - keras.ops.mean(advantages, axis=1, keepdims=True)
-    return keras.Model(inputs, x, name="mlp")
+        found = [_join_streams(x) for x in found]
+    return keras.Model(inputs, found if len(found) > 1 else found[0], name="mlp")
+
+
+def _join_streams(x: Any) -> Any:
+    """Q-values from the state's value and the actions' advantages [N, 1 + A, ...]."""
+    advantages = x[:, 1:]
+    return x[:, :1] + advantages - keras.ops.mean(advantages, axis=1, keepdims=True)

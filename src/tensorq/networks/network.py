@@ -39,7 +39,12 @@ class Network:
         return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def outputs(
-        self, params: Tensor, obs: Tensor, noise: Tensor | None = None, fractions: Tensor | None = None
+        self,
+        params: Tensor,
+        obs: Tensor,
+        noise: Tensor | None = None,
+        fractions: Tensor | None = None,
+        mean: bool = False,
     ) -> Tensor:
         """What the model makes of observations. Call it while tracing: Keras costs milliseconds a call.
 
@@ -48,9 +53,10 @@ class Network:
             obs: [N, ...].
             noise: [Z] for noisy layers; None leaves it out, which is how to act greedily.
             fractions: [N, K], or [1, K] for the same in every row, for implicit quantile networks.
+            mean: whether the mean over the fractions will do.
 
         Returns:
-            [N, A, M], M outputs an action.
+            [N, A, M], M outputs an action; 1 if it is the mean.
         """
         values: list[Any] = [weight.value for weight in self.model.non_trainable_variables]
         if noise is not None and self.num_noise:
@@ -61,6 +67,8 @@ class Network:
             ]
         inputs = obs if fractions is None else [obs, fractions]
         result = self.model.stateless_call(self.unflatten(params), values, inputs, training=False)[0]
+        if fractions is not None:
+            result = result[int(mean)]  # compiled, the other one is never computed
         return result if len(result.shape) == 3 else result[:, :, None]
 
 
