@@ -99,7 +99,7 @@ REFUSED = [
     (["resume", "."], "expected the folder of a run"),
     (["resume", "nowhere"], "nowhere does not exist"),
     (["evaluate", "nowhere"], "nowhere does not exist"),
-    (["plot", "nowhere"], "nowhere"),
+    (["plot", "nowhere"], "nowhere does not exist"),
     (["compare", "nowhere"], "nowhere"),
     (["record", "nowhere"], "nowhere does not exist"),
 ]

@@ -208,7 +208,7 @@ def test_a_setting_that_would_do_nothing_is_refused_and_left_out_of_old_runs(alg
     value = IDLE[algorithm][name]
     with pytest.raises(TensorqError) as caught:
         resolve("CartPole-v1", algorithm, **{name: value})
-    expected = f"{name}: received {value}, expected {usual} with algorithm {algorithm}: "
+    expected = f"{name}: received {value!r}, expected {usual!r} with algorithm {algorithm}: "
     assert str(caught.value).startswith(expected) and str(caught.value).endswith(".")
     assert Config.from_saved({**dataclasses.asdict(plain), name: value}) == plain
 

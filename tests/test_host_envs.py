@@ -20,6 +20,7 @@ from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
     VectorEnvironments,
+    check_observations,
     make_host_environments,
     obs_layout,
     seeds_for,
@@ -269,6 +270,43 @@ def test_what_is_no_mask_is_refused(mode: AutoresetMode | None, mask: Any) -> No
 
     with pytest.raises(TensorqError, match=r"action mask: received .*, expected zeros and ones of shape \(3,\)\."):
         several(Wrong, mode)
+
+
+@MODES
+def test_a_mask_without_legal_actions_is_refused_unless_the_episode_has_ended(mode: AutoresetMode | None) -> None:
+    class Nothing(Counting):
+        """No action is legal where an episode ended; in a vector's last episode not before that, either."""
+
+        def info(self, over: bool) -> dict[str, Any]:
+            return {"action_mask": np.full(3, not (over or self.episode == 2 and self.age == 2), np.int8)}
+
+        def reset(self, **keywords: Any) -> tuple[np.ndarray, dict]:
+            return super().reset(**keywords)[0], self.info(False)
+
+        def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+            obs, reward, terminated, truncated, _ = super().step(action)
+            return obs, reward, terminated, truncated, self.info(terminated or truncated)
+
+    envs, seen = several(Nothing, mode), 0
+    with pytest.raises(TensorqError, match="action mask: received zeros alone, expected a legal action wherever"):
+        for _ in range(9):
+            step = envs.step(np.zeros(3, np.int32))
+            seen += int((step.terminated | step.truncated).sum())
+    assert seen == 6  # the first two episodes of each
+    envs.close()
+
+
+@pytest.mark.parametrize("obs", [np.zeros(5, np.float32), np.zeros(1, np.float32), np.zeros((1, 3), np.float32), 0.0])
+def test_observations_of_another_shape_are_refused(obs: Any) -> None:
+    class Wrong(Counting):
+        def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+            return obs, 0.0, False, False, {}
+
+    envs = make_host_environments(Wrong, 3)
+    with pytest.raises(TensorqError, match=r"an observation of shape .*, expected \(3,\) by its space Box"):
+        envs.step(np.zeros(3, np.int32))
+    with pytest.raises(TensorqError, match=r"an observation of shape \(2, 3\), expected \(3, 3\) by its space Box"):
+        check_observations(Wrong.observation_space, np.zeros((2, 3), np.float32), 3)
 
 
 @MODES

@@ -81,6 +81,8 @@ def test_states_and_masks_that_are_none_are_refused(tmp_path: Path, network: Any
     for mask in ([1, 0], [1, 0, 1, 1], [1], [[1, 0, 1]], [0, 1, 2], [[1], [1, 0]], "101"):
         with pytest.raises(TensorqError, match=r"action mask: received .*, expected zeros and ones of shape \(3,\)\."):
             agent.act(1, mask=mask)
+    with pytest.raises(TensorqError, match="received zeros alone, expected a legal action"):
+        agent.act([1, 2], mask=[[1, 0, 0], [0, 0, 0]])
     for mask in ([[1, 0, 1]], [[1, 0], [1, 0]], [1, 0]):
         with pytest.raises(TensorqError, match=r"expected zeros and ones of shape \(3,\) or \(2, 3\)\."):
             agent.act([1, 2], mask=mask)

@@ -408,6 +408,8 @@ CartPole-v1,per,0,300
 
 
 def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
     file = tmp_path / "returns.csv"
     file.write_text(RETURNS)
     rows = compare([file])[1]
@@ -422,6 +424,8 @@ def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path
     assert together["returns"] == pytest.approx([1.0, 0.5, 0.0, 0.5])
     assert together["interquartile_mean"] == pytest.approx(0.5)  # the middle two of the four
     assert (together["preset"], together["worst_return"]) == ("dqn", 0.0)
+    alone = draw_intervals(rows[:2], "best greedy return: " + "long " * 9, tmp_path / "alone.png")
+    assert (imread(alone)[-40:, -10:] == 1).all()  # the title ends before the picture does
     drawn = draw_intervals(rows, "best greedy return", tmp_path / "intervals.svg").read_text()
     assert drawn.count("<!-- CartPole-v1 -->") == drawn.count("<!-- all, normalised -->") == 1
 
@@ -610,6 +614,13 @@ def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
     assert panel_texts([500.0, 500.01]) == ["500.00", "500.01"]
     assert panel_texts([10.0, 10.001]) == ["10.000", "10.001"]
     assert panel_texts([10.0, 11.0, 11.0]) == ["10.00", "11.00", "11.00"]
+
+
+def test_an_illegal_action_has_no_bar_and_does_not_widen_the_scale(tmp_path: Path) -> None:
+    shown = [Frame(np.zeros((200, 300, 3), np.uint8), np.array([1.0, -np.inf, 0.0]), 0, 0.0, 0)]
+    (picture,), _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
+    assert blue_widths(picture, (90, 181, 231))[-1] == 101 and blue_widths(picture, (173, 189, 206)) == [5]
+    assert panel_texts([1.0, -np.inf]) == ["1.00", "-"]
 
 
 def panel_texts(q_values: list[float]) -> list[str]:

@@ -180,6 +180,15 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
     assert contents(run) == before
 
 
+@pytest.mark.parametrize("table", ["metrics.csv", "episodes.csv"])
+def test_a_lost_table_is_not_begun_again(run: Path, table: str) -> None:
+    (run / table).unlink()
+    before = contents(run)
+    with pytest.raises(TensorqError, match=f"{table} is missing: put it back, or train again into another run folder"):
+        trainer.resume(run, steps=1_000, make=make)
+    assert contents(run) == before
+
+
 def test_a_run_that_lost_its_checkpoints_does_not_begin_again(run: Path) -> None:
     (run / "result.json").unlink()
     shutil.rmtree(run / "checkpoints")

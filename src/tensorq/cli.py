@@ -62,6 +62,8 @@ def train(arguments: list[str]) -> None:
     from tensorq.process import process_seconds
 
     require_known(env)  # before the settings, whose errors would be of no use
+    if ":" in env:
+        sys.path.insert(0, "")  # MODULE:ID may be of a module in the current folder, as with python -m
     config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
 
     with _progress(options.quiet, options.json) as show:
@@ -101,6 +103,7 @@ def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", json: b
     """
     from tensorq.evaluation.load import evaluate_run
     from tensorq.evaluation.statistics import bootstrap_interval
+    from tensorq.show.numbers import format_return
 
     played = evaluate_run(run, episodes, which=which)
     low, high = bootstrap_interval(played.returns)
@@ -119,9 +122,10 @@ def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", json: b
         }
         print(json_module.dumps(result))
         return
+    shown = [format_return(x) for x in (played.mean, low, high, played.returns.min(), played.returns.max())]
     print(
-        f"{run}: the {which} agent's mean return over {episodes} greedy episodes is {played.mean:.1f} "
-        f"(95 % interval {low:.1f} to {high:.1f}, worst {played.returns.min():.1f}, best {played.returns.max():.1f})"
+        f"{run}: the {which} agent's mean return over {episodes} greedy episodes is {shown[0]} "
+        f"(95 % interval {shown[1]} to {shown[2]}, worst {shown[3]}, best {shown[4]})"
     )
     if played.unfinished:
         print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")
@@ -216,7 +220,7 @@ def presets() -> None:
         changed = [field for field in FIELD_NAMES if getattr(config, field) != getattr(base, field)]
         for field in changed:
             if field != "preset":
-                print(f"    {field:<30} {short(getattr(config, field)):<16} instead of {short(getattr(base, field))}")
+                print(f"    {field:<30} {short(getattr(config, field)):<17} instead of {short(getattr(base, field))}")
         for env, section in sections.items():
             print(f"  for {env}")
             for field, value in section.items():

@@ -30,7 +30,7 @@ class Config:
     """One training run. Counts carry their unit: `_steps` are environment steps summed over all environments."""
 
     env: str = "CartPole-v1"
-    """Environment id, as in gymnasium.make; `tensorq envs` lists those with a compiled world."""
+    """Environment id, as in gymnasium.make; `tensorq envs` lists those there are, and which have a compiled world."""
     preset: str = DEFAULT_PRESET
     """Named settings to start from; `tensorq presets` lists them."""
     loop: Literal["auto", "compiled", "host"] = "auto"
@@ -104,7 +104,7 @@ class Config:
     replay_ratio: float = 1.0
     """Updates per environment step."""
     update_period_steps: int = 1
-    """Learn every this many environment steps, then all the updates that are owed."""
+    """Learn every this many environment steps, then all the updates that are owed; the host loop makes them in lots."""
     learning_starts_steps: int = 1_000
     """Environment steps before the first update."""
     rollout_length: int = 32
@@ -190,7 +190,7 @@ class Config:
             if value != usual:
                 hint = "" if self.algorithm in ("dqn", self.preset) else f" --preset {self.algorithm} leaves it so."
                 raise TensorqError(
-                    f"{name}: received {value}, expected {usual} with algorithm {self.algorithm}: {reason}.{hint}"
+                    f"{name}: received {value!r}, expected {usual!r} with algorithm {self.algorithm}: {reason}.{hint}"
                 )
         if self.head != "expected" and self.loss != "huber":
             raise TensorqError(
@@ -297,7 +297,11 @@ class Config:
     def from_saved(cls, values: Mapping[str, Any]) -> Config:
         """from_dict for what a run's folder kept: runs began with settings of no effect before those were refused."""
         idle = _NOT_FOR.get(str(values.get("algorithm", cls.algorithm)), {}) if isinstance(values, Mapping) else ()
-        return cls.from_dict({name: value for name, value in values.items() if name not in idle} if idle else values)
+        kept = {name: value for name, value in values.items() if name not in idle} if idle else values
+        try:
+            return cls.from_dict(kept)
+        except TensorqError as error:
+            raise TensorqError(f"in the run's config.json, {error}") from error
 
 
 # Each numeric field's smallest value; those that must lie above 0 or within [0, 1] are checked in __post_init__.

@@ -35,7 +35,8 @@ def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> A
         if not stop.code:
             raise
         message = _one_line(errors.getvalue(), arguments, target)
-        raise TensorqError(f"{message}. `tensorq {command} --help` lists the options.") from None
+        end = "" if message.endswith("?") else "."
+        raise TensorqError(f"{message}{end} `tensorq {command} --help` lists the options.") from None
     return parsed if is_class else parsed()
 
 

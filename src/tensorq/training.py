@@ -92,6 +92,7 @@ class Training:
             gc.unfreeze()  # what import_tensorflow set aside
 
     def _run(self) -> None:
+        self._refuse_lost_tables()
         with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
             if self.config.algorithm != "qtable":
                 self._tell(Message("loading TensorFlow ..."))
@@ -170,6 +171,15 @@ class Training:
         self._best, self._seconds = metadata["best"], metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
         self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
+
+    def _refuse_lost_tables(self) -> None:
+        """Refuse to begin tables again where a checkpoint knows how long they were."""
+        if self._checkpoints.newest_steps():
+            for path in (self.directory.metrics_path, self.directory.episodes_path):
+                if not path.exists():
+                    raise TensorqError(
+                        f"{path} is missing: put it back, or train again into another run folder (--run-dir)."
+                    )
 
     def _refuse_lost_checkpoints(self) -> None:
         """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""

@@ -9,7 +9,15 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.envs.host import obs_layout
-from tensorq.envs.spaces import check_mask, excerpt, is_composite, plain_observation_space, to_native_actions, to_plain
+from tensorq.envs.spaces import (
+    check_choice,
+    check_mask,
+    excerpt,
+    is_composite,
+    plain_observation_space,
+    to_native_actions,
+    to_plain,
+)
 from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
@@ -45,6 +53,7 @@ class TrainedAgent:
         q_values = self.q_values(obs)
         if mask is not None:
             mask = check_mask(mask, self._action_space, len(q_values) if q_values.ndim == 2 else None)
+            check_choice(mask)
         actions = to_native_actions(self._action_space, greedy(q_values, mask))
         return int(actions) if np.ndim(actions) == 0 else actions
 

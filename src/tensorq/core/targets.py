@@ -46,7 +46,7 @@ def log_policy(q_values: Tensor, temperature: float, mask: Tensor | None = None)
 def munchausen_bonus(log_policy_taken: Tensor, scale: float, temperature: float, lowest: float) -> Tensor:
     """alpha * clip(temperature * log pi(a|s), lowest, 0), to be added to the reward: [B] -> [B].
 
-    Vieillard et al. 2020, equation 1 and section 3 (the clip).
+    Vieillard et al. 2020, M-DQN; the clip is of their experiments.
     """
     return scale * tf.clip_by_value(temperature * log_policy_taken, lowest, 0.0)
 
@@ -60,7 +60,7 @@ def greedy_target(
         reward, discount: [B]; discount is gamma^k * (1 - terminated).
         points, probabilities: [B, A, M], the target network's at the next state.
         action: [B]: its own best action (Mnih et al. 2015, equation 1), or, for double Q-learning, the best one by the
-            online network (van Hasselt et al. 2016, equation 4).
+            online network (van Hasselt et al. 2016, Double DQN).
 
     Returns:
         points [B, M] and probabilities [B, M].
@@ -74,7 +74,7 @@ def soft_target(
 ) -> tuple[Tensor, Tensor]:
     """The distribution of reward + discount * (Z(s', a') - temperature * log pi(a'|s')), a' drawn from the policy.
 
-    Vieillard et al. 2020, equation 3, for distributions: a mixture over the actions, of A * M points. Its mean is
+    Vieillard et al. 2020, M-DQN, for distributions: a mixture over the actions, of A * M points. Its mean is
     the paper's target.
 
     Args:

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from tensorq.envs.spaces import adapt, check_mask, plain_action_space
+from tensorq.envs.spaces import adapt, check_choice, check_mask, plain_action_space
 from tensorq.errors import TensorqError
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
@@ -83,8 +83,7 @@ class SingleEnvironments:
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            observed, info = env.reset(seed=seed)
-            self._see(index, observed, self._legal(info))
+            self._see(index, *env.reset(seed=seed))
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
@@ -95,15 +94,11 @@ class SingleEnvironments:
         for index, env in enumerate(self._envs):
             action = int(actions[index]) + self._first_action
             observed, reward[index], terminated[index], truncated[index], info = env.step(action)
-            mask = self._legal(info)
+            check_observations(self.observation_space, observed)
             next_obs[index] = observed
             if next_mask is not None:
-                next_mask[index] = mask
-            if terminated[index] or truncated[index]:
-                check_states(self.observation_space, observed)
-                observed, info = env.reset()
-                mask = self._legal(info)
-            self._see(index, observed, mask)
+                next_mask[index] = self._legal(info)
+            self._see(index, *(env.reset() if terminated[index] or truncated[index] else (observed, info)))
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
     def _legal(self, info: dict[str, Any]) -> Any:
@@ -116,12 +111,14 @@ class SingleEnvironments:
             self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
         return check_mask(info[MASK], self._native_actions)
 
-    def _see(self, index: int, observed: Any, mask: Any) -> None:
+    def _see(self, index: int, observed: Any, info: dict[str, Any]) -> None:
         """Take in what to act on next."""
-        check_states(self.observation_space, observed)
+        check_observations(self.observation_space, observed)
         self.obs[index] = observed
+        mask = self._legal(info)
         if self.mask is not None:
             self.mask[index] = mask
+            check_choice(self.mask[index])
 
     def close(self) -> None:
         """Close them all."""
@@ -171,8 +168,8 @@ class VectorEnvironments:
         if self._mode == AutoresetMode.SAME_STEP and done.any():
             final_mask = self._masks(info.get("final_info", {}))
             for index in np.flatnonzero(done):
+                check_observations(self.observation_space, info["final_obs"][index])
                 next_obs[index] = info["final_obs"][index]
-                check_states(self.observation_space, next_obs[index])
                 if next_mask is not None and final_mask is not None:
                     next_mask[index] = final_mask[index]
         elif self._mode == AutoresetMode.NEXT_STEP:
@@ -183,6 +180,8 @@ class VectorEnvironments:
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
         self.obs, self.mask = obs, mask
+        if mask is not None:
+            check_choice(mask[~self._resetting])
         return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid, next_mask)
 
     def _masks(self, info: dict[str, Any]) -> np.ndarray | None:
@@ -204,7 +203,7 @@ class VectorEnvironments:
         return masks
 
     def _copy(self, obs: np.ndarray) -> np.ndarray:
-        check_states(self.observation_space, obs)
+        check_observations(self.observation_space, obs, self.num_envs)
         return np.array(obs, self._dtype)
 
     def close(self) -> None:
@@ -272,8 +271,14 @@ def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
     return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
 
 
-def check_states(space: gym.Space, obs: Any) -> None:
-    """Refuse what a Discrete space does not contain, one observation or several: one-hot it would be nothing at all."""
+def check_observations(space: gym.Space, obs: Any, rows: int | None = None) -> None:
+    """Refuse observations of another shape than the space has, or rows of it, and states that it does not contain."""
+    expected = (() if rows is None else (rows,)) + tuple(space.shape or ())
+    shape = obs.shape if isinstance(obs, np.ndarray) else np.shape(obs)
+    if shape != expected:
+        raise TensorqError(
+            f"the environment gave an observation of shape {shape}, expected {expected} by its space {space}."
+        )
     if isinstance(space, gym.spaces.Discrete):
         first, last = space.start, space.start + space.n - 1
         least, most = (obs.min(), obs.max()) if isinstance(obs, np.ndarray) else (obs, obs)

@@ -107,6 +107,12 @@ def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarr
     raise TensorqError(f"action mask: received {excerpt(mask)}, expected {expected}.")
 
 
+def check_choice(masks: np.ndarray) -> None:
+    """Refuse masks [A] or [N, A] that leave nothing to do where an action is needed."""
+    if not masks.any(axis=-1).all():
+        raise TensorqError("action mask: received zeros alone, expected a legal action wherever the episode goes on.")
+
+
 def _as_array(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)

@@ -47,7 +47,10 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     if which == "best":
         if not checkpoints.best_path.exists():
             raise TensorqError(_why_no_best(run_dir, checkpoints))
-        tensors, _ = load_checkpoint(checkpoints.best_path)
+        try:
+            tensors, _ = load_checkpoint(checkpoints.best_path)
+        except TensorqError as error:
+            raise TensorqError(f"{error}{_instead(checkpoints)}.") from error
     else:
         found = checkpoints.latest(lambda text: None)
         if found is None:
@@ -78,11 +81,14 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
 
 def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
     """Whether there has been a best agent, and what there is instead."""
-    last = "the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
-    metrics = run_dir / "metrics.csv"
+    metrics, instead = run_dir / "metrics.csv", _instead(checkpoints)
     if metrics.exists() and np.isfinite(read_table(metrics).get("evaluation_return", [])).any():
-        return f"{checkpoints.best_path} is missing: put it back{f'; {last}' if last else ''}."
-    return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{f'; {last}' if last else ''}."
+        return f"{checkpoints.best_path} is missing: put it back{instead}."
+    return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{instead}."
+
+
+def _instead(checkpoints: Checkpoints) -> str:
+    return "; the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
 
 
 def _keras_q_function(

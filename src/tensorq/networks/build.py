@@ -38,9 +38,7 @@ def build_network(
         raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
     expected = (None, num_actions) + ((config.num_atoms,) if config.outputs_per_action > 1 else ())
     if not model.built or model.output_shape[1:] != expected[1:]:
+        hint = "" if model.built else " Start the model with a keras.Input of the observation's shape."
         shape = model.output_shape if model.built else "unknown"
-        raise TensorqError(
-            f"the network's output shape is {shape}, expected {expected} for head {config.head}. "
-            "Start the model with a keras.Input of the observation's shape."
-        )
+        raise TensorqError(f"the network's output shape is {shape}, expected {expected} for head {config.head}.{hint}")
     return Network(model)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 SMALLEST = 1e-6  # added to |TD error|: nothing is never drawn again
-TREE_BYTES = 12  # a transition: its priority in float64, and its share of the sums and maxima above
+TREE_BYTES = 12  # a transition, at most: its priority in float64, and its share of the sums and maxima above
 FIRST_PRIORITY = 1.0  # of a transition stored when no other is there; else it gets the largest now in the replay
 
 

@@ -28,7 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 # Okabe and Ito's colours, which colour-blind eyes can tell apart.
 BLUE, _VERMILION, _GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036"
 _CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, GREY, INK)
-_LINES = ("-", "--", ":", "-.")
+# Solid, dashed, dotted, dash-dotted, in multiples of the width: short enough to be told apart in a legend.
+_LINES = tuple((0, pattern) for pattern in ((), (1.8, 1.2), (0.6, 1.0), (2.4, 0.9, 0.6, 0.9)))
 _SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page shows the picture 700 pixels wide
 _LEFT, _WIDTH = 0.104, 0.861
 _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
@@ -44,8 +45,8 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     environment of the user's own `make` tells. Raises TensorqError when the folder is no run, its tables are damaged or
     still empty, or output cannot be written.
     """
-    check_output(output)
     run = read_run(run_dir)
+    check_output(output)
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
     _require_curve(run)
@@ -128,8 +129,8 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
         colour, style = _CYCLE[index % len(_CYCLE)], _LINES[index // len(_CYCLE) % len(_LINES)]
         mean = values.mean(axis=0)
         axes.plot(
-            grid, mean, style, color=colour, linewidth=2, marker="o" if grid.size <= _MOST_MARKS else "", markersize=4,
-            label=_escaped(labels[index]),
+            grid, mean, linestyle=style, color=colour, linewidth=2, marker="o" if grid.size <= _MOST_MARKS else "",
+            markersize=4, label=_escaped(labels[index]),
         )  # fmt: skip
         drawn.append(mean)
         end = max(end, float(grid[-1]))

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from tensorq.agents.trained import TrainedAgent, greedy
+from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.host import MASK, EnvironmentMaker, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
@@ -89,7 +89,9 @@ def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps
         mask = check_mask(info[MASK], env.action_space) if MASK in info else None
         if step % stride == 0:
             q_values = agent.q_values(obs)
-            yield Frame(_render(env), q_values, int(greedy(q_values, mask)), total, step)
+            if mask is not None:
+                q_values = np.where(mask, q_values, -np.inf)
+            yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
         obs, reward, terminated, truncated, info = env.step(agent.act(obs, mask))
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps

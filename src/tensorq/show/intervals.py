@@ -11,6 +11,7 @@ from tensorq.show.settings import label
 from tensorq.show.tables import ALL_ENVIRONMENTS
 
 _PANEL_INCHES, _LABEL_INCHES_A_LETTER, _ROW_INCHES, _DPI = 2.9, 0.082, 0.27, 150
+_TITLE_INCHES_A_LETTER = 0.064
 
 
 def draw_intervals(rows: list[dict[str, Any]], title: str, output: Path) -> Path:
@@ -27,7 +28,8 @@ def draw_intervals(rows: list[dict[str, Any]], title: str, output: Path) -> Path
     environments = list(dict.fromkeys(row["env"] for row in rows))
     labels = list(dict.fromkeys(label(row["preset"], row["unusual"]) for row in rows))
     left = 0.3 + _LABEL_INCHES_A_LETTER * max(map(len, labels))
-    width, height = left + _PANEL_INCHES * len(environments), 0.95 + _ROW_INCHES * len(labels)
+    width = left + max(_PANEL_INCHES * len(environments), _TITLE_INCHES_A_LETTER * len(title))
+    height = 0.95 + _ROW_INCHES * len(labels)
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     for index, env in enumerate(environments):
         x = (left + _PANEL_INCHES * index) / width

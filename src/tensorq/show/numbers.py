@@ -19,3 +19,9 @@ def format_number(value: Any, form: str) -> str:
     """The number as text, or "-" where there is none."""
     number = finite_number(value)
     return "-" if number is None else format(number, form)
+
+
+def format_return(value: Any) -> str:
+    """A return: where it is small, two decimals rather than one."""
+    number = finite_number(value)
+    return format_number(number, ".1f" if number is None or abs(number) >= 10 else ".2f")

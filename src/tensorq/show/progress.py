@@ -21,7 +21,7 @@ from tensorq.config import SOLVED_EPISODES
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import plain_data, python_arguments
-from tensorq.show.numbers import finite_number, format_number
+from tensorq.show.numbers import finite_number, format_number, format_return
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -197,7 +197,7 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     solved_return = None if started is None else finite_number(started.solved_return)
     best_return = finite_number(best.get("mean_return"))
     resumed_steps = 0 if started is None else started.steps_done
-    kept = f"best greedy return {format_number(best_return, '.1f')} at step {format_number(best.get('steps'), ',.0f')}"
+    kept = f"best greedy return {format_return(best_return)} at step {format_number(best.get('steps'), ',.0f')}"
     if best_return is None:
         first = ["finished, without a greedy evaluation"]
     elif solved_return is None:
@@ -337,8 +337,8 @@ class _Status:
     def values(self) -> Iterator[tuple[str, str]]:
         """Names and values worth showing."""
         now = self.progress
-        yield "mean return", format_number(now and now.mean_return, ".1f")
-        yield "best greedy", format_number(now and now.best_return, ".1f")
+        yield "mean return", format_return(now and now.mean_return)
+        yield "best greedy", format_return(now and now.best_return)
         yield "epsilon", format_number(now and now.epsilon, ".3f")
         yield "loss", format_number(now and now.loss, ".2g")
         yield "mean Q", format_number(now and now.mean_q, ".4g")

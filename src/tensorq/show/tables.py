@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
-from tensorq.show.numbers import finite_number, format_number
+from tensorq.show.numbers import finite_number, format_number, format_return
 from tensorq.show.settings import SavedRun, Setting, group_by_setting, label, short
 
 if TYPE_CHECKING:
@@ -55,18 +55,22 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         low, high = row["interquartile_low"], row["interquartile_high"]
-        form = ".3f" if row["env"] == ALL_ENVIRONMENTS else ".1f"
-        interval = "" if low is None else f"{low:{form}} to {high:{form}}"
+        shown = _normalised if row["env"] == ALL_ENVIRONMENTS else format_return
+        interval = "" if low is None else f"{shown(low)} to {shown(high)}"
         unusual = [f"  {name} {short(value)}" for name, value in row["unusual"].items()]
         table.add_row(
             "\n".join([f"{row['env']} {row['preset']}", *unusual]),
             "\n".join([f"{len(row['seeds'])}", *([f"{row['unfinished']} unfinished"] if row["unfinished"] else [])]),
             format_number(row["steps"], ",.0f"),
-            f"{format_number(row['interquartile_mean'], form)}\n{interval}",
-            f"{format_number(row['worst_return'], form)}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
+            f"{shown(row['interquartile_mean'])}\n{interval}",
+            f"{shown(row['worst_return'])}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
             f"{format_number(row['seconds'], '.1f')}\n{format_number(row['steps_per_second'], ',.0f')}",
         )
     return table, rows
+
+
+def _normalised(value: Any) -> str:
+    return format_number(value, ".3f")
 
 
 def print_table(paths: Sequence[Path], metric: Metric = "best") -> list[dict[str, Any]]:

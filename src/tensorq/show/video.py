@@ -50,7 +50,10 @@ _LAST_FRAME_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture (uint8, height x width x 3), what the agent thinks of it and does next, and has earned by then."""
+    """One picture (uint8, height x width x 3), what the agent thinks of it and does next, and has earned by then.
+
+    Q-values of -inf are of actions that are not legal there.
+    """
 
     image: Pixels
     q_values: npt.NDArray[Any] | None
@@ -129,6 +132,8 @@ class _Panel:
                 self.more_digits = 1
 
     def _text(self, value: float) -> str:
+        if value == -math.inf:
+            return "-"
         decimals = (2 if self.largest < 100 else 1) + self.more_digits
         return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
