@@ -384,7 +384,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "double": {},
     "dueling": {"dueling": True},
     "per": {"priority_exponent": 0.6},
-    "noisy": {"noisy": True, "epsilon_start": 0.0, "epsilon_final": 0.0},
+    "noisy": {"noisy": True, "noisy_deviation": 0.2, "epsilon_start": 0.0, "epsilon_final": 0.0},
     "mdqn": {"munchausen": True},
     "combined": {"munchausen": True, "dueling": True},
     "c51": {"head": "categorical"},
