@@ -275,7 +275,7 @@ def test_what_is_no_mask_is_refused(mode: AutoresetMode | None, mask: Any) -> No
 @MODES
 def test_a_mask_without_legal_actions_is_refused_unless_the_episode_has_ended(mode: AutoresetMode | None) -> None:
     class Nothing(Counting):
-        """No action is legal where an episode ended; in a vector's last episode not before that, either."""
+        """No action is legal where an episode ended, nor in the third one after two steps, where it goes on."""
 
         def info(self, over: bool) -> dict[str, Any]:
             return {"action_mask": np.full(3, not (over or self.episode == 2 and self.age == 2), np.int8)}
@@ -294,6 +294,17 @@ def test_a_mask_without_legal_actions_is_refused_unless_the_episode_has_ended(mo
             seen += int((step.terminated | step.truncated).sum())
     assert seen == 6  # the first two episodes of each
     envs.close()
+
+
+@MODES
+def test_a_first_mask_without_legal_actions_is_refused(mode: AutoresetMode | None) -> None:
+    class Nothing(Masked):
+        @staticmethod
+        def info(obs: np.ndarray) -> dict[str, Any]:
+            return {"action_mask": np.zeros(3, np.int8)}
+
+    with pytest.raises(TensorqError, match="action mask: received zeros alone"):
+        several(Nothing, mode)
 
 
 @pytest.mark.parametrize("obs", [np.zeros(5, np.float32), np.zeros(1, np.float32), np.zeros((1, 3), np.float32), 0.0])

@@ -20,6 +20,7 @@ from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
+from tensorq.show.numbers import format_return
 from tensorq.show.progress import Mode, observer, summary
 from tensorq.show.settings import group_by_setting
 from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, print_json, print_table
@@ -614,6 +615,12 @@ def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
     assert panel_texts([500.0, 500.01]) == ["500.00", "500.01"]
     assert panel_texts([10.0, 10.001]) == ["10.000", "10.001"]
     assert panel_texts([10.0, 11.0, 11.0]) == ["10.00", "11.00", "11.00"]
+
+
+def test_small_returns_have_two_decimals() -> None:
+    assert [format_return(value) for value in (0.744, -9.994, 9.999, 10, -78.44, None)] == [
+        "0.74", "-9.99", "10.00", "10.0", "-78.4", "-",
+    ]  # fmt: skip
 
 
 def test_an_illegal_action_has_no_bar_and_does_not_widen_the_scale(tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ class SingleEnvironments:
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
         for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            self._see(index, *env.reset(seed=seed))
+            observed, info = env.reset(seed=seed)
+            self._see(index, observed, self._legal(observed, info))
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
@@ -94,15 +95,19 @@ class SingleEnvironments:
         for index, env in enumerate(self._envs):
             action = int(actions[index]) + self._first_action
             observed, reward[index], terminated[index], truncated[index], info = env.step(action)
-            check_observations(self.observation_space, observed)
+            mask = self._legal(observed, info)
             next_obs[index] = observed
             if next_mask is not None:
-                next_mask[index] = self._legal(info)
-            self._see(index, *(env.reset() if terminated[index] or truncated[index] else (observed, info)))
+                next_mask[index] = mask
+            if terminated[index] or truncated[index]:
+                observed, info = env.reset()
+                mask = self._legal(observed, info)
+            self._see(index, observed, mask)
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
-    def _legal(self, info: dict[str, Any]) -> Any:
-        """The legal actions [A] bool; True, which is all, where an environment does not say."""
+    def _legal(self, observed: Any, info: dict[str, Any]) -> Any:
+        """The legal actions [A] bool at what was observed; True, which is all, where an environment does not say."""
+        check_observations(self.observation_space, observed)
         if MASK not in info:
             return True
         if self.mask is None:
@@ -111,11 +116,9 @@ class SingleEnvironments:
             self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
         return check_mask(info[MASK], self._native_actions)
 
-    def _see(self, index: int, observed: Any, info: dict[str, Any]) -> None:
+    def _see(self, index: int, observed: Any, mask: Any) -> None:
         """Take in what to act on next."""
-        check_observations(self.observation_space, observed)
         self.obs[index] = observed
-        mask = self._legal(info)
         if self.mask is not None:
             self.mask[index] = mask
             check_choice(self.mask[index])
@@ -150,9 +153,8 @@ class VectorEnvironments:
             obs, info = self._env.reset(seed=list(seeds))
         except (gym.error.Error, TypeError):  # it takes one seed for all, as Gymnasium's own CartPole does
             obs, info = self._env.reset(seed=seeds[0])
-        self.obs = self._copy(obs)
-        self.mask = self._masks(info)
         self._resetting[:] = False
+        self._see(self._copy(obs), self._masks(info))
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
@@ -179,10 +181,14 @@ class VectorEnvironments:
             obs, fresh = self._copy(reset_obs), self._masks(info)
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
+        self._see(obs, mask)
+        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid, next_mask)
+
+    def _see(self, obs: np.ndarray, mask: np.ndarray | None) -> None:
+        """Take in what to act on next; rows that are reset next ignore their actions."""
         self.obs, self.mask = obs, mask
         if mask is not None:
             check_choice(mask[~self._resetting])
-        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid, next_mask)
 
     def _masks(self, info: dict[str, Any]) -> np.ndarray | None:
         """[N, A] bool from a vector environment's info, in which rows may be missing: there all actions are legal."""
