@@ -50,7 +50,7 @@ REFUSED = [
     (["train", "CartPol-v1"], "unknown environment 'CartPol-v1': did you mean CartPole-v1?"),
     (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn or mdqn or qrdqn?"),
     (["train", "CartPole-v1", "--step", "5"], "tensorq: unknown option --step: did you mean --steps"),
-    (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma"),
+    (["train", "CartPole-v1", "--gama=0.9"], "did you mean --gamma or --value-max or --head? `tensorq train"),
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
     (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
     (["train", "CartPole-v1", "--double", "false"], "--double takes no value: give --no-double. `tensorq"),
@@ -115,6 +115,14 @@ def test_bad_input_gets_one_line_and_code_2(arguments: list[str], words: str, tm
     assert words in done.errors
     assert len(done.errors.strip().splitlines()) == 1
     assert not done.output and not list(folder.iterdir())
+
+
+def test_a_module_is_looked_for_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "worlds_of_mine.py").write_text(
+        "import gymnasium\ngymnasium.register('Pole-v0', 'gymnasium.envs.classic_control:CartPoleEnv', None, 200)\n"
+    )
+    run("train", "worlds_of_mine:Pole-v0", "--steps", "200", "--run-dir", "run", *QUICK, cwd=tmp_path)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 200
 
 
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:

@@ -215,7 +215,18 @@ def test_a_run_that_was_stopped_can_be_given_an_earlier_end(run: Path) -> None:
     assert (directory.read_result(run) or {})["steps"] == 1_000
 
 
+def test_an_error_in_a_saved_setting_names_the_file(run: Path) -> None:
+    content = directory.read_config(run)
+    content["config"]["gamma"] = "x"
+    directory.write_json(run / "config.json", content)
+    with pytest.raises(TensorqError, match=r"^in the run's config\.json, gamma: received 'x', expected a number\.$"):
+        trainer.resume(run, make=make, steps=1_000)
+
+
 def test_why_there_is_no_best_agent(run: Path) -> None:
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"damaged")
+    with pytest.raises(TensorqError, match=r"best.safetensors is damaged.*; the last agent is there: --which last"):
+        load_agent(run)
     (run / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(TensorqError, match=r"best.safetensors is missing: put it back; the last agent .* --which last"):
         load_agent(run)
