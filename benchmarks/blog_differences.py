@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from measure import RESULTS, write
-from tensorq.config import Config, resolve
+from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.evaluation.statistics import bootstrap_interval
 from tensorq.networks.build import build_network
+from tensorq.presets import resolve
 from tensorq.process import import_tensorflow
 
 import_tensorflow(1)

@@ -24,7 +24,7 @@ import gymnasium
 import numpy as np
 
 from measure import RESULTS, last_json_line, write
-from tensorq.config import preset_names, resolve
+from tensorq.presets import preset_names, resolve
 from tensorq.runs.tables import read_table
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")

@@ -16,8 +16,8 @@ from typing import Any
 
 from measure import write
 from tensorq import trainer
-from tensorq.config import resolve
 from tensorq.events import Event, Progress
+from tensorq.presets import resolve
 
 
 def resident_mebibytes() -> float:

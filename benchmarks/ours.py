@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorq.config import Config, resolve
+from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.loops.build import build_loop
+from tensorq.presets import resolve
 from tensorq.process import import_tensorflow
 
 WARM_UP_STEPS, STEPS = 2_000, {"compiled": 20_000, "host": 8_000}

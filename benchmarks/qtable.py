@@ -29,7 +29,7 @@ import numpy as np
 
 import tensorq as tq
 from measure import write
-from tensorq.config import resolve
+from tensorq.presets import resolve
 
 TENSORQ = str(Path(sys.executable).parent / "tensorq")
 ENVS = ("FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v4")

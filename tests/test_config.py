@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tensorq import config as config_module
-from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, preset_names, resolve
+from tensorq import presets
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError
+from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
 
 # Whole numbers, by the least that is allowed; below, numbers that may be fractions.
@@ -372,7 +373,7 @@ def test_preset_blog_is_the_post() -> None:
 
 def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {"about": "x", "gamma": 0.5, "seed": 1, "batch_size": 7, "environments": {"A": {"seed": 2, "gamma": 0.6}}}
-    monkeypatch.setattr(config_module, "load_preset", lambda name: json.loads(json.dumps(content)))
+    monkeypatch.setattr(presets, "load_preset", lambda name: json.loads(json.dumps(content)))
     assert resolve("A", "p", gamma=0.7) == Config(env="A", preset="p", gamma=0.7, seed=2, batch_size=7)
     assert resolve("B", "p") == Config(env="B", preset="p", gamma=0.5, seed=1, batch_size=7)
     with pytest.raises(TensorqError, match="unknown setting 'gama': did you mean gamma"):

@@ -16,8 +16,9 @@ import pytest
 
 from forked import CONTEXT
 from tensorq import trainer, training
-from tensorq.config import Config, preset_names, resolve
+from tensorq.config import Config
 from tensorq.events import Event, Progress
+from tensorq.presets import preset_names, resolve
 from tensorq.runs import checkpoint
 
 KILLS = 20

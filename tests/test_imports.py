@@ -15,7 +15,7 @@ SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
     {"errors", "config", "events", "core", "process"},
-    {"networks"},
+    {"networks", "presets"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
     {"loops", "show"},
@@ -36,8 +36,8 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "training", "process", "config", "events", "errors", "runs", "show",
-    "evaluation", "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable",
+    "cli", "options", "api", "trainer", "training", "process", "config", "presets", "events", "errors", "runs",
+    "show", "evaluation", "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable",
     "loops.table", "loops.build",
 )  # fmt: skip
 

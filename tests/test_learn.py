@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 import pytest
 
-from tensorq.config import resolve
 from tensorq.evaluation.load import evaluate_run
+from tensorq.presets import resolve
 from tensorq.trainer import train
 
 pytestmark = pytest.mark.learn

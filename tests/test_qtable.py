@@ -15,12 +15,13 @@ import pytest
 
 from tensorq import trainer
 from tensorq.agents.qtable import QTable, epsilon_greedy, td_error
-from tensorq.config import Config, resolve
+from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.events import Event, Progress
 from tensorq.loops.loop import NotFinite
 from tensorq.loops.table import TableLoop
+from tensorq.presets import resolve
 from tensorq.runs.checkpoint import load as load_checkpoint
 from tensorq.show.maps import find_world
 from tensorq.show.table_map import TableMap, read_table_map

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET, resolve
+from tensorq.config import DEFAULT_PRESET
 from tensorq.envs.host import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.errors import TensorqError
@@ -21,6 +21,7 @@ from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.networks.build import NetworkBuilder
+from tensorq.presets import resolve
 from tensorq.runs import directory
 from tensorq.show.progress import Mode, observer
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from tensorq import __version__
-from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, load_preset, nearest, preset_names, resolve
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, nearest
 from tensorq.errors import TensorqError
 from tensorq.options import last_value, parse
+from tensorq.presets import load_preset, preset_names, resolve
 
 Which = Literal["best", "last"]
 RunFolder = Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]

@@ -1,0 +1,46 @@
+"""Presets: named settings as TOML, one file each, and how they become a Config."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from typing import Any
+
+from tensorq.config import DEFAULT_PRESET, Config, nearest
+from tensorq.errors import TensorqError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def preset_names() -> list[str]:
+    """The presets that come with tensorq, the default first."""
+    folder = resources.files(__name__)
+    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`."""
+    if name not in preset_names():
+        raise TensorqError(f"unknown preset {name!r}: {nearest(name, preset_names())}")
+    return tomllib.loads((resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def preset_settings(env: str, preset: str) -> dict[str, Any]:
+    """What a preset sets for env: the settings of the one that it extends, then its own, then its section for env."""
+    content = load_preset(preset)
+    content.pop("about", None)
+    base = content.pop("extends", None)
+    sections = content.pop("environments", {})
+    return {**(preset_settings(env, base) if base else {}), **content, **sections.get(env, {})}
+
+
+def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
+    """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides."""
+    settings = {**preset_settings(env, preset), **overrides, "env": env, "preset": preset}
+    if settings.get("head", "expected") != "expected" and "loss" not in overrides:
+        settings.pop("loss", None)  # the preset chose among losses that this head does not have
+    return Config.from_dict(settings)
