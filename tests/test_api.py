@@ -35,6 +35,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"observers": print}, "observers: received <built-in function print>, expected a list"),
     ({"run_dir": 3}, "run_dir: received 3, expected where it is, such as 'runs/mine'"),
     ({"run_dir": ""}, "run_dir: received '', expected where it is"),
+    ({"quiet": True}, r"unknown setting 'quiet': did you mean progress\?"),
+    ({"run_directory": "a"}, "unknown setting 'run_directory': did you mean run_dir"),
 ]
 
 

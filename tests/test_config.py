@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tensorq import presets
-from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
+from tensorq.config import CALLED_ELSEWHERE, DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
@@ -239,6 +239,11 @@ def test_numbers_become_what_the_field_wants() -> None:
         config.steps = 1
 
 
+def test_names_from_elsewhere_lead_to_names_that_there_are() -> None:
+    assert set(CALLED_ELSEWHERE.values()) <= {*FIELD_NAMES, "progress"}
+    assert not set(CALLED_ELSEWHERE) & set(FIELD_NAMES)
+
+
 def test_from_dict_reads_what_json_kept() -> None:
     config = Config(env="Acrobot-v1", hidden_sizes=(3, 4), learning_rate=1 / 3, double=True)
     assert Config.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
@@ -248,6 +253,7 @@ def test_from_dict_reads_what_json_kept() -> None:
     ("values", "message"),
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
+        ({"buffer_size": 1}, "unknown setting 'buffer_size': did you mean replay_capacity?"),
         ({"qqqq": 1}, "unknown setting 'qqqq': known: algorithm, batch_size, checkpoint_period_steps"),
         ({"steps": {}}, "steps: received {}, expected a whole number."),
         ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),

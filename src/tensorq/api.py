@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET
+from tensorq.config import DEFAULT_PRESET, check_names
 from tensorq.envs.host import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.errors import TensorqError
@@ -99,6 +99,7 @@ def train(
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
+    check_names(settings, ("network", "run_dir", "progress", "observers"))
     config = resolve(name, preset, **settings)
     show = observer(progress)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import inspect
 import io
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
+from tensorq.config import similar
 from tensorq.errors import TensorqError
 
 
@@ -49,6 +49,11 @@ def last_value(arguments: list[str], name: str) -> str | None:
         elif argument.startswith(f"{name}="):
             value = argument.partition("=")[2]
     return value
+
+
+def _to_option(name: str) -> str:
+    """The option that sets a field."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -125,10 +130,11 @@ def _one_line(boxed: str, arguments: list[str], target: Any) -> str:
 
 def _unknown(word: str, arguments: list[str], target: Any) -> str:
     """What to say of an argument that is not understood."""
-    options = [f"--{name.replace('_', '-')}" for name in inspect.signature(target).parameters if name != "env"]
+    fields = [name for name in inspect.signature(target).parameters if name != "env"]
+    options = [_to_option(name) for name in fields]
     if word.startswith("-"):
         name = word.partition("=")[0]
-        close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+        close = [_to_option(field) for field in similar(name.strip("-").replace("-", "_"), fields)]
         return f"unknown option {name}" + (f": did you mean {' or '.join(close)}?" if close else "")
     pairs = ((before, after) for before, after in zip(arguments, arguments[1:], strict=False) if after == word)
     joined = (argument.split("=", 1) for argument in arguments if argument.endswith(f"={word}"))
