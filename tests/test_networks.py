@@ -238,6 +238,7 @@ def test_an_implicit_quantile_network_depends_on_its_fractions_row_by_row() -> N
         close(network.outputs(params, obs, None, floats(fractions))[row], rows[row])  # [1, K] serves every row
     swapped = network.outputs(params, obs, None, floats((0.9, 0.1), (0.1, 0.9)))
     close(swapped, rows[:, :, ::-1])
+    np.testing.assert_array_equal(network.model.get_layer("fractions").bias, np.ones(8))
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -253,6 +254,7 @@ def test_the_seed_decides_the_weights(settings: dict[str, Any]) -> None:
     one, again, other = weights(5), weights(5), weights(6)
     np.testing.assert_array_equal(one, again)
     constant = {0.0} | ({0.25, np.float32(0.5 / 6**0.5)} if settings.get("noisy") else set())  # biases, deviations
+    constant |= {1.0} if "head" in settings else set()  # biases of the fractions' embedding
     drawn = ~np.isin(one.round(6), np.round([*constant], 6).astype(np.float32))
     assert drawn.mean() > 0.4
     assert not np.isclose(one, other)[drawn].any()

@@ -24,8 +24,9 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
 
     An implicit quantile network takes fractions [N, K] as a second input; their cosines' embedding is multiplied onto
-    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. A second output [N, A, 1] is the mean over the
-    fractions, taken before the last layer, which is linear: that costs a K-th.
+    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. The embedding's biases start at one: the hidden
+    layer passes nearly as it is at first. A second output [N, A, 1] is the mean over the fractions, taken before the
+    last layer, which is linear: that costs a K-th.
     """
     deviation = config.noisy_deviation if config.noisy else 0.0
     seed = config.seed * 100
@@ -56,7 +57,8 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
         fractions = keras.Input((None,))
         cosines = Cosines(COSINES)(fractions)
         kernel = keras.initializers.GlorotUniform(seed=seed + 99)
-        embedding = keras.layers.Dense(x.shape[-1], "relu", kernel_initializer=kernel, name="fractions")(cosines)
+        first = {"kernel_initializer": kernel, "bias_initializer": "ones"}
+        embedding = keras.layers.Dense(x.shape[-1], "relu", name="fractions", **first)(cosines)
         inputs = [inputs, fractions]
         mean = outputs(x * keras.ops.mean(embedding, axis=1))
         found = [keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1)), mean[:, :, None]]
