@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tensorq import presets
-from tensorq.config import CALLED_ELSEWHERE, DEFAULT_PRESET, FIELD_NAMES, Config
-from tensorq.errors import TensorqError
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
+from tensorq.errors import CALLED_ELSEWHERE, TensorqError
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
 

@@ -254,7 +254,7 @@ def test_the_seed_decides_the_weights(settings: dict[str, Any]) -> None:
     one, again, other = weights(5), weights(5), weights(6)
     np.testing.assert_array_equal(one, again)
     constant = {0.0} | ({0.25, np.float32(0.5 / 6**0.5)} if settings.get("noisy") else set())  # biases, deviations
-    constant |= {1.0} if "head" in settings else set()  # biases of the fractions' embedding
+    constant |= {1.0} if settings.get("head") == "implicit_quantile" else set()  # biases of the fractions' embedding
     drawn = ~np.isin(one.round(6), np.round([*constant], 6).astype(np.float32))
     assert drawn.mean() > 0.4
     assert not np.isclose(one, other)[drawn].any()

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from tensorq import __version__
-from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, nearest
-from tensorq.errors import TensorqError
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
+from tensorq.errors import TensorqError, nearest
 from tensorq.options import last_value, parse
 from tensorq.presets import load_preset, preset_names, resolve
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from tensorq.core.schedules import linear
-from tensorq.errors import TensorqError
+from tensorq.errors import TensorqError, nearest
 
 DEFAULT_PRESET = "dqn"
 SOLVED_EPISODES = 100  # greedy episodes whose mean decides whether an environment is solved
@@ -391,33 +390,6 @@ def _check_types(config: Config) -> None:
             if any(isinstance(x, bool) or not isinstance(x, int) for x in value):
                 raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
         object.__setattr__(config, name, value)
-
-
-# What Stable-Baselines3, CleanRL, Keras and papers call these settings.
-CALLED_ELSEWHERE = {
-    "buffer_size": "replay_capacity", "learning_starts": "learning_starts_steps", "lr": "learning_rate",
-    "max_grad_norm": "max_gradient_norm", "memory_size": "replay_capacity", "n_envs": "num_envs",
-    "net_arch": "hidden_sizes", "quiet": "progress", "tau": "target_sync_rate", "timesteps": "steps",
-    "exploration_fraction": "epsilon_anneal_steps", "exploration_final_eps": "epsilon_final",
-    "exploration_initial_eps": "epsilon_start", "target_network_frequency": "target_sync_updates",
-    "target_update_interval": "target_sync_updates", "total_timesteps": "steps", "train_freq": "update_period_steps",
-    "train_frequency": "update_period_steps", "verbose": "progress",
-}  # fmt: skip
-
-
-def similar(word: str, known: Iterable[str]) -> list[str]:
-    """Those of the known names that the user may have meant, at most three, the likeliest first."""
-    names = list(known)
-    if (name := CALLED_ELSEWHERE.get(word)) in names:
-        return [name]
-    return difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: what the user may have meant."""
-    names = list(known)
-    close = similar(word, names)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(names))}."
 
 
 def check_names(values: Iterable[str], others: Iterable[str] = ()) -> None:

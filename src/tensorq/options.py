@@ -11,8 +11,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-from tensorq.config import similar
-from tensorq.errors import TensorqError
+from tensorq.errors import TensorqError, similar
 
 
 def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:

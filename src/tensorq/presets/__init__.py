@@ -6,8 +6,8 @@ import sys
 from importlib import resources
 from typing import Any
 
-from tensorq.config import DEFAULT_PRESET, Config, nearest
-from tensorq.errors import TensorqError
+from tensorq.config import DEFAULT_PRESET, Config
+from tensorq.errors import TensorqError, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
