@@ -258,6 +258,29 @@ def test_drawing_and_weighting_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(both.sample(np.full(1, 2**31, np.uint32), 1.0)[1], [1], rtol=1e-6)
 
 
+def test_batches_drawn_at_once_have_each_the_right_frequencies_and_weights(tmp_path: Path) -> None:
+    """The host loop draws for all updates of a call; here four batches of 8, each from 8 equal parts of everything."""
+    both, calls, size = Both(tmp_path, 40, 1, priority_exponent=1.0), 1_600, 40
+    for _ in range(size):
+        both.add()
+    both.prioritise(np.arange(size), np.arange(size) % 7 + 1.0)
+    probabilities = both.priorities() / both.priorities().sum()
+    words, counts = CounterRandom(1, 0, 32), np.zeros((4, size))
+    for call in range(calls):
+        bits = words.row(call).reshape(4, 8)
+        rows, places = both.host.sample(bits, 0.5)
+        drawn, weights = rows.view(both.dtype)["obs"][..., 0].astype(int), rows.view(both.dtype)["weight"][..., 0]
+        assert places is not None
+        np.testing.assert_array_equal(places, drawn)
+        np.testing.assert_array_equal(drawn[3], naive_sample(probabilities, bits[3] * 2.0**-32)[0])
+        relative = (size * probabilities[drawn]) ** -0.5
+        np.testing.assert_allclose(weights, relative / relative.max(axis=1, keepdims=True), rtol=1e-6)
+        for batch in range(4):
+            counts[batch] += np.bincount(drawn[batch], minlength=size)
+    assert all(as_often_as(of_batch, probabilities) for of_batch in counts)
+    assert not any(as_often_as(of_batch, np.full(size, 1 / size)) for of_batch in counts)
+
+
 def test_new_transitions_enter_at_the_maximum_now_in_the_replay(tmp_path: Path) -> None:
     both = Both(tmp_path, 3, 1, priority_exponent=1.0)
     both.add()

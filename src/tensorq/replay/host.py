@@ -118,10 +118,7 @@ class HostReplay:
         if self._tree is None:
             indices = to_indices(bits, size)
             return self._bytes[(indices + np.uint64(oldest)) % np.uint64(self._length)], None
-        # Drawn from equal parts in order, and dealt to the batches in turn.
-        uniforms = to_uniforms(bits.T.ravel())
-        places, probability = self._tree.sample(uniforms)
-        places, probability = places.reshape(bits.T.shape).T, probability.reshape(bits.T.shape).T
+        places, probability = self._tree.sample(to_uniforms(bits))
         weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
         # A place belongs to the newest transition whose number leaves it as the remainder by the capacity.
         numbers = self.written - 1 - (self.written - 1 - places) % self.capacity

@@ -29,7 +29,8 @@ class HostTree:
         self._changed: list[np.ndarray] = []  # places whose sums are to be recomputed before they are needed
         self.maximum = 0.0
         self._highest_place = 0
-        self._parts = self._rows = np.arange(0)  # 0, 1 ... for the number of draws, and those times WIDTH
+        self._shape: tuple[int, ...] = ()  # of the last draws, whose parts of the sum and rows of 32 these are
+        self._parts = self._rows = np.arange(0)
         self._up_to = np.triu(np.ones((WIDTH, WIDTH)))  # a product with it adds up rows, faster than cumsum
 
     def set(self, places: np.ndarray, values: np.ndarray) -> None:
@@ -68,15 +69,18 @@ class HostTree:
         self._tops[node] = np.add.reduce(self._middle_rows.take(node, axis=0), axis=1)
 
     def sample(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places [B] and their probabilities [B], one from each of B equal parts of the sum, for uniforms [B]."""
+        """Places [..., B] and their probabilities, for uniforms [..., B]; in each row one from each of B equal parts.
+
+        The parts are of the whole sum, so each row is a draw from everything.
+        """
         if self._changed:
             self._update_sums()
-        count = len(u)
-        if count != len(self._parts):
-            self._parts, self._rows = np.arange(count), np.arange(0, count * WIDTH, WIDTH)
+        if u.shape != self._shape:
+            draws = np.arange(u.size)
+            self._shape, self._parts, self._rows = u.shape, draws % u.shape[-1], draws * WIDTH
         ends = self._tops.cumsum()
         total = ends[-1]
-        rest = (self._parts + u) * (total / count)
+        rest = (self._parts + u.ravel()) * (total / u.shape[-1])
         place = ends.searchsorted(np.minimum(rest, total * BELOW_ONE), side="right")
         value = self._tops.take(place)
         rest -= ends.take(place) - value
@@ -90,4 +94,4 @@ class HostTree:
             value = children.take(here)
             rest -= ends.take(here) - value
             place = place * WIDTH + child
-        return place, value / total
+        return place.reshape(u.shape), (value / total).reshape(u.shape)
