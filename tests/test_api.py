@@ -61,9 +61,12 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
     for use in (tq.load, tq.open_run, tq.resume):
         with pytest.raises(tq.TensorqError, match="path: received None, expected where it is, such as 'runs/Cart"):
             use(None)  # type: ignore[operator]
-    for episodes in ("x", 2.5, 0):
+    for episodes in ("x", 2.5, 0, True):
         with pytest.raises(tq.TensorqError, match=f"episodes: received {episodes!r}, expected a whole number"):
             run.evaluate(episodes=episodes)  # type: ignore[arg-type]
+    for seed in ("1", 1.5, -1, True):
+        with pytest.raises(tq.TensorqError, match=f"seed: received {seed!r}, expected a whole number"):
+            run.record(seed=seed)  # type: ignore[arg-type]
     for draw in (run.record, run.plot):
         with pytest.raises(tq.TensorqError, match="output: received 5, expected where it is"):
             draw(5)  # type: ignore[operator]
@@ -73,7 +76,7 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
 
 
 def test_record_writes_into_the_run(path: Path) -> None:
-    assert tq.open_run(path).record() == path / "video.gif"
+    assert tq.open_run(path).record(seed=np.int64(3)) == path / "video.gif"
     assert (path / "video.gif").exists()
 
 

@@ -231,7 +231,9 @@ def test_priorities_stay_finite_and_above_0_up_to_the_largest_exponent() -> None
 
 
 def test_numbers_become_what_the_field_wants() -> None:
-    config = Config(steps=5e4, gamma=1, batch_size=np.int64(32), learning_rate=np.float64(0.5), hidden_sizes=[8, 8])
+    config = Config(
+        steps=5e4, gamma=1, batch_size=np.int64(32), learning_rate=np.float64(0.5), hidden_sizes=np.array([8, 8])
+    )
     assert config == Config(steps=50_000, gamma=1.0, batch_size=32, learning_rate=0.5, hidden_sizes=(8, 8))
     values = (config.steps, config.gamma, config.batch_size, config.learning_rate)
     assert [type(value) for value in values] == [int, float, int, float]

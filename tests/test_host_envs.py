@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -480,6 +481,15 @@ def test_unsupported_spaces_are_refused_by_name(
     Unsupported.observation_space, Unsupported.action_space = observation_space, action_space
     with pytest.raises(TensorqError, match=message):
         make_host_environments(Unsupported, 2)
+
+
+def test_composite_observations_of_vectors_that_reset_in_the_same_step_are_refused() -> None:
+    class Composite(Counting):
+        observation_space = spaces.Tuple([spaces.Discrete(3)])
+
+    make = partial(SyncVectorEnv, [Composite] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(TensorqError, match=r"SAME_STEP and observations of Tuple.*, expected mode NEXT_STEP or DISABL"):
+        make_host_environments(make, 2)
 
 
 def test_supported_spaces_and_how_they_are_stored() -> None:

@@ -7,15 +7,18 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, MaskedRooms, MaskedRoomsWorld, Step
+from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, MaskedRooms, MaskedRoomsWorld, RoomsWorld, Step
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.core.host_random import NOISE, random_bits, to_noise
+from tensorq.core.types import Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.networks.mlp import build_mlp
@@ -250,3 +253,79 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
         assert_random_among_legal(room[:300], action[:300, 0].astype(int))
     assert_legal_actions_known(agent.q_values(loop.params(), tf.eye(2)).numpy())
     assert sorted(set(loop.evaluate().tolist())) == [3, 4]
+
+
+class DeadEnd(gym.Env):
+    """Pays 1 for the step into room 1, in which nothing is legal; a time limit, and no termination, ends it there."""
+
+    observation_space, action_space = MaskedRooms.observation_space, spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        return 0, {"action_mask": np.ones(2, np.int8)}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        return 1, 1.0, False, True, {"action_mask": np.zeros(2, np.int8)}
+
+
+class DeadEndWorld(RoomsWorld):
+    """The same in TensorFlow."""
+
+    max_episode_steps = 1
+
+    def reset(self, u: Tensor) -> Tensor:
+        return tf.repeat([[1.0, 0.0]], u.shape[0], axis=0)
+
+    def action_mask(self, state: Tensor) -> Tensor:
+        return tf.repeat(state[:, :1] > 0.5, 2, axis=1)
+
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return 1 - state, tf.ones_like(state[:, 0]), state[:, 0] < 0
+
+
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+@pytest.mark.parametrize("algorithm", ["dqn", "pqn"])
+def test_nothing_follows_where_nothing_is_legal(algorithm: str, kind: str, tmp_path: Path) -> None:
+    """So Q = 1, and not 1 + 0.8 V of whatever the network says of room 1."""
+    config = dataclasses.replace(CONFIG, num_envs=4, **(ROLLOUTS if algorithm == "pqn" else {}))
+    space = DeadEnd.observation_space if kind == "host" else DeadEndWorld.observation_space
+    network = Network(build_mlp(space, 2, config))
+    agent: DQN | PQN = PQN(config, network) if algorithm == "pqn" else DQN(config, network)
+    loop: CompiledLoop | HostLoop
+    if kind == "host":
+        loop = HostLoop(config, agent, DeadEnd, tmp_path / "replay.bin", None)
+    else:
+        loop = CompiledLoop(config, agent, DeadEndWorld())
+    loop.advance(2_000, None, lambda: False)
+    found = agent.q_values(loop.params(), tf.eye(2) if kind == "compiled" else tf.range(2))
+    np.testing.assert_allclose(found[0], [1, 1], atol=0.05)
+    loop.close()
+
+
+class Noting(RoomsWorld):
+    """Keeps the numbers that it is given, of which a reset takes four and a step one."""
+
+    reset_uniforms, step_uniforms = 4, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def reset(self, u: Tensor) -> Tensor:
+        self.given += np.ravel(u).tolist() if tf.executing_eagerly() else []
+        return super().reset(u[:, :1])
+
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.given += np.ravel(u).tolist() if tf.executing_eagerly() else []
+        return super().step(state, action, u)
+
+
+def test_no_two_evaluations_share_their_chances() -> None:
+    """At counters whose rows of numbers would overlap, if rows were as wide as what is asked of them: 4 c and 1 c."""
+    world = Noting()
+    config = dataclasses.replace(CONFIG, evaluation_episodes=8)
+    loop = CompiledLoop(config, DQN(config, Network(build_mlp(world.observation_space, 2, config))), world)
+    for counter in (100, 400):
+        loop._evaluation(tf.constant(0, tf.int64), loop.params(), tf.constant(counter, tf.int64))
+    assert len(world.given) >= 2 * 8 * 5
+    assert len(set(world.given)) == len(world.given)

@@ -467,6 +467,7 @@ def test_reference_returns_end_at_gymnasiums_thresholds() -> None:
     ("text", "message"),
     [
         ("env,setting,best_return\n", "has no column 'seed'; expected env, setting, seed and best_return"),
+        ("best_return,seed,env,setting\n500,1\n", "line 2 of .* has no env and setting"),
         (None, "cannot be read"),
     ],
 )

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
 
 import tensorq as tq
+from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.host import make_host_environments
 from tensorq.envs.spaces import (
     plain_action_space,
@@ -119,6 +120,15 @@ def test_environments_flatten_and_count(vector: bool) -> None:
     np.testing.assert_array_equal(step.reward, [KNOWN_Q[p][a] for p, a in zip(places, (0, 2, 4), strict=True)])
     np.testing.assert_array_equal(step.next_obs, np.float32(FLAT)[places])
     envs.close()
+
+
+def test_a_flat_batch_of_one_is_no_tuple_of_one_box() -> None:
+    """Though Gymnasium's Tuple contains it, as it does any array of as many rows as it has parts."""
+    space = spaces.Tuple([spaces.Box(-1, 1, (2,), np.float32)])
+    agent = TrainedAgent(lambda obs: obs, space, spaces.Discrete(2))
+    row = np.float32([0.25, 0.5])
+    assert agent.q_values(row[None]).shape == (1, 2)
+    np.testing.assert_array_equal(agent.q_values((row,)), row)
 
 
 def test_a_run_on_them_learns_what_is_known_and_its_folder_is_enough_to_act(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.load import load_agent
 from tensorq.events import Event, Message, Progress, Started
 from tensorq.networks.numpy_network import num_params
-from tensorq.runs import directory
+from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
 from tensorq.training import Stopped, Training
@@ -156,6 +156,46 @@ def test_more_updates_than_could_be_made_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TensorqError, match="replay_ratio: received 1001, expected at most 1,000 updates per env"):
         trainer.train(dataclasses.replace(CONFIG, replay_ratio=1_001), make=make, run_dir=tmp_path / "run")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_function_that_returns_one_environment_again_is_refused(tmp_path: Path) -> None:
+    env = make()
+    with pytest.raises(TensorqError, match="returned the same CartPoleEnv again, expected a new one each time: make i"):
+        trainer.train(CONFIG, make=lambda: env, run_dir=tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_fewer_updates_than_the_host_loop_makes_at_once_are_refused(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, num_envs=64, steps=1_020, learning_starts_steps=1_000)
+    with pytest.raises(TensorqError, match="steps: received 1020, of which 20 updates come, and the host loop makes 6"):
+        trainer.train(config, make=make, run_dir=tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_best_agent_of_a_future_that_is_given_up_is_not_kept(tmp_path: Path) -> None:
+    """A run that dies at step 500 goes back to its checkpoint of step 300, and there is given another end."""
+
+    def die(event: Event) -> None:
+        if isinstance(event, Progress) and event.steps == 500:
+            raise RuntimeError("dead")
+
+    run, config = tmp_path / "run", dataclasses.replace(CONFIG, evaluation_period_steps=50, seed=1)
+    best = run / "checkpoints" / "best.safetensors"
+    with pytest.raises(RuntimeError, match="dead"):
+        trainer.train(config, make=make, run_dir=run, observers=[die])
+    assert checkpoint.load(best)[1]["steps"] > 310
+    trainer.resume(run, make=make, steps=310)
+    whole = trainer.train(dataclasses.replace(config, steps=310), make=make, run_dir=tmp_path / "whole")
+    assert best.read_bytes() == (whole / "checkpoints" / "best.safetensors").read_bytes()
+    assert checkpoint.load(best)[1] == (directory.read_result(run) or {})["best"]
+
+
+def test_a_vector_environment_of_another_size_is_not_gone_on_with(tmp_path: Path) -> None:
+    run = trainer.train(CONFIG, make=partial(gym.make_vec, "CartPole-v1", num_envs=2), run_dir=tmp_path / "run")
+    before = contents(run)
+    with pytest.raises(TensorqError, match="started with 2 environments, and make_env returned .* of 3: give one of 2"):
+        trainer.resume(run, steps=1_000, make=partial(gym.make_vec, "CartPole-v1", num_envs=3))
+    assert contents(run) == before
 
 
 def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, run: Path) -> None:

@@ -52,7 +52,8 @@ def train(arguments: list[str]) -> None:
         env, arguments = arguments[0], arguments[1:]
     elif not {"-h", "--help"} & set(arguments):
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
-    settings = dataclasses.asdict(resolve(env, last_value(arguments, "--preset") or DEFAULT_PRESET))
+    preset = last_value(arguments, "--preset")
+    settings = dataclasses.asdict(resolve(env, DEFAULT_PRESET if preset is None else preset))
     if last_value(arguments, "--head") not in (None, Config.head):
         settings["loss"] = Config.loss  # as in resolve, the preset chose among losses that this head does not have
     if last_value(arguments, "--run-dir") == "":

@@ -251,6 +251,11 @@ class Config:
         return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
 
     @property
+    def updates_per_call(self) -> int:
+        """How many updates of DQN the host loop makes together: the cost is the call, not the arithmetic."""
+        return min(max(int(self.replay_ratio * max(self.update_period_steps, self.num_envs)), 1), 64)
+
+    @property
     def outputs_per_action(self) -> int:
         """How many outputs of the network belong to one action; an implicit quantile network takes more as an input."""
         return self.num_atoms if self.head in ("categorical", "quantile", "hl_gauss") else 1
@@ -386,7 +391,7 @@ def _check_types(config: Config) -> None:
         elif isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
         else:
-            value = tuple(value)
+            value = tuple(x.item() if hasattr(x, "item") else x for x in value)
             if any(isinstance(x, bool) or not isinstance(x, int) for x in value):
                 raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
         object.__setattr__(config, name, value)

@@ -111,6 +111,11 @@ def resume(
         if given is None and needed[name]:
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
     environment = describe(config.env if make else saved_id(config.env), make)
+    if environment.num_envs not in (None, config.num_envs):
+        raise TensorqError(
+            f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector environment of "
+            f"{environment.num_envs}: give one of {config.num_envs}."
+        )
     _check(config, environment, network)
 
     def on_restored(steps: int, episodes: int) -> None:
@@ -162,6 +167,12 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
         raise TensorqError(
             f"replay_ratio: received {config.replay_ratio:g}, expected at most {MOST_UPDATES_A_STEP:,} updates "
             "per environment step."
+        )
+    owed = config.updates_owed(config.steps)
+    if config.algorithm == "dqn" and loop == "host" and owed < config.updates_per_call:
+        raise TensorqError(
+            f"steps: received {config.steps}, of which {owed} updates come, and the host loop makes "
+            f"{config.updates_per_call} at a time, so nothing would be learned: raise steps."
         )
     if network is None:
         count = num_params(environment.observation_space, int(environment.action_space.n), config)

@@ -35,6 +35,7 @@ METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
+BEST = "best.params"  # in a checkpoint: the best agent's so far
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,6 +78,7 @@ class Training:
         self._episodes = 0
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._best: dict[str, float] | None = None
+        self._best_params: dict[str, np.ndarray] = {}
         self._final_return: float | None = None
         self._seconds = 0.0  # spent training before this process
         self._elapsed_before = 0.0  # the same with everything else that took time
@@ -160,6 +162,9 @@ class Training:
         saved, present = tensors["agent.params"].size, loop.params().size
         if saved != present:
             raise TensorqError(f"{path} holds {saved} parameters, the network has {present}: is it the run's own?")
+        self._best = metadata["best"]
+        if BEST in tensors:  # what was kept later, if anything was, belongs to a future that is given up
+            self._keep(tensors.pop(BEST))
         if not loop.restore(tensors):
             text = "warning: the same actions led the environments elsewhere: their episodes begin again, not exactly"
             self._tell(Message(text))
@@ -168,7 +173,7 @@ class Training:
         self._checkpoint_steps = loop.steps
         self._episodes = metadata["episodes"]
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
-        self._best, self._seconds = metadata["best"], metadata["seconds"]
+        self._seconds = metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
         self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
 
@@ -208,7 +213,7 @@ class Training:
             "elapsed_seconds": self._elapsed_seconds(),
             "final_return": self._final_return,
         }
-        self._checkpoints.save(loop.steps, loop.save(), metadata)
+        self._checkpoints.save(loop.steps, {**loop.save(), **self._best_params}, metadata)
         self._checkpoint_steps = loop.steps
 
     def _last_checkpoint(self) -> str:
@@ -264,10 +269,16 @@ class Training:
         self._final_return = mean
         if self._best is None or mean >= self._best["mean_return"]:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
-            self._checkpoints.save_best({"agent.params": loop.params()}, self._best)
+            self._keep(loop.params())
             if self._seconds_to_solved is None and self._solved():
                 self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         return mean
+
+    def _keep(self, params: np.ndarray) -> None:
+        """Keep these parameters as those of the best agent."""
+        assert self._best is not None
+        self._best_params = {BEST: params}
+        self._checkpoints.save_best({"agent.params": params}, self._best)
 
     def _solved(self) -> bool | None:
         """Whether the kept agent solves the environment; None where too few episodes, or no goal, leave it open."""

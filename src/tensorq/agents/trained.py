@@ -59,8 +59,10 @@ class TrainedAgent:
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
-        if is_composite(self._observation_space) and self._observation_space.contains(obs):
-            obs = to_plain(self._observation_space, obs)
+        space = self._observation_space
+        flat = isinstance(obs, np.ndarray) and isinstance(space, gym.spaces.Tuple)  # else one of a single Box looks so
+        if is_composite(space) and not flat and space.contains(obs):
+            obs = to_plain(space, obs)
         if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
             raise TensorqError(
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."

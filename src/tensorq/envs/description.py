@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from tensorq.envs.host import EnvironmentMaker
+from tensorq.envs.host import EnvironmentMaker, new_each_time
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import plain_action_space, plain_observation_space, space_from_json, space_to_json
 from tensorq.envs.world import WORLDS
@@ -54,7 +54,7 @@ class Environment:
 
 def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
     """Make the environment once and look at it; raises TensorqError for what tensorq cannot play."""
-    maker = make or gymnasium_maker(env)
+    maker = new_each_time(make or gymnasium_maker(env))
     instance = maker()
     try:
         if isinstance(instance, VectorEnv):

@@ -252,6 +252,24 @@ class Repeatable:
         return np.array_equal(self.envs.obs, tensors["boundary.obs"])
 
 
+def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
+    """The same, but raises TensorqError for an environment it gave before: two would play one episode."""
+    made: list[object] = []
+
+    def checked() -> gym.Env | VectorEnv:
+        env = make()
+        if any(env is other for other in made):
+            name = type(getattr(env, "unwrapped", env)).__name__
+            raise TensorqError(
+                f"the environment function returned the same {name} again, expected a new one each time: make it in "
+                "the function, as in lambda: gymnasium.make(...)."
+            )
+        made.append(env)
+        return env
+
+    return checked
+
+
 def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
     """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
     first = make()

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from tensorq.errors import TensorqError
 
@@ -145,6 +145,11 @@ def _adapt_vector(env: VectorEnv) -> VectorEnv:
     observation_space, action_space = env.single_observation_space, env.single_action_space
     plain_observation_space(observation_space)
     if isinstance(observation_space, _COMPOSITE):
+        if env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
+            raise TensorqError(
+                f"a vector environment with autoreset mode SAME_STEP and observations of {observation_space}: received "
+                "both, expected mode NEXT_STEP or DISABLED, where such observations can be flattened."
+            )
         env = gym.wrappers.vector.FlattenObservation(env)
     if not isinstance(action_space, spaces.Discrete):
         single = plain_action_space(action_space)

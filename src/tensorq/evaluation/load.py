@@ -12,7 +12,7 @@ from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import read_environment
-from tensorq.envs.host import EnvironmentMaker, make_host_environments, seeds_for
+from tensorq.envs.host import EnvironmentMaker, make_host_environments, new_each_time, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
@@ -114,7 +114,7 @@ def _keras_q_function(
 def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: object) -> EnvironmentMaker:
     """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
     if make is not None:
-        return make
+        return new_each_time(make)
     content = directory.read_config(run_dir)
     if read_environment(run_dir, content).custom:
         call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
@@ -131,7 +131,7 @@ def evaluate_run(
     network: NetworkBuilder | None = None,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
-    if not isinstance(episodes, (int, np.integer)) or episodes < 1:
+    if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
     config = Config.from_saved(directory.read_config(run_dir)["config"])

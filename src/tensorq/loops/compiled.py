@@ -114,11 +114,13 @@ class CompiledLoop:
         mask = self._mask(state.world)
         action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
         next_world, reward, terminated = world.step(state.world, action, step_u)
-        # A time limit ends the episode and leaves the value of what would have followed: only termination has none.
-        discount = config.gamma * (1.0 - tf.cast(terminated, tf.float32))
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | (age >= world.max_episode_steps)
         next_obs, next_mask = world.observe(next_world), self._mask(next_world)
+        # A time limit ends the episode and leaves the value of what would have followed: only termination has none,
+        # and a state in which nothing is legal.
+        over = terminated if next_mask is None else terminated | ~tf.reduce_any(next_mask, axis=1)
+        discount = config.gamma * (1.0 - tf.cast(over, tf.float32))
         step = Transition(obs, action, reward, discount, next_obs, done, state.age, mask, next_mask)
         record = record._replace(
             lengths=tf.tensor_scatter_nd_update(record.lengths, [[row]], tf.where(done, age, 0)[None]),
@@ -142,11 +144,12 @@ class CompiledLoop:
         """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
         world, count = self.world, self._evaluation_episodes
         limit = min(world.max_episode_steps, self.config.evaluation_max_episode_steps)
+        most = max(world.reset_uniforms, world.step_uniforms)
 
         def uniforms(step: Tensor, width: int) -> Tensor:
-            # No evaluation is longer than 2^20 steps, so no two of them share a counter.
-            bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * width)
-            return tf.reshape(random.to_uniforms(bits), (count, width))
+            # No evaluation is longer than 2^20 steps, and all rows are as wide, so no two of them share a number.
+            bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * most)
+            return tf.reshape(random.to_uniforms(bits), (count, most))[:, :width]
 
         def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
             action = greedy(self.agent.q_values(params, world.observe(state)), self._mask(state))

@@ -95,7 +95,8 @@ class HostLoop:
             obs, mask = envs.obs.copy(), None if envs.mask is None else envs.mask.copy()
             actions = self._act(obs, mask)
             step = self._repeatable.step(actions)
-            discount, ended = config.gamma * ~step.terminated, (step.terminated | step.truncated) & step.valid
+            over = step.terminated if step.next_mask is None else step.terminated | ~step.next_mask.any(axis=1)
+            discount, ended = config.gamma * ~over, (step.terminated | step.truncated) & step.valid
             self.learning.add(Step(obs, mask, actions, discount, ended, step))
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1

@@ -125,9 +125,7 @@ class FromReplay:
         self.row_dtype = row_dtype(config, *obs_layout(envs.observation_space), masked)
         slack = (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + count)
         self.replay = HostReplay(replay_path, config, count, slack, self.row_dtype)
-        # Updates that come due together are made in one call: the cost is the call, not the arithmetic.
-        together = int(config.replay_ratio * max(config.update_period_steps, count))
-        self._updates_per_call = min(max(together, 1), 64)
+        self._updates_per_call = config.updates_per_call
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
         rows = tf.TensorSpec((self._updates_per_call, config.batch_size, self.row_dtype.itemsize), tf.uint8)
         program = tf.function(self._updates, jit_compile=True, autograph=False)

@@ -58,8 +58,8 @@ def film(
         make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
         network: the function that built the network, if the run was started with one.
     """
-    if seed is not None and seed < 0:
-        raise TensorqError(f"seed: received {seed}, expected a whole number of at least 0.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
     agent = load_agent(run_dir, which, network)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
@@ -69,7 +69,7 @@ def film(
         raise TensorqError(f"the environment function's environment {why}")
     fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)
-    first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else seed
+    first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
     try:
         max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
         frames = _frames(env, agent, first_seed, stride, max_steps)

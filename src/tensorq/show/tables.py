@@ -123,7 +123,7 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
     column = f"{metric}_return"
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
+            reader = csv.DictReader(lines, restval="")
             numbered = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TensorqError(f"{file} cannot be read: {error}") from error
@@ -134,6 +134,8 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
     cells: dict[tuple[str, str], list[dict[str, str]]] = {}
     for line, row in numbered:
         env, setting, seed = row["env"], row["setting"], row["seed"]
+        if not (env and setting):
+            raise TensorqError(f"line {line} of {file} has no env and setting")
         if (first := first_lines.setdefault((env, setting, seed), line)) != line:
             print(f"warning: line {line} of {file} is left out: env, setting and seed of line {first}", file=sys.stderr)
         else:
