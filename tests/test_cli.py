@@ -147,6 +147,15 @@ def test_what_a_run_leaves(finished: Path) -> None:
     assert (finished.parent / "curve.svg").exists() and (finished.parent / "clip.gif").exists()
 
 
+def test_episodes_that_were_cut_are_counted(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    content["config"]["evaluation_max_episode_steps"] = 5
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content))
+    lines = run("evaluate", "run", "--episodes", "7", cwd=tmp_path).output
+    assert "7 episodes were cut at the step limit and scored as they stood" in lines
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished: Path, tmp_path: Path) -> None:
     run("train", "CartPole-v1", "--steps", "2000", "--checkpoint-period-steps", "1000", "--run-dir", "run", *QUICK,
             cwd=tmp_path)  # fmt: skip

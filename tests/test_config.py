@@ -48,6 +48,14 @@ def test_every_number_is_covered_here() -> None:
     assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest == set(FIELD_NAMES)
 
 
+def test_what_no_preset_says_is_what_the_papers_have() -> None:
+    config = Config()
+    # Vieillard et al. 2020; Farebrother 2024, Fortunato 2018 and Bellemare 2017, each et al.; Schaul et al. 2016.
+    assert (config.munchausen_scale, config.munchausen_temperature, config.munchausen_clip) == (0.9, 0.03, -1)
+    assert (config.hl_gauss_deviation, config.noisy_deviation, config.num_atoms) == (0.75, 0.5, 51)
+    assert (config.importance_exponent, config.importance_exponent_final) == (0.4, 1)
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_numbers(name: str) -> None:
     low = WHOLE[name]

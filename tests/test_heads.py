@@ -160,20 +160,20 @@ def batch_and_state(dqn: DQN) -> tuple[Batch, AgentState]:
     return Batch(obs, action, reward, discount, next_obs, weight, mask, next_mask), state
 
 
-METHODS: list[dict[str, Any]] = [
-    {"noisy": True},
-    {"noisy": True, "double": True, "dueling": True},
-    {
+METHODS: dict[str, dict[str, Any]] = {
+    "eager": {"noisy": True},
+    "graph": {"noisy": True, "double": True, "dueling": True},
+    "xla": {
         "noisy": True, "double": True, "munchausen": True, "munchausen_temperature": 0.5, "dueling": True,
         "layer_norm": True,
     },
-]  # fmt: skip
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("mode", METHODS)
 @pytest.mark.parametrize("head", HEADS)
-def test_an_update_is_that_of_an_independent_version(head: str, method: dict[str, Any]) -> None:
-    dqn = agent(head=head, **method)
+def test_an_update_is_that_of_an_independent_version(head: str, mode: str) -> None:
+    dqn = agent(head=head, **METHODS[mode])
     config = dqn.config
     batch, state = batch_and_state(dqn)
     implicit = head == "implicit_quantile"
@@ -210,7 +210,8 @@ def test_an_update_is_that_of_an_independent_version(head: str, method: dict[str
 
     expected, q_taken = loss(state.params)
     tensors = tf.nest.map_structure(tf.constant, (state, batch, u))
-    found, metrics = dqn.update(*tensors)
+    compiled = tf.function(dqn.update, autograph=False, jit_compile=mode == "xla")
+    found, metrics = (dqn.update if mode == "eager" else compiled)(*tensors)
     close(metrics.loss, expected, 1e-4)
     close(metrics.mean_q, q_taken.mean(), 1e-4)
     np.testing.assert_allclose(metrics.td_error, (points * probabilities).sum(axis=1) - q_taken, rtol=1e-4, atol=1e-5)

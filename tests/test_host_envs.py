@@ -75,7 +75,7 @@ def policy(obs: np.ndarray) -> np.ndarray:
 
 
 class ReusingVector(SyncVectorEnv):
-    """Returns the same arrays at every step, as some fast vector environments do."""
+    """Returns the same arrays at every step, as some fast vector environments do, and stale final observations."""
 
     def step(self, actions: np.ndarray) -> Any:
         *results, info = super().step(actions)
@@ -83,6 +83,9 @@ class ReusingVector(SyncVectorEnv):
             self.arrays = [array.copy() for array in results]
         for array, result in zip(self.arrays, results, strict=True):
             array[...] = result
+        if "final_obs" in info:
+            for index in np.flatnonzero(~info["_final_obs"]):
+                info["final_obs"][index] = np.full(3, -9, np.float32)
         return *self.arrays, info
 
 

@@ -14,7 +14,19 @@ import tensorflow as tf
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, MaskedRooms, MaskedRoomsWorld, RoomsWorld, Step
+from rooms import (
+    CONFIG,
+    GAMMA,
+    KNOWN_Q,
+    REWARD,
+    TIME_LIMIT,
+    Case,
+    MaskedRooms,
+    MaskedRoomsWorld,
+    RoomsWorld,
+    Step,
+    assert_same,
+)
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.core.host_random import NOISE, random_bits, to_noise
@@ -55,7 +67,8 @@ def test_q_values_become_those_known(kind: str, switch: str, tmp_path: Path) -> 
     case.loop.close()
 
 
-@pytest.mark.parametrize(("kind", "head"), [("compiled", "expected"), *(("host", head) for head in HEADS)])
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+@pytest.mark.parametrize("head", HEADS)
 def test_three_steps_learn_what_their_windows_say(kind: str, head: str, tmp_path: Path) -> None:
     """They follow how the agent behaved, so the answer is that of all stored windows, found here by value iteration."""
     loss = "mse" if head == "expected" else "huber"
@@ -71,6 +84,31 @@ def test_three_steps_learn_what_their_windows_say(kind: str, head: str, tmp_path
     np.testing.assert_allclose(case.q_values, expected, atol=0.1 if head == "expected" else 0.25)
     assert np.abs(expected - KNOWN_Q).max() > 0.4
     case.loop.close()
+
+
+EVERYTHING: dict[str, Any] = PRIORITIES | {
+    "double": True, "dueling": True, "noisy": True, "munchausen": True, "layer_norm": True, "n_step": 3,
+    "optimizer": "rmsprop", "target_sync_rate": 0.5, "target_sync_updates": 2, "hidden_sizes": (8,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "kind"), [("implicit_quantile", "compiled"), ("categorical", "host")])
+def test_everything_at_once_runs_in_a_loop_and_its_schedules_do_not_know_the_end(
+    head: str, kind: str, tmp_path: Path
+) -> None:
+    """So a run of 400 steps that is given more goes on as if it had been one of 4 000 all along."""
+    found = []
+    for steps in (400, 4_000):
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        case = Case(kind, folder, steps=steps, log_period_steps=100, **HEADS[head] | EVERYTHING)
+        report = case.loop.advance(400, None, lambda: False)
+        case.loop.boundary()
+        assert case.loop.updates == case.config.updates_owed(400)
+        assert report.loss is not None and np.isfinite(report.loss)
+        found.append(case.loop.save())
+        case.loop.close()
+    assert_same(*found)
 
 
 def is_end(step: Step) -> bool:

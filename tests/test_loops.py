@@ -113,6 +113,14 @@ def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None
     assert case.loop.evaluate().tolist() != returns.tolist()  # other first rooms
 
 
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+def test_evaluation_ends_at_a_limit_of_its_own(kind: str, tmp_path: Path) -> None:
+    case = Case(kind, tmp_path, evaluation_max_episode_steps=2)
+    case.act_greedily_by_action_0()
+    assert sorted(set(case.loop.evaluate().tolist())) == [2, 3]  # staying twice, where four times were possible
+    case.loop.close()
+
+
 def test_everything_is_traced_once(case: Case) -> None:
     case.advance(400)  # by now every function was needed
     case.loop.evaluate()

@@ -310,6 +310,7 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
     ("settings", "function", "message"),
     [
         ({"dueling": True}, own(3), "dueling belongs to the default network"),
+        ({"scale_observations": True}, own(3), "scale_observations belongs to the default network"),
         ({"noisy": True}, own(3), "noisy belongs to the default network"),
         ({"layer_norm": True}, own(3), "layer_norm belongs to the default network"),
         ({"head": "implicit_quantile"}, own(3), "head implicit_quantile belongs to the default network"),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
-from tensorq.core.types import Rollout
+from tensorq.core.types import AgentState, Batch, Metrics, Rollout
+from tensorq.loops.rollout import Progress, learn_rollout
 from tensorq.networks.build import build_network
 
 STATES, ACTIONS = 3, 2
@@ -99,3 +101,47 @@ def test_a_weight_of_zero_leaves_a_step_out() -> None:
         return params
 
     np.testing.assert_array_equal(after(-1000), after(1000))
+
+
+def test_updates_descend_as_those_of_dqn_do() -> None:
+    """Which test_dqn.py has in NumPy: with targets for rewards and no next states, DQN learns the same."""
+    settings: dict[str, Any] = {
+        "max_gradient_norm": 0.2, "optimizer": "rmsprop", "learning_rate": 0.1, "learning_rate_final": 0.02,
+        "learning_rate_anneal_updates": 3,
+    }  # fmt: skip
+    pqn = agent(**settings)
+    dqn = DQN(Config(batch_size=3, hidden_sizes=(), double=False, **settings), pqn.network)
+    state, other = pqn.init()._replace(params=table(Q)), dqn.init()._replace(params=table(Q))
+    update = tf.function(pqn.update, autograph=False, jit_compile=True)
+    obs, action = map(tf.constant, STEPS)
+    for step in range(4):
+        target, weight = tf.constant([2.5, 4, 30.0 - step]), tf.constant([2.0, 1, 1])
+        state, metrics = update(state, obs, action, target, weight)
+        batch = Batch(obs, action, target, tf.zeros(3), obs, weight)
+        other, expected = dqn.update(other, batch, tf.zeros(0))
+        np.testing.assert_allclose(state.params, other.params, rtol=1e-5)
+        for found, wanted in zip(metrics, expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+class Recording(PQN):
+    """Learns nothing, and writes the number of each step that it is given into its parameters."""
+
+    def update(self, state: AgentState, obs: Any, action: Any, target: Any, weight: Any) -> Any:
+        params = tf.concat([state.params[3:], tf.cast(obs, tf.float32)], axis=0)
+        return state._replace(params=params, updates=state.updates + 1), Metrics(*tf.zeros(2), target)
+
+
+def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
+    """Two epochs of 6 steps, numbered 0 to 5, in batches of 3; by two seeds, and from another update on."""
+    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, hidden_sizes=(), rollout_epochs=2)
+    pqn = Recording(config, build_network(gym.spaces.Discrete(6), 2, config))
+    numbered = rollout(obs=[[0, 1], [2, 3], [4, 5]])
+    orders = []
+    for seed, first in ((1, 0), (2, 0), (1, 4)):
+        state = pqn.init()._replace(params=tf.zeros(14), updates=tf.constant(first, tf.int64))
+        state, _ = learn_rollout(config, pqn, tf.constant(seed, tf.int64), state, numbered, Progress.none())
+        assert int(state.updates) == first + 4
+        orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
+    assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)
+    assert len({tuple(order) for order in [*orders, [0, 1, 2, 3, 4, 5]]}) == 7

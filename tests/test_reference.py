@@ -68,6 +68,21 @@ def run(function: Callable[..., Any], arrays: tuple[np.ndarray, ...], *settings:
     return [part.numpy() for part in result] if isinstance(result, (list, tuple)) else result.numpy()
 
 
+def slope(function: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The derivative by the first of the arrays, of the sum of what the function has of them."""
+
+    def gradient(first: Any, *others: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(first)
+            result = function(first, *others)
+        return tape.gradient(result, first)
+
+    return run(_gradients.setdefault(function, gradient), arrays)  # one function each, so that it is compiled once
+
+
+_gradients: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
 def rows(*arrays: np.ndarray) -> Any:
     """The arrays' rows in float64."""
     return zip(*(array if array.dtype == bool else array.astype(np.float64) for array in arrays), strict=True)
@@ -130,11 +145,16 @@ def test_squared_and_huber(errors: np.ndarray) -> None:
     np.testing.assert_allclose(
         run(losses.huber, (errors,)), [by_cases(d) for d in errors.tolist()], rtol=1e-6, atol=1e-30
     )
+    np.testing.assert_allclose(slope(losses.squared, (errors,)), 2 * errors, rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(slope(losses.huber, (errors,)), np.clip(errors, -1, 1), rtol=1e-6, atol=1e-30)
 
 
 @given(numbers(-50, 50, SAMPLES, POINTS), distributions(SAMPLES, POINTS))
 def test_cross_entropy(logits: np.ndarray, probabilities: np.ndarray) -> None:
     found = run(losses.cross_entropy, (logits, probabilities))
+    weights = np.exp(logits.astype(float) - logits.max(axis=1, keepdims=True))
+    expected = weights / weights.sum(axis=1, keepdims=True) - probabilities
+    np.testing.assert_allclose(slope(losses.cross_entropy, (logits, probabilities)), expected, atol=1e-5)
     for loss, x, p in zip(found, *(a.astype(float) for a in (logits, probabilities)), strict=True):
         total = math.log(sum(math.exp(each) for each in x))
         assert math.isclose(loss, -sum(p[k] * (x[k] - total) for k in range(POINTS)), rel_tol=1e-5, abs_tol=1e-4)
@@ -159,6 +179,10 @@ def test_quantile_huber(
     given_arrays = quantiles, fractions, points, probabilities
     expected = [by_equation_10(*row) for row in rows(*given_arrays)]
     np.testing.assert_allclose(run(losses.quantile_huber, given_arrays), expected, rtol=1e-5, atol=1e-5)
+    error = points.astype(float)[:, None, :] - quantiles.astype(float)[:, :, None]
+    share = probabilities[:, None, :] * np.abs(fractions[:, :, None] - (error < 0))
+    by_quantile = -(share * np.clip(error, -1, 1)).sum(axis=2)
+    np.testing.assert_allclose(slope(losses.quantile_huber, given_arrays), by_quantile, rtol=1e-5, atol=1e-5)
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------

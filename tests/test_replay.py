@@ -239,6 +239,7 @@ def test_three_steps_by_hand(kind: str, tmp_path: Path) -> None:
     assert [[row[0], *row[2:]] for row in live] == expected
 
 
+@hypothesis.settings(max_examples=100)
 @given(settings=any_settings(), events=what_happens())
 def test_device_replay_holds_what_a_list_of_episodes_does(settings: Settings, events: list[list[str]]) -> None:
     replay = OnDevice(settings)
