@@ -318,6 +318,8 @@ def test_presets_say_what_they_change(capsys: pytest.CaptureFixture[str]) -> Non
         "per: dqn with prioritised replay (Schaul et al. 2016)", "priority_exponent 0.6 instead of 0"
     ]  # fmt: skip
     assert shown[per + 2].startswith("pqn:")
+    assert "noisy_deviation 0.1 instead of 0.5" in shown  # not what only CartPole-v1 has
+    assert "num_envs 64 instead of 1" in shown
     for line in ("loss mse instead of huber", "head categorical instead of expected", "n_step 3 instead of 1"):
         assert line in shown
 

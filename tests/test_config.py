@@ -179,7 +179,8 @@ def test_numbers_too_large_for_64_bits() -> None:
                 ),
                 (
                     {"batch_size": 65},
-                    "batch_size 65 does not divide the 512 steps of a rollout, num_envs 16 times rollout_length 32.",
+                    "batch_size 65 does not divide the 512 steps of a rollout, num_envs 16 times rollout_length 32: "
+                    "64 does.",
                 ),
                 (
                     {"steps": 511},

@@ -118,7 +118,7 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     assert text[text.index("solved:") :].splitlines() == [
         "solved: the goal of 475 was reached at step 12,500, 8.2 s after the start",
         "kept the agent with the best greedy return 480.0 at step 21,000",
-        "50,000 steps, 49,000 updates, 5,000 episodes in 5.0 s, 10,000 steps/s",
+        "50,000 steps, 49,000 updates, 5,000 episodes in 5.0 s of training, 10,000 steps/s",
         "",
         f"run    {tmp_path}",
         f"curve  {tmp_path / 'curve.png'}",
@@ -156,9 +156,9 @@ def test_the_summary_says_of_solved_what_the_result_does(tmp_path: Path, solved:
 @pytest.mark.parametrize(
     ("steps_done", "first", "seconds"),
     [
-        (0, "at step 9,000, 7.2 s after the start", "in 4.0 s, "),
-        (8_000, "at step 9,000, 7.2 s of all processes", "in 4.0 s of all processes, "),
-        (9_000, "at step 9,000, before this process", "in 4.0 s of all processes, "),
+        (0, "at step 9,000, 7.2 s after the start", "in 4.0 s of training, "),
+        (8_000, "at step 9,000, 7.2 s of all processes, start included", "in 4.0 s of training, "),
+        (9_000, "at step 9,000, before this process", "in 4.0 s of training, "),
     ],
 )
 def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(

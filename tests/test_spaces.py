@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 import tensorq as tq
 from tensorq.agents.trained import TrainedAgent
@@ -142,6 +143,16 @@ def test_a_run_on_them_learns_what_is_known_and_its_folder_is_enough_to_act(tmp_
     for place in range(2):
         np.testing.assert_allclose(agent.q_values(observation(place)), KNOWN_Q[place], atol=0.02)
         np.testing.assert_array_equal(agent.act(observation(place)), [1 + place, 1])
+    for several in (
+        [observation(0), observation(1)],
+        concatenate(OBSERVATIONS, [observation(0), observation(1)], create_empty_array(OBSERVATIONS, 2)),
+    ):
+        np.testing.assert_allclose(agent.q_values(several), KNOWN_Q, atol=0.02)
+    for wrong in ({"place": 1}, [observation(0), 3], [], 3.0):
+        with pytest.raises(
+            tq.TensorqError, match="expected an observation of Dict.*, a list of them or a vector envir"
+        ):
+            agent.act(wrong)
     batch = np.array(FLAT)
     np.testing.assert_allclose(agent.q_values(batch), KNOWN_Q, atol=0.02)
     np.testing.assert_array_equal(agent.act(batch), [[1, 1], [2, 1]])

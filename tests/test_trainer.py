@@ -22,7 +22,7 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import load_agent
+from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.events import Event, Message, Progress, Started
 from tensorq.networks.numpy_network import num_params
 from tensorq.runs import checkpoint, directory
@@ -196,6 +196,24 @@ def test_a_vector_environment_of_another_size_is_not_gone_on_with(tmp_path: Path
     with pytest.raises(TensorqError, match="started with 2 environments, and make_env returned .* of 3: give one of 2"):
         trainer.resume(run, steps=1_000, make=partial(gym.make_vec, "CartPole-v1", num_envs=3))
     assert contents(run) == before
+
+
+def test_another_environment_is_not_gone_on_with_nor_played(run: Path) -> None:
+    before = contents(run)
+    other = partial(gym.make, "Acrobot-v1")
+    message = r"was trained on an environment with observations Box.*\(4,\), float32\), make_env returned one with Box"
+    with pytest.raises(TensorqError, match=message):
+        trainer.resume(run, steps=1_000, make=other)
+    with pytest.raises(TensorqError, match=message):
+        evaluate_run(run, 3, make=other)
+    assert contents(run) == before
+
+
+def test_a_run_that_made_no_update_says_so(tmp_path: Path) -> None:
+    told: list[Event] = []
+    config = dataclasses.replace(CONFIG, episodes=2)
+    trainer.train(config, make=make, run_dir=tmp_path / "run", observers=[told.append])
+    assert any("nothing was learned" in getattr(event, "text", "") for event in told)
 
 
 def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, run: Path) -> None:

@@ -211,20 +211,18 @@ def presets() -> None:
     """List the presets, and what each changes."""
     from tensorq.show.settings import short
 
-    default = resolve(Config.env, DEFAULT_PRESET)
-    plain = Config()
+    other = "another"  # than those that have sections
     for name in preset_names():
         content = load_preset(name)
-        print(f"{name}: {content.pop('about')}" + (" (the default)" if name == DEFAULT_PRESET else ""))
-        sections = content.pop("environments", {})
-        base = plain if name == DEFAULT_PRESET else default
-        config = resolve(Config.env, name) if name != DEFAULT_PRESET else Config(**content)
-        changed = [field for field in FIELD_NAMES if getattr(config, field) != getattr(base, field)]
-        for field in changed:
-            if field != "preset":
-                print(f"    {field:<30} {short(getattr(config, field)):<17} instead of {short(getattr(base, field))}")
-        for env, section in sections.items():
-            print(f"  for {env}")
+        extends = content.get("extends")
+        print(f"{name}: {content['about']}" + (" (the default)" if name == DEFAULT_PRESET else ""))
+        config, base = resolve(other, name), resolve(other, extends) if extends else Config(env=other)
+        for field in FIELD_NAMES:
+            value, before = getattr(config, field), getattr(base, field)
+            if value != before and field != "preset":
+                print(f"    {field:<30} {short(value):<17} instead of {short(before)}")
+        for env, section in content.get("environments", {}).items():
+            print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
             for field, value in section.items():
                 print(f"    {field:<30} {short(value)}")
 

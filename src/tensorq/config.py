@@ -223,10 +223,12 @@ class Config:
 
     def _check_pqn(self) -> None:
         """Refuse rollouts that batches do not divide, or that never fill."""
-        if self.num_envs * self.rollout_length % self.batch_size:
+        size = self.num_envs * self.rollout_length
+        if size % self.batch_size:
+            below = max(number for number in range(1, self.batch_size) if size % number == 0)
             raise TensorqError(
-                f"batch_size {self.batch_size} does not divide the {self.num_envs * self.rollout_length} steps of a "
-                f"rollout, num_envs {self.num_envs} times rollout_length {self.rollout_length}."
+                f"batch_size {self.batch_size} does not divide the {size} steps of a rollout, num_envs {self.num_envs} "
+                f"times rollout_length {self.rollout_length}: {below} does."
             )
         if self.steps < self.num_envs * self.rollout_length:
             raise TensorqError(
@@ -384,7 +386,8 @@ def _check_types(config: Config) -> None:
                 )
         elif wanted is int or wanted is float:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
-                raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
+                bound = " below 2^63" if isinstance(value, int) and abs(value) >= 2**63 else ""
+                raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}{bound}.")
             if wanted is int and value != int(value):
                 raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
             value = wanted(value)

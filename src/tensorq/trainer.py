@@ -91,16 +91,14 @@ def resume(
     directory = run_directory.open(run_dir)
     content = run_directory.read_config(run_dir)
     old = Config.from_saved(content["config"])
-    config = dataclasses.replace(
-        old,
-        steps=old.steps if steps is None else steps,
-        episodes=old.episodes if episodes is None else episodes,
-    )
+    wanted = (old.steps if steps is None else steps, old.episodes if episodes is None else episodes)
     result = run_directory.read_result(run_dir)
-    if result is not None:
+    if result is not None and all(isinstance(number, int) for number in wanted):
         counts = (result.get(name) for name in ("steps", "episodes"))
-        _refuse_reached(run_dir, config, *(count if isinstance(count, int) else 0 for count in counts))
-    custom = read_environment(run_dir, content).custom
+        _refuse_reached(run_dir, *wanted, *(count if isinstance(count, int) else 0 for count in counts))
+    config = dataclasses.replace(old, steps=wanted[0], episodes=wanted[1])
+    saved = read_environment(run_dir, content)
+    custom = saved.custom
     if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
         custom = True
     needed = {"make_env": custom, "network": content.get("network") not in ("mlp", "table")}
@@ -111,6 +109,7 @@ def resume(
         if given is None and needed[name]:
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
     environment = describe(config.env if make else saved_id(config.env), make)
+    saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
     if environment.num_envs not in (None, config.num_envs):
         raise TensorqError(
             f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector environment of "
@@ -121,7 +120,7 @@ def resume(
     def on_restored(steps: int, episodes: int) -> None:
         """Until here an error leaves a finished run as it was."""
         if config != old:
-            _refuse_reached(run_dir, config, steps, episodes)
+            _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
             if config.steps < old.steps:
                 tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
@@ -137,10 +136,10 @@ def resume(
     return directory.path
 
 
-def _refuse_reached(run_dir: Path, config: Config, steps: int, episodes: int) -> None:
+def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int, episodes: int) -> None:
     """Refuse to go on with a run to where it is already."""
-    more = [f"steps (--steps) above {steps}"] if steps >= config.steps else []
-    if 0 < config.episodes <= episodes:
+    more = [f"steps (--steps) above {steps}"] if steps >= end_steps else []
+    if 0 < end_episodes <= episodes:
         more.append(f"episodes (--episodes) above {episodes} (0 is no limit)")
     if more:
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
@@ -160,7 +159,7 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
     if config.algorithm == "qtable":
         if network is not None:
             raise TensorqError("network: a table of Q-values has none: leave it out, or use --preset dqn.")
-        num_states, _ = table_states(environment.observation_space)
+        num_states, _ = table_states(environment.native_observation_space)
         check_table_fits(num_states, int(environment.action_space.n))
         return
     if config.replay_ratio > MOST_UPDATES_A_STEP:

@@ -125,6 +125,10 @@ class Training:
                     raise self._stopped(signals, self._checkpoint_steps) from None
                 except NotFinite as error:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
+            if not loop.updates:
+                begins = self.config.learning_starts_steps
+                text = f"warning: nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}"
+                self._tell(Message(text))
             result = self._write_result(loop)
         self._show()
         self._tell(Finished(self.directory.path, result))

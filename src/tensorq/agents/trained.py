@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import batch_space, iterate
 
 from tensorq.envs.host import obs_layout
 from tensorq.envs.spaces import (
@@ -59,10 +60,8 @@ class TrainedAgent:
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
-        space = self._observation_space
-        flat = isinstance(obs, np.ndarray) and isinstance(space, gym.spaces.Tuple)  # else one of a single Box looks so
-        if is_composite(space) and not flat and space.contains(obs):
-            obs = to_plain(space, obs)
+        if is_composite(self._observation_space):
+            obs = self._flattened(obs)
         if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
             raise TensorqError(
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
@@ -80,6 +79,24 @@ class TrainedAgent:
             return array, False
         raise TensorqError(f"received observations of shape {array.shape}, expected {self._expected()}.")
 
+    def _flattened(self, obs: Any) -> Any:
+        """One composite observation, a list of them, or a vector environment's batch of them; others as they are."""
+        space = self._observation_space
+        if isinstance(space, gym.spaces.Tuple) and isinstance(obs, np.ndarray):
+            return obs  # flat: Gymnasium's Tuple takes an array of as many rows as it has parts for its own
+        if space.contains(obs):
+            return to_plain(space, obs)
+        rows = obs if isinstance(obs, list) else []
+        if isinstance(obs, (dict, tuple)):
+            first: Any = obs
+            while isinstance(first, (dict, tuple)):
+                first = next(iter(first.values() if isinstance(first, dict) else first), 0)
+            several = batch_space(space, np.size(first, 0) if np.ndim(first) else 0)
+            rows = list(iterate(several, obs)) if several.contains(obs) else []
+        return np.stack([to_plain(space, row) for row in rows]) if rows and all(map(space.contains, rows)) else obs
+
     def _expected(self) -> str:
+        if is_composite(self._observation_space):
+            return f"an observation of {self._observation_space}, a list of them or a vector environment's batch"
         batch = ", ".join(map(str, ("N", *self._shape)))
         return f"numbers of shape {self._shape} for one observation, or ({batch}) for a batch of at least one"

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from tensorq.envs.host import EnvironmentMaker, new_each_time
+from tensorq.envs.host import EnvironmentMaker, new_each_time, obs_layout
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import plain_action_space, plain_observation_space, space_from_json, space_to_json
 from tensorq.envs.world import WORLDS
@@ -98,6 +98,21 @@ class SavedEnvironment:
     custom: bool
     observation_space: gym.Space  # native, as far as a network cares
     action_space: gym.Space  # native
+
+    def require_same(self, run_dir: Path, observation_space: gym.Space, action_space: gym.Space) -> None:
+        """Raise TensorqError where native spaces do not fit the run's agent; bounds may be others."""
+        for name, given, own in (
+            (
+                "observations",
+                plain_observation_space(observation_space),
+                plain_observation_space(self.observation_space),
+            ),
+            ("actions", plain_action_space(action_space), plain_action_space(self.action_space)),
+        ):
+            if obs_layout(given) != obs_layout(own) or getattr(given, "n", 0) != getattr(own, "n", 0):
+                raise TensorqError(
+                    f"{run_dir} was trained on an environment with {name} {own}, make_env returned one with {given}."
+                )
 
 
 def read_environment(run_dir: Path, content: Mapping[str, Any]) -> SavedEnvironment:

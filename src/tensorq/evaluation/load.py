@@ -134,9 +134,11 @@ def evaluate_run(
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     agent = load_agent(run_dir, which, network)
-    config = Config.from_saved(directory.read_config(run_dir)["config"])
+    content = directory.read_config(run_dir)
+    config = Config.from_saved(content["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
     try:
+        read_environment(run_dir, content).require_same(run_dir, envs.observation_space, envs.action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)
         return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
     finally:

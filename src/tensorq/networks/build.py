@@ -29,7 +29,8 @@ def build_network(
         return Network(build_mlp(observation_space, num_actions, config))
     for switch in ("dueling", "noisy", "layer_norm", "scale_observations"):
         if getattr(config, switch):
-            raise TensorqError(f"{switch} belongs to the default network: leave it off, or leave out the function.")
+            how = f"give {switch}=False, if it was the preset that has it on, or leave out the function"
+            raise TensorqError(f"{switch} belongs to the default network: {how}.")
     if config.head == "implicit_quantile":
         raise TensorqError("head implicit_quantile belongs to the default network, which is told the fractions.")
     keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours

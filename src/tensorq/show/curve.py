@@ -278,6 +278,7 @@ def _dress(
         FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g} M")
     )
     largest = max(map(abs, axes.get_ylim()))
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # a step of 2.5 would take more digits
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, largest)))
     for part in {axes, lowest}:
         part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)

@@ -11,7 +11,7 @@ from tensorq.show.settings import label
 from tensorq.show.tables import ALL_ENVIRONMENTS
 
 _PANEL_INCHES, _LABEL_INCHES_A_LETTER, _ROW_INCHES, _DPI = 2.9, 0.082, 0.27, 150
-_TITLE_INCHES_A_LETTER = 0.064
+_TITLE_INCHES_A_LETTER = 0.07
 
 
 def draw_intervals(rows: list[dict[str, Any]], title: str, output: Path) -> Path:

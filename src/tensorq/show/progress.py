@@ -209,9 +209,7 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         first = [f"not solved: {kept} (goal {solved_return:g})"]
     else:
         first = [_solved(result, solved_return, resumed_steps), f"kept the agent with the {kept}"]
-    seconds = f"{format_number(result.get('seconds'), '.1f')} s"
-    if resumed_steps:
-        seconds += " of all processes"
+    seconds = f"{format_number(result.get('seconds'), '.1f')} s of training"
     counts = [f"{format_number(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
     lines = [
         *first,
@@ -248,7 +246,7 @@ def _solved(result: Mapping[str, Any], goal: float, resumed_steps: int) -> str:
         return f"{text}, before this process"
     if seconds is None:
         return text
-    return f"{text}, {seconds:.1f} s {'of all processes' if resumed_steps else 'after the start'}"
+    return f"{text}, {seconds:.1f} s {'of all processes, start included' if resumed_steps else 'after the start'}"
 
 
 class _Status:
