@@ -270,10 +270,12 @@ def test_soft_moves_go_part_of_the_way() -> None:
 
 def test_learning_rate_anneals_in_updates() -> None:
     dqn = agent(learning_rate=0.1, learning_rate_final=0.02, learning_rate_anneal_updates=4)
-    rates = [float(dqn.learning_rate(tf.constant(updates, tf.int64))) for updates in (0, 1, 2, 4, 400)]
+    rates = [
+        float(dqn.config.learning_rate_at(tf.constant(updates, tf.int64), tf.minimum)) for updates in (0, 1, 2, 4, 400)
+    ]
     assert rates == pytest.approx([0.1, 0.08, 0.06, 0.02, 0.02])
     constant = agent(learning_rate=0.1, learning_rate_final=0.02, learning_rate_anneal_updates=0)
-    assert float(constant.learning_rate(tf.constant(400, tf.int64))) == pytest.approx(0.1)
+    assert float(constant.config.learning_rate_at(tf.constant(400, tf.int64), tf.minimum)) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("settings", HEADS[1:], ids=str)

@@ -13,7 +13,7 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core.types import AgentState, Batch, Metrics, Rollout
-from tensorq.loops.rollout import Progress, learn_rollout
+from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.networks.build import build_network
 
 STATES, ACTIONS = 3, 2
@@ -140,7 +140,7 @@ def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
     orders = []
     for seed, first in ((1, 0), (2, 0), (1, 4)):
         state = pqn.init()._replace(params=tf.zeros(14), updates=tf.constant(first, tf.int64))
-        state, _ = learn_rollout(config, pqn, tf.constant(seed, tf.int64), state, numbered, Progress.none())
+        state, _ = learn_rollout(config, pqn, tf.constant(seed, tf.int64), state, numbered, UpdateSums.none())
         assert int(state.updates) == first + 4
         orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
     assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -262,20 +262,23 @@ class Config:
         """How many outputs of the network belong to one action; an implicit quantile network takes more as an input."""
         return self.num_atoms if self.head in ("categorical", "quantile", "hl_gauss") else 1
 
-    def epsilon_at(self, steps: float) -> float:
+    # Schedules take a number, or an integer tensor with minimum=tf.minimum, and return the like.
+
+    def epsilon_at(self, steps: Any, minimum: Callable[..., Any] = min) -> Any:
         """Probability of a random action once `steps` environment steps are done."""
-        return float(linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps))
+        return linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps, minimum)
 
-    def learning_rate_at(self, updates: int) -> float:
+    def learning_rate_at(self, updates: Any, minimum: Callable[..., Any] = min) -> Any:
         """The step size of the update that follows `updates` others."""
-        if not self.learning_rate_anneal_updates:
+        length = self.learning_rate_anneal_updates
+        if not length:
             return self.learning_rate
-        return float(linear(self.learning_rate, self.learning_rate_final, self.learning_rate_anneal_updates, updates))
+        return linear(self.learning_rate, self.learning_rate_final, length, updates, minimum)
 
-    def importance_exponent_at(self, updates: int) -> float:
+    def importance_exponent_at(self, updates: Any, minimum: Callable[..., Any] = min) -> Any:
         """How far importance weights correct in the update that follows `updates` others."""
         first, final = self.importance_exponent, self.importance_exponent_final
-        return float(linear(first, final, self.importance_anneal_updates, updates))
+        return linear(first, final, self.importance_anneal_updates, updates, minimum)
 
     def num_evaluation_episodes(self, loop: str) -> int:
         """Greedy episodes in one evaluation: which the compiled loop plays all at once."""

@@ -8,7 +8,6 @@ from tensorq.agents.heads import make_head, midpoints
 from tensorq.config import Config
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
-from tensorq.core.schedules import linear
 from tensorq.core.types import AgentState, OptimizerState, Tensor
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import ACTING_FRACTIONS
@@ -63,14 +62,5 @@ class Agent:
         config = self.config
         if config.max_gradient_norm:
             gradients = clip_by_norm(gradients, config.max_gradient_norm)
-        rate = self.learning_rate(updates)
+        rate = tf.cast(config.learning_rate_at(updates, tf.minimum), tf.float32)
         return OPTIMIZERS[config.optimizer](params, gradients, optimizer, updates + 1, rate, config.optimizer_epsilon)
-
-    def learning_rate(self, updates: Tensor) -> Tensor:
-        """The step size of the update that follows `updates` others."""
-        config = self.config
-        if not config.learning_rate_anneal_updates:
-            return tf.constant(config.learning_rate, tf.float32)
-        length = config.learning_rate_anneal_updates
-        rate = linear(config.learning_rate, config.learning_rate_final, length, updates, tf.minimum)
-        return tf.cast(rate, tf.float32)

@@ -12,13 +12,12 @@ import tensorflow as tf
 from tensorq.agents.agent import Agent
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.schedules import linear
 from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
 from tensorq.loops.compiled_learning import make_learning
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
-from tensorq.loops.rollout import Progress
+from tensorq.loops.rollout import UpdateSums
 
 MAX_STEPS_PER_CALL = 20_000
 
@@ -41,7 +40,7 @@ class Record(NamedTuple):
 
     lengths: Tensor  # [vector steps, N] int32
     returns: Tensor  # [vector steps, N]
-    progress: Progress
+    sums: UpdateSums
 
 
 class CompiledLoop:
@@ -85,17 +84,15 @@ class CompiledLoop:
     def _program(self, state: LoopState, stop_steps: Tensor, stop_episodes: Tensor) -> tuple[LoopState, Record]:
         """Vector steps until stop_steps or stop_episodes is reached."""
         shape = (self._vector_steps, self.config.num_envs)
-        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), Progress.none())
+        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), UpdateSums.none())
 
         def unfinished(row: Tensor, state: LoopState, record: Record) -> Tensor:
             return (state.steps < stop_steps) & (state.episodes < stop_episodes)
 
         def body(row: Tensor, state: LoopState, record: Record) -> tuple[Tensor, LoopState, Record]:
             state, record = self._vector_step(row, state, record)
-            agent, memory, progress = self.learning.learn(
-                state.seed, state.agent, state.memory, state.steps, record.progress
-            )
-            return row + 1, state._replace(agent=agent, memory=memory), record._replace(progress=progress)
+            agent, memory, sums = self.learning.learn(state.seed, state.agent, state.memory, state.steps, record.sums)
+            return row + 1, state._replace(agent=agent, memory=memory), record._replace(sums=sums)
 
         _, state, record = tf.while_loop(unfinished, body, (tf.constant(0), state, record))
         return state, record
@@ -107,8 +104,7 @@ class CompiledLoop:
         bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
-        length = config.epsilon_anneal_steps
-        epsilon = linear(config.epsilon_start, config.epsilon_final, length, state.steps, tf.minimum)
+        epsilon = config.epsilon_at(state.steps, tf.minimum)
         obs = world.observe(state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._mask(state.world)
@@ -180,9 +176,9 @@ class CompiledLoop:
             )
             episodes += self._finished(record)
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
-            if (bad_update := int(record.progress.bad_update)) >= 0:
+            if (bad_update := int(record.sums.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)
-            sums = record.progress
+            sums = record.sums
             self._unreported += (float(sums.loss_sum), float(sums.q_sum), self.updates - updates_before)
         loss_sum, q_sum, made = self._unreported.tolist()
         self._unreported[:] = 0

@@ -10,9 +10,8 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.schedules import linear
 from tensorq.core.types import AgentState, Rollout, Tensor, Transition
-from tensorq.loops.rollout import Progress, learn_rollout
+from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
 
@@ -29,8 +28,8 @@ class Learning(Protocol):
         ...
 
     def learn(
-        self, seed: Tensor, agent: AgentState, memory: Any, steps: Tensor, progress: Progress
-    ) -> tuple[AgentState, Any, Progress]:
+        self, seed: Tensor, agent: AgentState, memory: Any, steps: Tensor, sums: UpdateSums
+    ) -> tuple[AgentState, Any, UpdateSums]:
         """The updates that are owed once `steps` environment steps are done."""
         ...
 
@@ -43,32 +42,29 @@ class FromReplay:
         self.init, self.add = memory.init, memory.add
 
     def learn(
-        self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, progress: Progress
-    ) -> tuple[AgentState, DeviceReplayState, Progress]:
+        self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
+    ) -> tuple[AgentState, DeviceReplayState, UpdateSums]:
         """The updates that are owed: Config.updates_owed, in the program."""
         config = self._config
         past = tf.maximum(steps - config.learning_starts_steps, 0)
         past = past // config.update_period_steps * config.update_period_steps
         owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
-        first, final, length = (
-            config.importance_exponent, config.importance_exponent_final, config.importance_anneal_updates
-        )  # fmt: skip
 
-        def behind(agent: AgentState, tree: Any, progress: Progress) -> Tensor:
+        def behind(agent: AgentState, tree: Any, sums: UpdateSums) -> Tensor:
             return agent.updates < owed
 
-        def update(agent: AgentState, tree: Any, progress: Progress) -> tuple[AgentState, Any, Progress]:
+        def update(agent: AgentState, tree: Any, sums: UpdateSums) -> tuple[AgentState, Any, UpdateSums]:
             count = agent.updates
             bits = random.random_bits(seed, random.REPLAY, count, config.batch_size)
             u = random.to_uniforms(random.random_bits(seed, random.LEARNING, count, self._agent.update_uniforms))
-            exponent = tf.cast(linear(first, final, length, count, tf.minimum), tf.float64)
+            exponent = tf.cast(config.importance_exponent_at(count, tf.minimum), tf.float64)
             batch, places = self._memory.sample(memory._replace(tree=tree), bits, exponent)
             agent, metrics = self._agent.update(agent, batch, u)
             tree = self._memory.prioritise(tree, places, metrics.td_error)
-            return agent, tree, progress.after(metrics, agent.updates)
+            return agent, tree, sums.after(metrics, agent.updates)
 
-        agent, tree, progress = tf.while_loop(behind, update, (agent, memory.tree, progress))
-        return agent, memory._replace(tree=tree), progress
+        agent, tree, sums = tf.while_loop(behind, update, (agent, memory.tree, sums))
+        return agent, memory._replace(tree=tree), sums
 
 
 class FromRollouts:
@@ -79,15 +75,15 @@ class FromRollouts:
         self.init, self.add = memory.init, memory.add
 
     def learn(
-        self, seed: Tensor, agent: AgentState, memory: DeviceRolloutState, steps: Tensor, progress: Progress
-    ) -> tuple[AgentState, DeviceRolloutState, Progress]:
+        self, seed: Tensor, agent: AgentState, memory: DeviceRolloutState, steps: Tensor, sums: UpdateSums
+    ) -> tuple[AgentState, DeviceRolloutState, UpdateSums]:
         """All the updates of a rollout that is full, else none."""
-        agent, progress = tf.cond(
+        agent, sums = tf.cond(
             self._memory.full(memory),
-            lambda: learn_rollout(self._config, self._agent, seed, agent, Rollout(*memory.columns), progress),
-            lambda: (agent, progress),
+            lambda: learn_rollout(self._config, self._agent, seed, agent, Rollout(*memory.columns), sums),
+            lambda: (agent, sums),
         )
-        return agent, memory, progress
+        return agent, memory, sums
 
 
 def make_learning(config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int) -> Learning:

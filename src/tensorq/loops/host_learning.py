@@ -19,7 +19,7 @@ from tensorq.core.host_random import CounterRandom
 from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
 from tensorq.envs.host import HostEnvironments, Transitions, obs_layout
 from tensorq.loops.loop import NotFinite, Tensors
-from tensorq.loops.rollout import Progress, learn_rollout
+from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.host import HostReplay, row_dtype
 
 CHECKPOINTS_KEPT = 2
@@ -262,7 +262,7 @@ class FromRollouts:
         """Learn from a rollout; returns new parameters [P], the two sums and the first bad update's place as one."""
         seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
         before = state.updates
-        state, found = learn_rollout(self._config, self._pqn, seed, state, Rollout(*columns), Progress.none())
+        state, found = learn_rollout(self._config, self._pqn, seed, state, Rollout(*columns), UpdateSums.none())
         self.agent.assign(state)
         bad = tf.where(found.bad_update < 0, found.bad_update, found.bad_update - before)
         return tf.concat([state.params, [found.loss_sum, found.q_sum, tf.cast(bad, tf.float32)]], axis=0)

@@ -12,7 +12,7 @@ from tensorq.core import random
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
 
 
-class Progress(NamedTuple):
+class UpdateSums(NamedTuple):
     """What the updates of one call of the program add up to."""
 
     loss_sum: Tensor
@@ -20,20 +20,20 @@ class Progress(NamedTuple):
     bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
 
     @staticmethod
-    def none() -> Progress:
+    def none() -> UpdateSums:
         """Before the first update."""
-        return Progress(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
+        return UpdateSums(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
 
-    def after(self, metrics: Metrics, updates: Tensor) -> Progress:
+    def after(self, metrics: Metrics, updates: Tensor) -> UpdateSums:
         """With one more update, number `updates`."""
         first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.loss)
         bad_update = tf.where(first_bad, updates, self.bad_update)
-        return Progress(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
+        return UpdateSums(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
 
 
 def learn_rollout(
-    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, progress: Progress
-) -> tuple[AgentState, Progress]:
+    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, sums: UpdateSums
+) -> tuple[AgentState, UpdateSums]:
     """rollout_epochs times all steps of a rollout, in shuffled batches; both loops learn so."""
     size = config.num_envs * config.rollout_length
     batches = size // config.batch_size
@@ -42,20 +42,18 @@ def learn_rollout(
     flat = [tf.reshape(column, (size, *column.shape[2:])) for column in columns]
     first = agent.updates
 
-    def update(index: Tensor, agent: AgentState, order: Tensor, progress: Progress) -> tuple[Any, ...]:
+    def update(index: Tensor, agent: AgentState, order: Tensor, sums: UpdateSums) -> tuple[Any, ...]:
         agent, metrics = pqn.update(agent, *(tf.gather(column, order[index]) for column in flat))
-        return index + 1, agent, order, progress.after(metrics, agent.updates)
+        return index + 1, agent, order, sums.after(metrics, agent.updates)
 
-    def epoch(number: Tensor, agent: AgentState, progress: Progress) -> tuple[Any, ...]:
+    def epoch(number: Tensor, agent: AgentState, sums: UpdateSums) -> tuple[Any, ...]:
         # An epoch is known by the updates made when it begins, whichever loop it is in.
         bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
         order = tf.reshape(tf.argsort(random.to_uniforms(bits)), (batches, config.batch_size))
-        carry = (tf.constant(0), agent, order, progress)
-        _, agent, _, progress = tf.while_loop(lambda index, *_: index < batches, update, carry)
-        return number + 1, agent, progress
+        carry = (tf.constant(0), agent, order, sums)
+        _, agent, _, sums = tf.while_loop(lambda index, *_: index < batches, update, carry)
+        return number + 1, agent, sums
 
     zero = tf.constant(0, tf.int64)
-    _, agent, progress = tf.while_loop(
-        lambda number, *_: number < config.rollout_epochs, epoch, (zero, agent, progress)
-    )
-    return agent, progress
+    _, agent, sums = tf.while_loop(lambda number, *_: number < config.rollout_epochs, epoch, (zero, agent, sums))
+    return agent, sums

@@ -21,19 +21,6 @@ try:
 except ImportError:  # Windows: runs are not locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "RunDirectory",
-    "create",
-    "default_run_dir",
-    "open",
-    "plain_data",
-    "python_arguments",
-    "read_config",
-    "read_json",
-    "read_result",
-    "write_json",
-]
-
 PUT_BACK = "put the original file back, or train again into another run folder"
 JSON_LIMIT_BYTES = 16 * 1024 * 1024
 _held_locks: set[int] = set()
@@ -57,10 +44,6 @@ class RunDirectory:
         """Name the folder; `create` and `open` also look at it."""
         self.path = path
         self._lock: int | None = None
-
-    def __repr__(self) -> str:
-        """Show the path."""
-        return f"RunDirectory({str(self.path)!r})"
 
     @property
     def config_path(self) -> Path:
