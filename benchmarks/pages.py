@@ -1,5 +1,6 @@
 """Writes results into docs/methods.md and the pages of docs/methods, between the lines that ask for them and
-`<!-- end -->`: `<!-- results: SETTING; SETTING -->`, of learning.csv beside dqn; `<!-- costs -->`, of switches.json.
+`<!-- end -->`: `<!-- results: SETTING; SETTING -->`, of learning.csv beside dqn; `<!-- costs -->`, of switches.json;
+`<!-- seconds -->`, of cartpole_seconds.csv.
 
 python benchmarks/pages.py
 """
@@ -17,7 +18,7 @@ from learning import ENVS, OUTPUT, is_dqn, read
 from measure import HERE, RESULTS
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
 
-PLACE = re.compile(r"(<!-- (?:results: (.*?)|costs) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- (results|costs|seconds)(?:: (.*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = 10
 BASE = "dqn"
 
@@ -76,6 +77,16 @@ def costs() -> str:
     return "\n".join(lines) + "\n"
 
 
+def seconds() -> str:
+    """What CartPole-v1 takes with each preset, the fastest first."""
+    rows = sorted(read(RESULTS / "cartpole_seconds.csv"), key=lambda row: float(row["seconds_to_solved"] or "inf"))
+    lines = ["| preset | steps | seconds until solved, start included | seconds of training in all |", "|---|---|---|---|"]
+    for row in rows:
+        steps, solved = f"{int(row['steps']):,}".replace(",", " "), float(row["seconds_to_solved"] or "nan")
+        lines.append(f"| `{row['setting']}` | {steps} | {solved:.1f} | {float(row['seconds']):.1f} |")
+    return "\n".join(lines) + "\n"
+
+
 def _is_complete(env: str, settings: list[str], measured: set[Any]) -> bool:
     """Whether there is a row to show for each of them, and not for the base alone."""
     different = [name for name in settings if not is_dqn(env, name)]
@@ -89,9 +100,10 @@ def _settings(names: str) -> list[str]:
 def main() -> None:
     """Rewrite the pages."""
     docs = HERE.parent / "docs"
+    write = {"results": lambda names: results(_settings(names)), "costs": lambda _: costs(), "seconds": lambda _: seconds()}
     for page in [docs / "methods.md", *sorted((docs / "methods").glob("*.md"))]:
         text = page.read_text()
-        new = PLACE.sub(lambda at: at[1] + (results(_settings(at[2])) if at[2] else costs()) + at[3], text)
+        new = PLACE.sub(lambda at: at[1] + write[at[2]](at[3]) + at[4], text)
         if new != text:
             page.write_text(new)
             print(page.name)
