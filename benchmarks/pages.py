@@ -80,7 +80,8 @@ def costs() -> str:
 def seconds() -> str:
     """What CartPole-v1 takes with each preset, the fastest first."""
     rows = sorted(read(RESULTS / "cartpole_seconds.csv"), key=lambda row: float(row["seconds_to_solved"] or "inf"))
-    lines = ["| preset | steps | seconds until solved, start included | seconds of training in all |", "|---|---|---|---|"]
+    heading = "| preset | steps | seconds until solved, start included | seconds of training in all |"
+    lines = [heading, "|---|---|---|---|"]
     for row in rows:
         steps, solved = f"{int(row['steps']):,}".replace(",", " "), float(row["seconds_to_solved"] or "nan")
         lines.append(f"| `{row['setting']}` | {steps} | {solved:.1f} | {float(row['seconds']):.1f} |")
@@ -100,7 +101,11 @@ def _settings(names: str) -> list[str]:
 def main() -> None:
     """Rewrite the pages."""
     docs = HERE.parent / "docs"
-    write = {"results": lambda names: results(_settings(names)), "costs": lambda _: costs(), "seconds": lambda _: seconds()}
+    write = {
+        "results": lambda names: results(_settings(names)),
+        "costs": lambda _: costs(),
+        "seconds": lambda _: seconds(),
+    }
     for page in [docs / "methods.md", *sorted((docs / "methods").glob("*.md"))]:
         text = page.read_text()
         new = PLACE.sub(lambda at: at[1] + write[at[2]](at[3]) + at[4], text)
