@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -533,6 +534,15 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(gym.registry, "Lost-v0", spec)
     with pytest.raises(TensorqError, match="'Lost-v0' needs the Python package 'no_such_package', which is not instal"):
         gymnasium_maker("Lost-v0")()
+
+
+def test_an_environment_that_raises_is_named_with_where_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unplugged.py").write_text("\nraise ValueError('no robot')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TensorqError, match=r"cannot be made: ValueError: no robot \(.*unplugged.py, line 2\)"):
+        gymnasium_maker("unplugged:Robot-v0")()
 
 
 def test_an_extra_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

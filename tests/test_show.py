@@ -110,6 +110,7 @@ def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
 
 def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     (tmp_path / "curve.png").touch()
+    (tmp_path / "video.gif").touch()
     text = watch("auto", io.StringIO(), events(tmp_path))
     assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
     assert text.count("mean return: of the last 100 training episodes\n") == 1
@@ -122,6 +123,7 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
         "",
         f"run    {tmp_path}",
         f"curve  {tmp_path / 'curve.png'}",
+        f"video  {tmp_path / 'video.gif'}",
         "",
         f"next   tensorq evaluate {tmp_path}",
         f"       tensorq record {tmp_path}",
@@ -172,13 +174,12 @@ def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(
     assert seconds in lines[2]
 
 
-def test_a_run_that_goes_on_with_functions_is_told_how_in_python() -> None:
+def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_only_where_there_is_one() -> None:
     started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"))
     given = "'a run', make_env=make_env, network=network"
-    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-4:] == [
+    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-3:] == [
         f"next   run = tq.open_run({given})",
         "       run.evaluate().mean",
-        "       run.record()",
         f"       tq.resume({given}, steps=100)",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 
 import gymnasium as gym
 
@@ -61,11 +62,14 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
                 how = "pip install '.[box2d]' in tensorq's folder"
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {how}") from error
             raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
-        except TypeError as error:
-            if not keywords:
-                raise
-            asked = ", ".join(keywords)
-            raise TensorqError(f"environment {env!r} takes no {asked}: {' '.join(str(error).split())}") from error
+        except Exception as error:  # anything, of a module or a class that is not ours
+            where, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
+            if keywords and isinstance(error, TypeError):
+                raise TensorqError(f"environment {env!r} takes no {', '.join(keywords)}: {what}") from error
+            raise TensorqError(
+                f"environment {env!r} cannot be made: {type(error).__name__}: {what} ({where.filename}, "
+                f"line {where.lineno})"
+            ) from error
 
     return make
 

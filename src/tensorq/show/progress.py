@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from tensorq.config import SOLVED_EPISODES
@@ -217,15 +218,18 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         "",
     ]
     lines.append(f"run    {run_dir}")
-    for name, files in (("curve", ("curve.png",)), ("video", ("video.gif", "video.mp4"))):
-        lines += [f"{name}  {run_dir / file}" for file in files if (run_dir / file).exists()]
+    present = [file for file in ("curve.png", "video.gif", "video.mp4") if (run_dir / file).exists()]
+    lines += [f"{Path(file).stem}  {run_dir / file}" for file in present]
+    films = any(file.startswith("video") for file in present)  # else it cannot be filmed, and was said to
     steps = finite_number(result.get("steps"))
     run, needs = shlex.quote(str(run_dir)), () if started is None else started.needs
     given = python_arguments(run_dir, needs)
     if needs:  # functions, which the command line cannot be given
-        lines += ["", f"next   run = tq.open_run({given})", "       run.evaluate().mean", "       run.record()"]
+        lines += ["", f"next   run = tq.open_run({given})", "       run.evaluate().mean"]
+        lines += ["       run.record()"] if films else []
     else:
-        lines += ["", f"next   tensorq evaluate {run}", f"       tensorq record {run}"]
+        lines += ["", f"next   tensorq evaluate {run}"]
+        lines += [f"       tensorq record {run}"] if films else []
     if steps is not None:
         # A run that was ended by its episodes goes on when it is given more of those.
         limit = 0 if started is None else started.config.episodes
