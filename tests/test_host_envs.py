@@ -536,9 +536,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         gymnasium_maker("Lost-v0")()
 
 
-def test_an_environment_that_raises_is_named_with_where_it_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_that_raises_is_named_with_where_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unplugged.py").write_text("\nraise ValueError('no robot')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TensorqError, match=r"cannot be made: ValueError: no robot \(.*unplugged.py, line 2\)"):
