@@ -28,7 +28,7 @@ from tensorq.networks.numpy_network import num_params
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
-from tensorq.training import Stopped, Training
+from tensorq.training import Stopped, Training, _require_fitting
 from test_load import make_run
 
 CONFIG = Config(
@@ -297,12 +297,25 @@ def test_why_there_is_no_best_agent(run: Path) -> None:
         load_agent(run)
 
 
-def test_a_network_of_another_size_is_not_gone_on_with(run: Path) -> None:
+def test_a_checkpoint_that_another_config_would_not_make_is_not_gone_on_with(run: Path) -> None:
     content = directory.read_config(run)
     content["config"]["hidden_sizes"] = [5]
     directory.write_json(run / "config.json", content)
-    with pytest.raises(TensorqError, match="holds 30 parameters, the network has 37"):  # 5 * 4 + 5 * 2, 5 * 5 + 6 * 2
+    before = contents(run)
+    # 4 * 5 weights and 5 * 2 more, or with biases 5 * 5 + 6 * 2
+    with pytest.raises(TensorqError, match=r"agent.params, received shape \(30,\), expected shape \(37,\)"):
         trainer.resume(run, steps=1_000, make=make)
+    assert contents(run) == before
+
+    fresh, path = {"world": np.zeros((2, 4)), "replay.growing": np.zeros((0, 24))}, Path("step.safetensors")
+    _require_fitting(fresh | {"replay.growing": np.zeros((3, 24))}, fresh, path)
+    for other, message in [
+        ({"world": np.zeros((2, 4))}, "replay.growing, received nothing, expected shape"),
+        (fresh | {"memory": np.zeros(1)}, r"memory, received shape \(1,\), expected nothing"),
+        (fresh | {"replay.growing": np.zeros((3, 28))}, r"replay.growing, received shape \(28,\), expected"),
+    ]:
+        with pytest.raises(TensorqError, match=message):
+            _require_fitting(other, fresh, path)
 
 
 def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> None:
