@@ -42,7 +42,7 @@ CONFIG = Config(
 class RoomsWorld:
     """The rooms in TensorFlow; observes the room one-hot."""
 
-    id, max_episode_steps, solved_return, reset_uniforms, step_uniforms = "Rooms", TIME_LIMIT, None, 1, 0
+    max_episode_steps, reset_uniforms, step_uniforms = TIME_LIMIT, 1, 0
     observation_space, action_space = spaces.Box(0, 1, (2,)), spaces.Discrete(2)
 
     def __init__(self) -> None:

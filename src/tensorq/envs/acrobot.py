@@ -18,9 +18,7 @@ MAX_SPEED_1, MAX_SPEED_2 = 4 * math.pi, 9 * math.pi  # rad/s
 class Acrobot:
     """State is (angle 1, angle 2, both velocities); every step costs 1 until the tip is a link's length up."""
 
-    id = "Acrobot-v1"
     max_episode_steps = 500
-    solved_return = -100.0
     reset_uniforms = 4
     step_uniforms = 0
 

@@ -19,9 +19,7 @@ POSITION_LIMIT, ANGLE_LIMIT = 2.4, 12 * 2 * math.pi / 360  # m, rad
 class CartPole:
     """State and observation are (position, velocity, angle, angular velocity); every step earns 1."""
 
-    id = "CartPole-v1"
     max_episode_steps = 500
-    solved_return = 475.0
     reset_uniforms = 4
     step_uniforms = 0
 

@@ -16,9 +16,7 @@ MAX_SPEED = 0.07
 class MountainCar:
     """State and observation are (position, velocity); every step costs 1 until the car is on the right hill."""
 
-    id = "MountainCar-v0"
     max_episode_steps = 200
-    solved_return = -110.0
     reset_uniforms = 1
     step_uniforms = 0
 

@@ -23,11 +23,9 @@ class World(Protocol):
     A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`.
     """
 
-    id: str
     observation_space: gym.spaces.Box
     action_space: gym.spaces.Discrete
     max_episode_steps: int
-    solved_return: float | None
     reset_uniforms: int  # width of reset's u
     step_uniforms: int  # width of step's u; 0 where the world is deterministic
 
