@@ -289,6 +289,17 @@ def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) 
     draw_runs([run, tmp_path / "a"], tmp_path / "c.png")
 
 
+def test_each_environment_has_a_picture_of_its_own(tmp_path: Path) -> None:
+    from PIL import Image
+
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", 1), make_run(tmp_path / "c", env="Acrobot-v1")]
+    with Image.open(draw_runs(runs, tmp_path / "c.png")) as image:
+        assert image.size == (1200, 2 * 690)
+    drawn = draw_runs(runs, tmp_path / "c.svg").read_text()
+    for text in ("CartPole-v1", "dqn, 2 seeds", "Acrobot-v1", "dqn, 1 seed"):
+        assert drawn.count(f"<!-- {text} -->") == 1
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -531,11 +542,12 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
     draw_runs([make_run(tmp_path / f"{e}", env=f"Environment{e}-v1") for e in range(4)], tmp_path / "b.png")
     low = make_run(tmp_path / "low", evaluations={1000: -98765.0})
     draw_run(low, tmp_path / "c.png")
-    for figure in seen:
-        FigureCanvasAgg(figure).draw()
+    for page in seen:
+        FigureCanvasAgg(page).draw()
+    for figure in (part for page in seen for part in page.subfigs or [page]):
         whole, axes, legend = figure.bbox, figure.axes[0], figure.legends[0].get_window_extent()
         for box in (legend, axes.get_tightbbox(), *(text.get_window_extent() for text in figure.texts)):
-            assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= 0 and box.y1 <= whole.y1
+            assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
         assert legend.y0 > axes.get_window_extent().y1
         title, details = figure.texts
         assert title.get_window_extent().x1 < details.get_window_extent().x0

@@ -190,6 +190,10 @@ def compare(
     """
     from tensorq.show import tables
 
+    if output:
+        from tensorq.show.curve import check_output
+
+        check_output(output)
     rows = (tables.print_json if json else tables.print_table)(runs, metric)
     if output:
         from tensorq.show.intervals import draw_intervals

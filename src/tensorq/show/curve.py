@@ -34,7 +34,6 @@ _SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page sh
 _LEFT, _WIDTH = 0.104, 0.861
 _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
 _MOST_MARKS = 60
-_TITLE_LETTERS = 30
 _LEGEND_LETTERS, _ROW_INCHES = 76, 0.216  # what fits into the width, and the height of a row
 
 
@@ -104,23 +103,28 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
 def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     """Draw runs over each other: one line for each setting, the mean over its seeds with a 95 % bootstrap interval.
 
-    The lines are greedy evaluations or, in a setting where a run has none, the moving mean of training episodes. Raises
-    TensorqError as `draw_run` does.
+    Each environment has a picture of its own, one below the other. The lines are greedy evaluations or, in a setting
+    where a run has none, the moving mean of training episodes. Raises TensorqError as `draw_run` does.
     """
     check_output(output)
-    settings = group_by_setting(run_dirs, _require_curve)
-    solved = {setting.runs[0].solved_return for setting in settings}
-    solved_return = solved.pop() if len(solved) == 1 else None
-    environments = list(dict.fromkeys(setting.env for setting in settings))
-    labels = _labels(settings)
-    columns = max(1, min(3, _LEGEND_LETTERS // (max(map(len, labels)) + 5)))
-    labels = ["\n".join(textwrap.wrap(label, _LEGEND_LETTERS)) for label in labels]
-    lines = sum(label.count("\n") for label in labels)
-    legend_rows = lines - (-(len(settings) + (solved_return is not None)) // columns)
+    by_environment: dict[str, list[Setting]] = {}
+    for setting in group_by_setting(run_dirs, _require_curve):
+        by_environment.setdefault(setting.env, []).append(setting)
+    legends = [_legend(settings) for settings in by_environment.values()]
     # A legend of more than a few rows makes the picture higher, and leaves the curves their room.
-    figure = _figure(_SIZE_INCHES[1] + _ROW_INCHES * max(0, legend_rows - 4))
-    inch = 1.0 / figure.get_figheight()
-    axes = figure.add_axes((_LEFT, 0.575 * inch, _WIDTH, 1.0 - (0.966 + _ROW_INCHES * legend_rows) * inch))
+    heights = [_SIZE_INCHES[1] + _ROW_INCHES * max(0, rows - 4) for _, _, rows in legends]
+    page = _figure(sum(heights))
+    parts = page.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for figure, settings, legend, height in zip(parts, by_environment.values(), legends, heights, strict=True):
+        _overlay(figure, settings, legend, height)
+    return save(page, output)
+
+
+def _overlay(figure: SubFigure, settings: Sequence[Setting], legend: tuple[list[str], int, int], height: float) -> None:
+    """The settings of one environment, in a part of the page that is `height` inches high."""
+    labels, columns, rows = legend
+    inch = 1.0 / height
+    axes = figure.add_axes((_LEFT, 0.575 * inch, _WIDTH, 1.0 - (0.966 + _ROW_INCHES * rows) * inch))
     greedy, drawn, end = True, [], 1.0
     for index, setting in enumerate(settings):
         curves, is_greedy = _curves(setting)
@@ -138,38 +142,29 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
             low, high = bootstrap_band(values)
             axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
             drawn += [low, high]
+    solved_return = settings[0].runs[0].solved_return
     _draw_solved(axes, solved_return)
     _limit(axes, np.concatenate(drawn), np.concatenate(drawn), solved_return)
     axes.set_xlim(-0.01 * end, 1.01 * end)
-    details = (
-        "mean over seeds and 95 % bootstrap interval" if any(len(setting.runs) > 1 for setting in settings) else ""
-    )
-    title = ", ".join(environments)
-    if len(title) > _TITLE_LETTERS:
-        title = f"{len(environments)} environments"
-    _dress(
-        figure,
-        axes,
-        axes,
-        title,
-        details,
-        "greedy return" if greedy else "mean return",
-        columns=columns,
-    )
-    return save(figure, output)
+    several = any(len(setting.runs) > 1 for setting in settings)
+    details = "mean over seeds and 95 % bootstrap interval" if several else ""
+    unit = "greedy return" if greedy else "mean return"
+    _dress(figure, axes, axes, settings[0].env, details, unit, columns=columns)
 
 
-def _labels(settings: Sequence[Setting]) -> list[str]:
-    """A name for each setting, of nothing but what sets it apart, and the number of its seeds."""
-    several_envs, several_presets = (len({getattr(each, name) for each in settings}) > 1 for name in ("env", "preset"))
+def _legend(settings: Sequence[Setting]) -> tuple[list[str], int, int]:
+    """A name for each setting, of nothing but what sets it apart, and its number of seeds; columns and rows of them."""
+    several_presets = len({setting.preset for setting in settings}) > 1
     labels = []
     for setting in settings:
-        parts = [setting.env] if several_envs else []
-        parts += [setting.preset] if several_presets else []
+        parts = [setting.preset] if several_presets else []
         parts += [f"{name}={short(value)}" for name, value in setting.unusual.items()]
         count = len(setting.runs)
         labels.append(f"{' '.join(parts or [setting.preset])}, {count} seed{'' if count == 1 else 's'}")
-    return labels
+    columns = max(1, min(3, _LEGEND_LETTERS // (max(map(len, labels)) + 5)))
+    labels = ["\n".join(textwrap.wrap(label, _LEGEND_LETTERS)) for label in labels]
+    solved = settings[0].runs[0].solved_return is not None
+    return labels, columns, sum(label.count("\n") for label in labels) - (-(len(settings) + solved) // columns)
 
 
 def moving_mean(values: FloatArray, window: int) -> FloatArray:

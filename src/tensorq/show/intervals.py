@@ -11,6 +11,7 @@ from tensorq.show.settings import label
 from tensorq.show.tables import ALL_ENVIRONMENTS
 
 _PANEL_INCHES, _LABEL_INCHES_A_LETTER, _ROW_INCHES, _DPI = 2.9, 0.082, 0.27, 150
+_GAP_INCHES = 0.3
 _TITLE_INCHES_A_LETTER = 0.07
 
 
@@ -33,7 +34,7 @@ def draw_intervals(rows: list[dict[str, Any]], title: str, output: Path) -> Path
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     for index, env in enumerate(environments):
         x = (left + _PANEL_INCHES * index) / width
-        axes = figure.add_axes((x, 0.55 / height, (_PANEL_INCHES - 0.25) / width, 1 - 0.95 / height))
+        axes = figure.add_axes((x, 0.55 / height, (_PANEL_INCHES - _GAP_INCHES) / width, 1 - 0.95 / height))
         for row in (row for row in rows if row["env"] == env):
             y = labels.index(label(row["preset"], row["unusual"]))
             axes.plot(row["returns"], [y] * len(row["returns"]), ".", color=GREY, alpha=0.45, markeredgewidth=0)
@@ -49,6 +50,6 @@ def draw_intervals(rows: list[dict[str, Any]], title: str, output: Path) -> Path
         axes.locator_params(axis="x", nbins=5)
         axes.tick_params(length=0, labelsize=9, colors=INK)
         for spine in axes.spines.values():
-            spine.set_visible(False)
+            spine.set(color=GREY, alpha=0.25)
     figure.text(left / width, 0.12 / height, title, fontsize=9, color=INK)
     return save(figure, output)

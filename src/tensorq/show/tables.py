@@ -126,7 +126,8 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
             reader = csv.DictReader(lines, restval="")
             numbered = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TensorqError(f"{file} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise TensorqError(f"{file} cannot be read: {why}") from error
     missing = [name for name in ("env", "setting", "seed", column) if name not in (reader.fieldnames or ())]
     if missing:
         raise TensorqError(f"{file} has no column {missing[0]!r}; expected env, setting, seed and {column}")
