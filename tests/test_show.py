@@ -182,6 +182,12 @@ def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_on
         "       run.evaluate().mean",
         f"       tq.resume({given}, steps=100)",
     ]
+    started = Started(Config(env="robots.arm:Arm-v0"), Path("a run"), "host", None, 0, ("make_env",))
+    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-5:-2] == [
+        "next   import gymnasium, robots.arm, tensorq as tq",
+        "       make_env = lambda: gymnasium.make('Arm-v0')",
+        "       run = tq.open_run('a run', make_env=make_env)",
+    ]
 
 
 def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:

@@ -107,7 +107,10 @@ def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: 
 
 
 def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
-    assert Message("no video: the environment function's environment has no render_mode='rgb_array'") in told
+    assert (
+        Message("no video: the environment function's environment has no render_mode='rgb_array': make it with that")
+        in told
+    )
     assert [event.needs for event in told if isinstance(event, Started)] == [("make_env",)]
 
 

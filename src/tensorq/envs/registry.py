@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import traceback
+import warnings
 
 import gymnasium as gym
 
@@ -51,7 +52,10 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
 
     def make() -> gym.Env:
         try:
-            return gym.make(env, **keywords)  # type: ignore[arg-type]
+            with warnings.catch_warnings():
+                if keywords:  # Gymnasium warns of those that an environment does not list; what comes of them tells
+                    warnings.simplefilter("ignore")
+                return gym.make(env, **keywords)  # type: ignore[arg-type]
         except ModuleNotFoundError as error:
             if error.name is None:  # Gymnasium's own words on a MODULE:ID
                 raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
@@ -65,7 +69,7 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
         except Exception as error:  # anything, of a module or a class that is not ours
             where, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
             if keywords and isinstance(error, TypeError):
-                raise TensorqError(f"environment {env!r} takes no {', '.join(keywords)}: {what}") from error
+                raise TensorqError(f"environment {env!r} takes no {', '.join(keywords)}") from error
             raise TensorqError(
                 f"environment {env!r} cannot be made: {type(error).__name__}: {what} ({where.filename}, "
                 f"line {where.lineno})"

@@ -65,7 +65,9 @@ def film(
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         env.close()
-        why = "has no render_mode='rgb_array'" if isinstance(env, gym.Env) else "is a VectorEnv, and a video shows one"
+        why = "has no render_mode='rgb_array': make it with that"
+        if not isinstance(env, gym.Env):
+            why = "is a VectorEnv, and a video shows one"
         raise TensorqError(f"the environment function's environment {why}")
     fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)

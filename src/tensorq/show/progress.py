@@ -225,19 +225,19 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     run, needs = shlex.quote(str(run_dir)), () if started is None else started.needs
     given = python_arguments(run_dir, needs)
     if needs:  # functions, which the command line cannot be given
-        lines += ["", f"next   run = tq.open_run({given})", "       run.evaluate().mean"]
-        lines += ["       run.record()"] if films else []
+        module, colon, env = ("", "", "") if started is None else started.config.env.partition(":")
+        following = [f"import gymnasium, {module}, tensorq as tq", f"make_env = lambda: gymnasium.make({env!r})"]
+        following = (following if colon else []) + [f"run = tq.open_run({given})", "run.evaluate().mean"]
+        following += ["run.record()"] if films else []
     else:
-        lines += ["", f"next   tensorq evaluate {run}"]
-        lines += [f"       tensorq record {run}"] if films else []
+        following = [f"tensorq evaluate {run}"] + ([f"tensorq record {run}"] if films else [])
     if steps is not None:
         # A run that was ended by its episodes goes on when it is given more of those.
         limit = 0 if started is None else started.config.episodes
         ended = limit and (finite_number(result.get("episodes")) or 0) >= limit
         name, number = ("episodes", 2 * limit) if ended else ("steps", 2 * int(steps))
-        call = f"tq.resume({given}, {name}={number})" if needs else f"tensorq resume {run} --{name} {number}"
-        lines.append(f"       {call}")
-    return lines
+        following.append(f"tq.resume({given}, {name}={number})" if needs else f"tensorq resume {run} --{name} {number}")
+    return [*lines, "", f"next   {following[0]}", *(f"       {line}" for line in following[1:])]
 
 
 def _solved(result: Mapping[str, Any], goal: float, resumed_steps: int) -> str:
