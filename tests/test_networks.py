@@ -309,10 +309,18 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
 @pytest.mark.parametrize(
     ("settings", "function", "message"),
     [
-        ({"dueling": True}, own(3), "dueling belongs to the default network"),
-        ({"scale_observations": True}, own(3), "scale_observations belongs to the default network"),
-        ({"noisy": True}, own(3), "noisy belongs to the default network"),
-        ({"layer_norm": True}, own(3), "layer_norm belongs to the default network"),
+        (
+            {"dueling": True, "noisy": True},
+            own(3),
+            "the default network alone has dueling and noisy: give dueling=False, noisy=False,",
+        ),
+        (
+            {"scale_observations": True},
+            own(3),
+            "the default network alone has scale_observations: give scale_observations=False",
+        ),
+        ({"noisy": True}, own(3), "the default network alone has noisy: give noisy=False"),
+        ({"layer_norm": True}, own(3), "the default network alone has layer_norm: give layer_norm=False"),
         ({"head": "implicit_quantile"}, own(3), "head implicit_quantile belongs to the default network"),
         ({}, own(4), "the network's output shape is (None, 4), expected (None, 3) for head expected."),
         (

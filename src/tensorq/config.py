@@ -180,9 +180,10 @@ class Config:
         for name, reason in _NOT_FOR[self.algorithm].items():
             value, usual = getattr(self, name), _DEFAULTS[name]
             if value != usual:
-                hint = "" if self.algorithm in ("dqn", self.preset) else f" --preset {self.algorithm} leaves it so."
+                own = self.algorithm in ("dqn", self.preset)
+                hint = "Leave it out." if own else f"--preset {self.algorithm} leaves it so."
                 raise TensorqError(
-                    f"{name}: received {value!r}, expected {usual!r} with algorithm {self.algorithm}: {reason}.{hint}"
+                    f"{name}: received {value!r}, expected {usual!r} with algorithm {self.algorithm}: {reason}. {hint}"
                 )
         if self.head != "expected" and self.loss != "huber":
             raise TensorqError(

@@ -87,7 +87,8 @@ def choose_loop(loop: str, env: str, custom: bool) -> str:
     """ "compiled" or "host" for what Config.loop says; raises TensorqError for a world that does not exist."""
     has_world = env in WORLDS and not custom
     if loop == "compiled" and not has_world:
-        raise TensorqError(f"--loop compiled: {env} has no compiled world; worlds exist for {', '.join(WORLDS)}.")
+        there = ", ".join(WORLDS)
+        raise TensorqError(f"--loop compiled: {env} has no compiled world, as {there} have: give host, or nothing.")
     return "compiled" if has_world and loop != "host" else "host"
 
 

@@ -27,12 +27,15 @@ def build_network(
 
     if function is None:
         return Network(build_mlp(observation_space, num_actions, config))
-    for switch in ("dueling", "noisy", "layer_norm", "scale_observations"):
-        if getattr(config, switch):
-            how = f"give {switch}=False, if it was the preset that has it on, or leave out the function"
-            raise TensorqError(f"{switch} belongs to the default network: {how}.")
+    if on := [switch for switch in ("dueling", "noisy", "layer_norm", "scale_observations") if getattr(config, switch)]:
+        off = ", ".join(f"{switch}=False" for switch in on)
+        how = f"give {off}, if it was the preset that has it on, or leave out the function"
+        raise TensorqError(f"the default network alone has {' and '.join(on)}: {how}.")
     if config.head == "implicit_quantile":
-        raise TensorqError("head implicit_quantile belongs to the default network, which is told the fractions.")
+        raise TensorqError(
+            "head implicit_quantile belongs to the default network, which is told the fractions: give another head, "
+            "such as quantile, or leave out the function."
+        )
     keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours
     model = function(observation_space, num_actions)
     if not isinstance(model, keras.Model):
