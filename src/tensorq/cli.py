@@ -229,10 +229,8 @@ def presets() -> None:
             print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
             for field, value in section.items():
                 print(f"    {field:<30} {short(value)}")
-    alone = [name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET]
-    print(
-        f"\nAll but {', '.join(alone)} take {DEFAULT_PRESET}'s sections too; what they set themselves comes before those."
-    )
+    alone = ", ".join(name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET)
+    print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
 
 
 def doctor() -> None:
