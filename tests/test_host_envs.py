@@ -392,11 +392,16 @@ class Endless(gym.Env):
 def test_an_agent_in_training_is_rated_in_environments_made_once_and_on_seeds_of_the_step() -> None:
     class Closing(Counting):
         made: list[Closing] = []
+        seeds: set[Any] = set()
         closed = 0
 
         def __init__(self) -> None:
             super().__init__()
             self.made.append(self)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.seeds.add(seed)
+            return super().reset(seed=seed, options=options)
 
         def close(self) -> None:
             Closing.closed += 1
@@ -411,6 +416,8 @@ def test_an_agent_in_training_is_rated_in_environments_made_once_and_on_seeds_of
     for steps in (100, 200, 100):
         assert selection.returns(q_values, steps).shape == (2,)
     assert seen[0] == seen[2] != seen[1]
+    for steps in (100, 200):  # where training's own environments begin after a checkpoint of these steps
+        assert not Closing.seeds & {*seeds_for(3, steps, 8), *seeds_for(3, steps, 8, evaluation=True)}
     selection.close()
     assert len(Closing.made) == Closing.closed == 2
 

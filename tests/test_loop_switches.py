@@ -253,6 +253,10 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     rows = np.fromfile(tmp_path / "replay.bin", loop.learning.row_dtype)[: loop.learning.replay.written]
     np.testing.assert_array_equal(rows["mask"], MaskedRooms.LEGAL[rows["obs"]])
     np.testing.assert_array_equal(rows["next_mask"], MaskedRooms.LEGAL[rows["next_obs"]])
+    some = rows[: config.batch_size]
+    batch = loop.learning.unpack(tf.constant(some.view(np.uint8).reshape(len(some), -1)))
+    np.testing.assert_array_equal(batch.mask, some["mask"])
+    np.testing.assert_array_equal(batch.next_mask, some["next_mask"])
     assert_random_among_legal(rows["obs"][:300], rows["action"][:300])
     loop.advance(4_000, None, lambda: False)
     assert_legal_actions_known(agent.q_values(loop.params(), np.arange(2)).numpy())

@@ -74,6 +74,36 @@ def test_updates_are_made_exactly_when_owed(case: Case) -> None:
         assert (case.loop.steps, case.loop.updates) == (steps, updates)
 
 
+def test_more_updates_than_one_call_makes_are_made_at_once(tmp_path: Path) -> None:
+    case = Case("host", tmp_path, replay_ratio=2.0, update_period_steps=64)  # a call makes at most 64
+    case.advance(10 + 64)
+    assert case.loop.updates == 128
+    case.loop.close()
+
+
+def test_updates_are_counted_beyond_what_a_float_can_hold(tmp_path: Path) -> None:
+    case = Case("host", tmp_path)
+    case.set(agent__updates=3 * 2**24 + 5)
+    assert int(case.loop.learning.agent.state().updates) == 3 * 2**24 + 5
+    case.loop.close()
+
+
+def test_environments_begin_apart_and_so_do_the_episodes_after_each_boundary(tmp_path: Path) -> None:
+    """The rooms are drawn by the seeds, or by uniforms of the compiled loop's own."""
+    starts = [Case("compiled 4", tmp_path, seed=seed).first["world"][:, 0].tolist() for seed in range(8)]
+    assert len(set(map(tuple, starts))) > 4  # all four rooms alike: 2 at most
+
+    case, seeds = Case("host 4", tmp_path), []
+    loop: Any = case.loop
+    reset = loop._envs.reset
+    loop._envs.reset = lambda given: (seeds.extend(given), reset(given))
+    for stop in (40, 80):
+        case.advance(stop)
+        loop.boundary()
+    assert len(set(seeds)) == 8
+    loop.close()
+
+
 def test_epsilon_anneals_in_environment_steps(case: Case) -> None:
     """From 1 to 0 in 2 000 steps. Action 1 is only taken by exploring: epsilon / 2 of the time."""
     case.act_greedily_by_action_0()
@@ -319,7 +349,11 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     state, td_errors = agent.init(), []
     for update, batch in enumerate(np.concatenate([batches for batches, _ in rows])):
         bits = random.random_bits(case.config.seed, random.LEARNING, update, agent.update_uniforms)
-        state, metrics = agent.update(state, loop.learning.unpack(tf.constant(batch)), random.to_uniforms(bits))
+        unpacked = loop.learning.unpack(tf.constant(batch))
+        weights = batch.view(loop.learning.row_dtype)["weight"][:, 0] if settings else np.ones(32, np.float32)
+        np.testing.assert_array_equal(unpacked.weight, weights)
+        assert len(np.unique(weights)) > 1 or not settings or update < 4  # before, all priorities are the first one
+        state, metrics = agent.update(state, unpacked, random.to_uniforms(bits))
         td_errors.append(metrics.td_error)
     np.testing.assert_allclose(loop.params(), state.params, rtol=1e-5, atol=1e-5)
     if settings:

@@ -132,6 +132,23 @@ class Recording(PQN):
         return state._replace(params=params, updates=state.updates + 1), Metrics(*tf.zeros(2), target)
 
 
+def test_targets_are_those_of_the_beginning_in_every_epoch() -> None:
+    class Moving(Recording):
+        """Writes down targets in place of steps, and is another network after each update."""
+
+        def update(self, state: AgentState, obs: Any, action: Any, target: Any, weight: Any) -> Any:
+            return super().update(state, target, action, target, weight)
+
+    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, hidden_sizes=(), rollout_epochs=2)
+    pqn = Moving(config, build_network(gym.spaces.Discrete(6), 2, config))
+    state, steps = pqn.init(), rollout(obs=[[0, 1], [2, 3], [4, 5]])
+    expected = np.sort(np.ravel(pqn.targets(state.params, steps)))
+    assert len(set(expected.tolist())) > 3
+    state, _ = learn_rollout(config, pqn, tf.constant(1, tf.int64), state, steps, UpdateSums.none())
+    for epoch in state.params.numpy()[-12:].reshape(2, 6):
+        np.testing.assert_allclose(np.sort(epoch), expected, rtol=1e-6)
+
+
 def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
     """Two epochs of 6 steps, numbered 0 to 5, in batches of 3; by two seeds, and from another update on."""
     config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, hidden_sizes=(), rollout_epochs=2)

@@ -150,6 +150,25 @@ def test_epsilon_greedy() -> None:
     assert epsilon_greedy(values, 0.0, 0.5, 0.0, [False] * 4) == 1  # which only a reset follows
 
 
+def test_epsilon_anneals_in_environment_steps_and_each_boundary_begins_anew() -> None:
+    """From 1 to 0 in 400 steps, which are 100 of each of four environments; action 1 is worse, so it is explored."""
+    loop = TableLoop(Config(**SMALL | {"epsilon_final": 0.0}, epsilon_anneal_steps=400, num_envs=4), Rooms)
+    loop._q.table[:] = [1.0, 0.0]
+    seeds: list[int] = []
+    reset = loop._envs.reset
+    loop._envs.reset = lambda given: (seeds.extend(given), reset(given))  # type: ignore[func-returns-value, method-assign]
+    explored = {}
+    for steps in (0, 399, 400):
+        loop.steps, actions = steps, []
+        for loop._vector_steps in range(steps // 4, steps // 4 + 50):
+            actions += loop._act([0] * 4)
+        explored[steps] = sum(actions)
+        loop.boundary()
+    assert 80 < explored[0] < 120 and explored[399] <= 3 and explored[400] == 0  # of 200, half of those at random
+    assert len(set(seeds)) == 3 * 4
+    loop.close()
+
+
 def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
     loop = TableLoop(Config(**SMALL, num_envs=8), Rooms)
     assert len(set(loop._act([0] * 8))) == 2
