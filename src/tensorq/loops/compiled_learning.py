@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,28 +10,10 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.types import AgentState, Rollout, Tensor, Transition
+from tensorq.core.types import AgentState, Rollout, Tensor
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
-
-
-class Learning(Protocol):
-    """A memory, and what is learned from it after each vector step."""
-
-    def init(self) -> Any:
-        """An empty memory."""
-        ...
-
-    def add(self, memory: Any, step: Transition) -> Any:
-        """Remember a step of each environment."""
-        ...
-
-    def learn(
-        self, seed: Tensor, agent: AgentState, memory: Any, steps: Tensor, sums: UpdateSums
-    ) -> tuple[AgentState, Any, UpdateSums]:
-        """The updates that are owed once `steps` environment steps are done."""
-        ...
 
 
 class FromReplay:
@@ -86,7 +68,9 @@ class FromRollouts:
         return agent, memory, sums
 
 
-def make_learning(config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int) -> Learning:
+def make_learning(
+    config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int
+) -> FromReplay | FromRollouts:
     """What fits the agent."""
     if isinstance(agent, PQN):
         return FromRollouts(config, agent, DeviceRollout(config, obs_shape, masked_actions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -83,36 +83,6 @@ class StoredAgent:
         parts = [tensors[name] for name in STATE_NAMES]
         self.vector.assign(np.concatenate([*parts, np.array([low, high], np.float32)]))
         self.params[:] = tensors["agent.params"]
-
-
-class Learning(Protocol):
-    """A memory, an agent, and what it learns from there after each vector step."""
-
-    agent: StoredAgent
-
-    def add(self, step: Step) -> None:
-        """Remember a step."""
-        ...
-
-    def learn(self, steps: int) -> tuple[float, float]:
-        """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
-        ...
-
-    def cut(self) -> None:
-        """All episodes end here, without having ended."""
-        ...
-
-    def save(self) -> Tensors:
-        """Agent and memory, by name."""
-        ...
-
-    def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
-        ...
-
-    def close(self) -> None:
-        """Release files."""
-        ...
 
 
 class FromReplay:
@@ -288,12 +258,11 @@ class FromRollouts:
         """Nothing to release."""
 
 
-def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_path: Path) -> Learning:
+def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_path: Path) -> FromReplay | FromRollouts:
     """What fits the agent."""
     if isinstance(agent, PQN):
         return FromRollouts(config, agent, envs)
-    if not isinstance(agent, DQN):
-        raise TypeError(f"received {type(agent).__name__}, expected DQN or PQN")
+    assert isinstance(agent, DQN)
     return FromReplay(config, agent, envs, replay_path)
 
 
