@@ -117,12 +117,14 @@ class HostReplay:
         oldest = self.written - size
         if self._tree is None:
             indices = to_indices(bits, size)
-            return self._bytes[(indices + np.uint64(oldest)) % np.uint64(self._length)], None
+            rows = ((indices + np.uint64(oldest)) % np.uint64(self._length)).view(np.int64)
+            return self._bytes.take(rows, axis=0), None
         places, probability = self._tree.sample(to_uniforms(bits))
         weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
-        # A place belongs to the newest transition whose number leaves it as the remainder by the capacity.
-        numbers = self.written - 1 - (self.written - 1 - places) % self.capacity
-        rows = self._bytes[numbers % self._length]
+        numbers = places
+        if oldest:  # a place belongs to the newest transition whose number leaves it as the remainder by the capacity
+            numbers = (self.written - 1 - (self.written - 1 - places) % self.capacity) % self._length
+        rows = self._bytes.take(numbers, axis=0)
         rows[..., -4:] = weights.astype(np.float32)[..., None].view(np.uint8)
         return rows, places
 
