@@ -117,8 +117,8 @@ class HostReplay:
         oldest = self.written - size
         if self._tree is None:
             indices = to_indices(bits, size)
-            rows = ((indices + np.uint64(oldest)) % np.uint64(self._length)).view(np.int64)
-            return self._bytes.take(rows, axis=0), None
+            indices = (indices + np.uint64(oldest)) % np.uint64(self._length)
+            return self._bytes.take(indices.view(np.int64), axis=0), None
         places, probability = self._tree.sample(to_uniforms(bits))
         weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
         numbers = places
