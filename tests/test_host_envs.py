@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -548,6 +549,15 @@ def test_an_environment_that_raises_is_named_with_where_it_did(tmp_path: Path, m
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TensorqError, match=r"cannot be made: ValueError: no robot \(.*unplugged.py, line 2\)"):
         gymnasium_maker("unplugged:Robot-v0")()
+
+
+def test_what_gymnasium_warns_of_is_said_once_for_several_environments() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        make = gymnasium_maker("CartPole-v0")  # out of date
+        for _ in range(3):
+            make().close()
+    assert sum("out of date" in str(warning.message) for warning in caught) == 1
 
 
 def test_an_extra_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,10 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
 
     def make() -> gym.Env:
         try:
-            with warnings.catch_warnings():
-                if keywords:  # Gymnasium warns of those that an environment does not list; what comes of them tells
-                    warnings.simplefilter("ignore")
+            if not keywords:
+                return gym.make(env)
+            with warnings.catch_warnings():  # of keywords that an environment does not list; what comes of them tells
+                warnings.simplefilter("ignore")
                 return gym.make(env, **keywords)  # type: ignore[arg-type]
         except ModuleNotFoundError as error:
             if error.name is None:  # Gymnasium's own words on a MODULE:ID
