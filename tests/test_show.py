@@ -21,8 +21,9 @@ from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.numbers import format_return
-from tensorq.show.progress import Mode, observer, summary
+from tensorq.show.progress import Mode, observer
 from tensorq.show.settings import group_by_setting
+from tensorq.show.summary import summary
 from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, print_json, print_table
 from tensorq.show.video import Frame, _Panel, frame_stride, record
 

@@ -24,11 +24,12 @@ from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.events import Event, Message, Progress, Started
+from tensorq.loops.loop import require_fitting
 from tensorq.networks.numpy_network import num_params
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.show import film
-from tensorq.training import Stopped, Training, _require_fitting
+from tensorq.training import Stopped, Training
 from test_load import make_run
 
 CONFIG = Config(
@@ -311,14 +312,14 @@ def test_a_checkpoint_that_another_config_would_not_make_is_not_gone_on_with(run
     assert contents(run) == before
 
     fresh, path = {"world": np.zeros((2, 4)), "replay.growing": np.zeros((0, 24))}, Path("step.safetensors")
-    _require_fitting(fresh | {"replay.growing": np.zeros((3, 24))}, fresh, path)
+    require_fitting(fresh | {"replay.growing": np.zeros((3, 24))}, fresh, path)
     for other, message in [
         ({"world": np.zeros((2, 4))}, "replay.growing, received nothing, expected shape"),
         (fresh | {"memory": np.zeros(1)}, r"memory, received shape \(1,\), expected nothing"),
         (fresh | {"replay.growing": np.zeros((3, 28))}, r"replay.growing, received shape \(28,\), expected"),
     ]:
         with pytest.raises(TensorqError, match=message):
-            _require_fitting(other, fresh, path)
+            require_fitting(other, fresh, path)
 
 
 def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> None:

@@ -17,7 +17,7 @@ from tensorq import __version__
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError, nearest
 from tensorq.options import last_value, parse
-from tensorq.presets import load_preset, preset_names, resolve
+from tensorq.presets import resolve
 
 Which = Literal["best", "last"]
 RunFolder = Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
@@ -213,24 +213,9 @@ def envs() -> None:
 
 def presets() -> None:
     """List the presets, and what each changes."""
-    from tensorq.show.settings import short
+    from tensorq.show.catalogue import print_presets
 
-    other = "another"  # than those that have sections
-    for name in preset_names():
-        content = load_preset(name)
-        extends = content.get("extends")
-        print(f"{name}: {content['about']}" + (" (the default)" if name == DEFAULT_PRESET else ""))
-        config, base = resolve(other, name), resolve(other, extends) if extends else Config(env=other)
-        for field in FIELD_NAMES:
-            value, before = getattr(config, field), getattr(base, field)
-            if value != before and field != "preset":
-                print(f"    {field:<30} {short(value):<17} instead of {short(before)}")
-        for env, section in content.get("environments", {}).items():
-            print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
-            for field, value in section.items():
-                print(f"    {field:<30} {short(value)}")
-    alone = ", ".join(name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET)
-    print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
+    print_presets()
 
 
 def doctor() -> None:

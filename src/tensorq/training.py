@@ -23,7 +23,7 @@ from tensorq.envs.registry import gymnasium_maker
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
 from tensorq.loops.build import build_loop, loop_kind
-from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report, Tensors
+from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report, require_fitting
 from tensorq.networks.build import NetworkBuilder
 from tensorq.process import Signals, import_tensorflow, process_seconds
 from tensorq.runs import directory as run_directory
@@ -35,7 +35,6 @@ METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
-OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in a checkpoint: what grows as a run goes on
 BEST = "best.params"  # in a checkpoint: the best agent's so far
 
 
@@ -166,7 +165,7 @@ class Training:
         tensors, metadata, path = found
         self._best = metadata["best"]
         best = tensors.pop(BEST, None)
-        _require_fitting(tensors, loop.save(), path)
+        require_fitting(tensors, loop.save(), path)
         if best is not None:  # what was kept later, if anything was, belongs to a future that is given up
             self._keep(best)
         if not loop.restore(tensors):
@@ -370,18 +369,3 @@ def tell(observers: Sequence[Observer], event: Event) -> None:
     """Every observer an event."""
     for observer in observers:
         observer(event)
-
-
-def _require_fitting(tensors: Tensors, fresh: Tensors, path: Path) -> None:
-    """Raise TensorqError unless a checkpoint holds what a loop of these settings, just begun, would save."""
-
-    def shape(there: Tensors, name: str) -> str:
-        return "nothing" if name not in there else f"shape {there[name].shape[name.startswith(OF_ANY_LENGTH) :]}"
-
-    for name in {**fresh, **tensors}:
-        found, expected = shape(tensors, name), shape(fresh, name)
-        if found != expected:
-            raise TensorqError(
-                f"{path} does not go with config.json: for {name}, received {found}, expected {expected}. Put back the "
-                "config.json and the network that the run was started with, or train anew."
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tensorq.errors import TensorqError
 
 Tensors = dict[str, np.ndarray]
+OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in what a loop saves: what grows as a run goes on
 
 
 class Episode(NamedTuple):
@@ -83,3 +85,18 @@ class Loop(Protocol):
     def close(self) -> None:
         """Release environments and files."""
         ...
+
+
+def require_fitting(tensors: Tensors, fresh: Tensors, path: Path) -> None:
+    """Raise TensorqError unless a checkpoint holds what a loop of these settings, just begun, would save."""
+
+    def shape(there: Tensors, name: str) -> str:
+        return "nothing" if name not in there else f"shape {there[name].shape[name.startswith(OF_ANY_LENGTH) :]}"
+
+    for name in {**fresh, **tensors}:
+        found, expected = shape(tensors, name), shape(fresh, name)
+        if found != expected:
+            raise TensorqError(
+                f"{path} does not go with config.json: for {name}, received {found}, expected {expected}. Put back the "
+                "config.json and the network that the run was started with, or train anew."
+            )

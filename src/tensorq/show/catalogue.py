@@ -1,4 +1,4 @@
-"""What there is to use: environments, and the state of this installation."""
+"""What there is to use: environments, presets, and the state of this installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import os
 import platform
 from importlib import metadata
 
+from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.envs.world import WORLDS
+from tensorq.presets import load_preset, preset_names, resolve
+from tensorq.show.settings import short
 
 EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg")), "box2d": ("LunarLander-v3", ("Box2D",))}
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
@@ -43,6 +46,26 @@ def print_environments() -> None:
     if needs_box2d:
         print("\nAfter `pip install '.[box2d]'` in tensorq's folder also LunarLander-v3.")
     print("\nAny other Gymnasium id runs in the host loop, if its actions are Discrete or MultiDiscrete.")
+
+
+def print_presets() -> None:
+    """The presets, what each sets everywhere, and its sections for environments."""
+    other = "another"  # than those that have sections
+    for name in preset_names():
+        content = load_preset(name)
+        extends = content.get("extends")
+        print(f"{name}: {content['about']}" + (" (the default)" if name == DEFAULT_PRESET else ""))
+        config, base = resolve(other, name), resolve(other, extends) if extends else Config(env=other)
+        for field in FIELD_NAMES:
+            value, before = getattr(config, field), getattr(base, field)
+            if value != before and field != "preset":
+                print(f"    {field:<30} {short(value):<17} instead of {short(before)}")
+        for env, section in content.get("environments", {}).items():
+            print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
+            for field, value in section.items():
+                print(f"    {field:<30} {short(value)}")
+    alone = ", ".join(name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET)
+    print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
 
 
 def print_diagnosis() -> None:
