@@ -21,11 +21,20 @@ def distribution(config: Config, outputs: np.ndarray) -> tuple[np.ndarray, np.nd
         return outputs, np.ones_like(outputs)
     if config.head in ("quantile", "implicit_quantile"):
         return outputs, np.full_like(outputs, 1 / outputs.shape[-1])
-    support = np.linspace(config.value_min, config.value_max, config.num_atoms)
+    support = config.value_min + bin_width(config) * (np.arange(config.num_atoms) - spare_bins(config))
     probabilities = softmax(outputs)
     if config.head == "categorical":
         return np.broadcast_to(support, outputs.shape), probabilities
     return (probabilities @ support)[..., None], np.ones((*outputs.shape[:-1], 1))
+
+
+def spare_bins(config: Config) -> int:
+    """How many points of the support lie below value_min, and as many above value_max."""
+    return config.hl_gauss_spare_bins if config.head == "hl_gauss" else 0
+
+
+def bin_width(config: Config) -> float:
+    return (config.value_max - config.value_min) / (config.num_atoms - 1 - 2 * spare_bins(config))
 
 
 def expectation(config: Config, outputs: np.ndarray) -> np.ndarray:
@@ -85,7 +94,7 @@ def loss_and_slope(
         share = np.abs(np.broadcast_to(at, taken.shape)[:, :, None] - (error < 0)) * probabilities[:, None, :]
         huber = np.where(np.abs(error) <= 1, error**2 / 2, np.abs(error) - 0.5)
         return (share * huber).sum(axis=(1, 2)), -(share * np.clip(error, -1, 1)).sum(axis=2)
-    spacing = (config.value_max - config.value_min) / (count - 1)
+    spacing = bin_width(config)
     wanted = np.zeros_like(taken)
     for i in range(len(taken)):
         if config.head == "categorical":
@@ -95,6 +104,7 @@ def loss_and_slope(
                     wanted[i, atom] += probability * max(0, 1 - abs(place - atom))
         else:
             place = (min(max(value[i], config.value_min), config.value_max) - config.value_min) / spacing
+            place += config.hl_gauss_spare_bins
             scale = config.hl_gauss_deviation * math.sqrt(2)
             edges = [math.erf((atom - 0.5 - place) / scale) for atom in range(count + 1)]
             wanted[i] = np.diff(edges) / (edges[-1] - edges[0])

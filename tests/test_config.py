@@ -23,6 +23,7 @@ WHOLE = {
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1,
     "learning_rate_anneal_updates": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1, "evaluation_period_steps": 0,
     "n_step": 1, "num_atoms": 1, "rollout_length": 1, "rollout_epochs": 1, "importance_anneal_updates": 0,
+    "hl_gauss_spare_bins": 0,
     "evaluation_episodes": 0, "evaluation_max_episode_steps": 1, "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 FRACTIONS = (
@@ -53,6 +54,7 @@ def test_what_no_preset_says_is_what_the_papers_have() -> None:
     # Vieillard et al. 2020; Farebrother 2024, Fortunato 2018 and Bellemare 2017, each et al.; Schaul et al. 2016.
     assert (config.munchausen_scale, config.munchausen_temperature, config.munchausen_clip) == (0.9, 0.03, -1)
     assert (config.hl_gauss_deviation, config.noisy_deviation, config.num_atoms) == (0.75, 0.5, 51)
+    assert config.hl_gauss_spare_bins == 3  # ours
     assert (config.importance_exponent, config.importance_exponent_final) == (0.4, 1)
 
 
@@ -124,7 +126,16 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"value_min": 0, "value_max": -1}, "value_min: received 0.0, expected less than value_max -1.0."),
         *(
             ({"head": head, "num_atoms": 1}, f"num_atoms: received 1, expected at least 2 for head {head}.")
-            for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
+            for head in ("categorical", "quantile", "implicit_quantile")
+        ),
+        (
+            {"head": "hl_gauss", "num_atoms": 7},
+            "num_atoms: received 7, of which hl_gauss_spare_bins 3 lie on each side of the returns, expected at least "
+            "8, or fewer spare bins.",
+        ),
+        (
+            {"head": "hl_gauss", "num_atoms": 1, "hl_gauss_spare_bins": 0},
+            "num_atoms: received 1, expected at least 2 for head hl_gauss.",
         ),
         *(
             (
@@ -221,6 +232,23 @@ def test_a_setting_that_would_do_nothing_is_refused_and_left_out_of_old_runs(alg
     expected = f"{name}: received {value!r}, expected {usual!r} with algorithm {algorithm}: "
     assert str(caught.value).startswith(expected) and str(caught.value).endswith(".")
     assert Config.from_saved({**dataclasses.asdict(plain), name: value}) == plain
+
+
+def test_a_run_from_before_a_setting_was_there_has_what_was_done_then() -> None:
+    hl_gauss = resolve("CartPole-v1", "hl_gauss")
+    saved = dataclasses.asdict(hl_gauss)
+    assert Config.from_saved(saved) == hl_gauss
+    del saved["hl_gauss_spare_bins"]
+    assert Config.from_saved(saved) == dataclasses.replace(hl_gauss, hl_gauss_spare_bins=0)
+    assert Config.from_dict(saved) == hl_gauss
+
+
+def test_the_support_reaches_beyond_the_returns_by_spare_bins_of_hl_gauss_alone() -> None:
+    # 100 / (13 - 1 - 6) = 16.667 apart; without spare bins 100 / 12.
+    config = Config(head="hl_gauss", num_atoms=13, value_min=0, value_max=100)
+    assert config.support == pytest.approx((-50, 150, 13))
+    assert dataclasses.replace(config, hl_gauss_spare_bins=0).support == (0, 100, 13)
+    assert dataclasses.replace(config, head="categorical").support == (0, 100, 13)
 
 
 def test_sizes_that_are_not_used_do_not_matter() -> None:

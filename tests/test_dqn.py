@@ -19,7 +19,9 @@ from tensorq.networks.network import Network
 INPUTS, HIDDEN, ACTIONS, SAMPLES, UPDATES = 2, 6, 3, 16, 6
 BASE: dict[str, Any] = {"learning_rate": 0.1, "target_sync_updates": 4}
 CATEGORICAL: dict[str, Any] = {"head": "categorical", "num_atoms": 5, "value_min": -3, "value_max": 4}
-HL_GAUSS: dict[str, Any] = {"head": "hl_gauss", "num_atoms": 5, "value_min": -3, "value_max": 4}
+HL_GAUSS: dict[str, Any] = {
+    "head": "hl_gauss", "num_atoms": 5, "hl_gauss_spare_bins": 0, "value_min": -3, "value_max": 4
+}  # fmt: skip
 QUANTILE: dict[str, Any] = {"head": "quantile", "num_atoms": 4}
 MUNCHAUSEN: dict[str, Any] = {"munchausen": True, "munchausen_temperature": 0.5}
 # Settings, and what is changed in them. Each change must show, and be what the version in NumPy does.
@@ -55,7 +57,8 @@ SWITCHES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (HL_GAUSS, MUNCHAUSEN),
     (HL_GAUSS, {"value_min": 0}),
     (HL_GAUSS, {"hl_gauss_deviation": 2.0}),
-    (CATEGORICAL, {"head": "hl_gauss"}),
+    (HL_GAUSS, {"hl_gauss_spare_bins": 1}),
+    (CATEGORICAL, {"head": "hl_gauss", "hl_gauss_spare_bins": 0}),
     ({}, {"double": True, "loss": "mse", "max_gradient_norm": 1.0, "target_sync_rate": 0.5, "optimizer_epsilon": 0.01}),
 ]
 # Other numbers of outputs have other numbers of parameters: the version in NumPy decides, nothing is compared.

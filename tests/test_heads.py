@@ -60,13 +60,31 @@ def test_categorical() -> None:
 
 def test_hl_gauss() -> None:
     # The same mean, but a distribution of one point.
-    head = make_head(Config(head="hl_gauss", hl_gauss_deviation=0.5, **RANGE))
+    head = make_head(Config(head="hl_gauss", hl_gauss_deviation=0.5, hl_gauss_spare_bins=0, **RANGE))
     close(head.distribution(floats(OUTPUTS)), [[[[6], [4]]], [[[1], [1]]]])
     close(head.q_values(floats(OUTPUTS)), [[6, 4]])
     # A target of 2 and 8, half each, has mean 5. Bins 8 wide around 0 and 8 have edges -4, 4, 12; deviation 4:
     # -2.25, -0.25, 1.75 off, where the normal distribution is 0.0122245, 0.4012937, 0.9599408.
     # Shares 0.3890692 / 0.9477163 = 0.4105334 and 0.5894666: -0.4105334 log(1/4) - 0.5894666 log(3/4) = 0.7386999
     close(head.loss(floats(OUTPUTS[0]), None, floats((2, 8)), floats((0.5, 0.5))), [0.7386999])
+
+
+@pytest.mark.parametrize(("spare_bins", "bias"), [(0, 0.368790), (1, 0.047000), (3, 0.000006)])
+def test_the_ends_of_hl_gauss_need_spare_bins(spare_bins: int, bias: float) -> None:
+    # Bins 1 wide, of which s lie below 0: a normal distribution of deviation 3/4 around 0 is cut at -s - 1/2, and its
+    # mean moves inwards by about the density there over the mass, 0.75 * phi((s + 1/2) / 0.75): s = 0 gives 0.3194 /
+    # 0.7475 = 0.43, less what rounding to centres takes, 0.37; s = 3 gives 0.75 * 7.5e-6 = 5.6e-6.
+    count = 11 + 2 * spare_bins
+    settings: dict[str, Any] = {"value_min": 0, "value_max": 10, "hl_gauss_spare_bins": spare_bins}
+    head = make_head(Config(head="hl_gauss", num_atoms=count, **settings))
+    # A cross-entropy is least where the softmax is the target. -7 and 99 are clipped to 0 and 10.
+    for value, learned in ((0, bias), (5, 5), (10, 10 - bias), (-7, bias), (99, 10 - bias)):
+        logits = tf.Variable(tf.zeros((1, count)))
+        with tf.GradientTape() as tape:
+            loss = head.loss(logits, None, floats((value,)), floats((1,)))
+        target = 1 / count - tape.gradient(loss, logits)
+        found = head.q_values(tf.math.log(target + 1e-30)[:, None, :])
+        np.testing.assert_allclose(found, [[learned]], atol=2e-5)
 
 
 def test_quantile() -> None:
@@ -87,7 +105,13 @@ def test_mean_and_midpoints() -> None:
 
 # --- the default network in NumPy -------------------------------------------------------------------------------------
 
-BASE: dict[str, Any] = {"hidden_sizes": (HIDDEN,), "batch_size": SAMPLES, "value_min": -3, "value_max": 4}
+BASE: dict[str, Any] = {
+    "hidden_sizes": (HIDDEN,),
+    "batch_size": SAMPLES,
+    "value_min": -3,
+    "value_max": 4,
+    "hl_gauss_spare_bins": 0,
+}
 HEADS = ("expected", "categorical", "quantile", "implicit_quantile", "hl_gauss")
 
 

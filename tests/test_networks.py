@@ -62,7 +62,7 @@ def test_the_network_in_numpy_is_the_one_in_keras(
 ) -> None:
     config = Config(
         head=head, dueling=dueling, noisy=noisy, layer_norm=layer_norm, hidden_sizes=hidden_sizes, num_atoms=5,
-        value_min=-2, value_max=5, seed=2,
+        hl_gauss_spare_bins=1, value_min=-2, value_max=5, seed=2,
     )  # fmt: skip
     space, obs = OBSERVATIONS[observation]
     dqn = DQN(config, build_network(space, ACTIONS, config))
@@ -170,7 +170,7 @@ def test_dueling_centres_over_actions_and_not_over_atoms() -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_a_dueling_networks_value_is_shared_and_its_advantages_cancel(head: Any) -> None:
     # Over actions, the outputs sum to A times the value, whatever the advantages: d sum / d advantage = 0.
-    config = Config(dueling=True, hidden_sizes=(), head=head, num_atoms=4)
+    config = Config(dueling=True, hidden_sizes=(), head=head, num_atoms=4, hl_gauss_spare_bins=1)
     network = build_network(ONE, ACTIONS, config)
     params = tf.constant(network.initial_params())
     fractions = tf.constant([[0.1, 0.4, 0.6, 0.9]]) if head == "implicit_quantile" else None
@@ -338,6 +338,6 @@ def test_a_network_that_does_not_fit_is_refused(settings: dict[str, Any], functi
 
 
 def test_outputs_per_action() -> None:
-    config = Config(num_atoms=7)
+    config = Config(num_atoms=8)
     found = {head: dataclasses.replace(config, head=head).outputs_per_action for head in HEADS}
-    assert found == {"expected": 1, "categorical": 7, "quantile": 7, "implicit_quantile": 1, "hl_gauss": 7}
+    assert found == {"expected": 1, "categorical": 8, "quantile": 8, "implicit_quantile": 1, "hl_gauss": 8}

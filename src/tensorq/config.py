@@ -72,6 +72,8 @@ class Config:
     """Highest return that categorical and hl_gauss can tell."""
     hl_gauss_deviation: float = 0.75
     """Deviation of hl_gauss's target histogram, in bins."""
+    hl_gauss_spare_bins: int = 3
+    """How many of hl_gauss's bins lie beyond value_min, and as many beyond value_max: without them ends are biased."""
     munchausen: bool = False
     """Add the log-policy of the action taken to the reward, with soft targets (Vieillard 2020)."""
     munchausen_scale: float = 0.9
@@ -191,6 +193,11 @@ class Config:
             )
         if self.head != "expected" and self.num_atoms < 2:
             raise TensorqError(f"num_atoms: received {self.num_atoms}, expected at least 2 for head {self.head}.")
+        if self.head == "hl_gauss" and self.num_atoms < 2 + 2 * self.hl_gauss_spare_bins:
+            raise TensorqError(
+                f"num_atoms: received {self.num_atoms}, of which hl_gauss_spare_bins {self.hl_gauss_spare_bins} lie on "
+                f"each side of the returns, expected at least {2 + 2 * self.hl_gauss_spare_bins}, or fewer spare bins."
+            )
         if self.value_min >= self.value_max:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")
         if self.munchausen_clip > 0:
@@ -263,6 +270,13 @@ class Config:
         """How many outputs of the network belong to one action; an implicit quantile network takes more as an input."""
         return self.num_atoms if self.head in ("categorical", "quantile", "hl_gauss") else 1
 
+    @property
+    def support(self) -> tuple[float, float, int]:
+        """(first, last, how many) of the evenly spaced returns that categorical's and hl_gauss's outputs stand for."""
+        spare = self.hl_gauss_spare_bins if self.head == "hl_gauss" else 0
+        beyond = spare * (self.value_max - self.value_min) / (self.num_atoms - 1 - 2 * spare)
+        return self.value_min - beyond, self.value_max + beyond, self.num_atoms
+
     # Schedules take a number, or an integer tensor with minimum=tf.minimum, and return the like.
 
     def epsilon_at(self, steps: Any, minimum: Callable[..., Any] = min) -> Any:
@@ -298,9 +312,11 @@ class Config:
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]) -> Config:
-        """from_dict for what a run's folder kept: runs began with settings of no effect before those were refused."""
-        idle = _NOT_FOR.get(str(values.get("algorithm", cls.algorithm)), {}) if isinstance(values, Mapping) else ()
-        kept = {name: value for name, value in values.items() if name not in idle} if idle else values
+        """from_dict for what a run's folder kept, perhaps before a setting was there, or refused as of no effect."""
+        kept: Any = values
+        if isinstance(values, Mapping):
+            idle = _NOT_FOR.get(str(values.get("algorithm", cls.algorithm)), {})
+            kept = {**_BEFORE, **{name: value for name, value in values.items() if name not in idle}}
         try:
             return cls.from_dict(kept)
         except TensorqError as error:
@@ -311,12 +327,14 @@ class Config:
 _AT_LEAST: dict[str, float] = {
     "seed": 0, "steps": 1, "episodes": 0, "num_envs": 1, "batch_size": 1, "replay_capacity": 1, "n_step": 1,
     "num_atoms": 1, "rollout_length": 1, "rollout_epochs": 1,
-    "munchausen_scale": 0, "priority_exponent": 0, "importance_anneal_updates": 0,
+    "hl_gauss_spare_bins": 0, "munchausen_scale": 0, "priority_exponent": 0, "importance_anneal_updates": 0,
     "update_period_steps": 1, "learning_starts_steps": 0, "target_sync_updates": 1, "learning_rate_final": 0,
     "learning_rate_anneal_updates": 0, "max_gradient_norm": 0, "epsilon_anneal_steps": 0, "log_period_steps": 1,
     "evaluation_period_steps": 0, "evaluation_episodes": 0, "evaluation_max_episode_steps": 1,
     "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
+# The value that a setting had, without being one, in runs whose config.json lacks it; others take their default.
+_BEFORE: dict[str, Any] = {"hl_gauss_spare_bins": 0}
 _TYPES: dict[str, Any] = get_type_hints(Config)
 _NO_REPLAY, _NO_TARGET, _NO_LAYERS = "it has no replay", "it has no target network", "it has no layers"
 _FROM_REPLAY, _AT_ONCE = "it learns from replay; rollouts are pqn's", "it learns from each step at once"

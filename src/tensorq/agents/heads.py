@@ -56,7 +56,7 @@ class Categorical:
     """C51: the probabilities of fixed, evenly spaced returns, as logits (Bellemare et al. 2017)."""
 
     def __init__(self, config: Config) -> None:
-        self._support = config.value_min, config.value_max, config.num_atoms
+        self._support = config.support
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The support, with the softmax of the logits."""
@@ -76,7 +76,7 @@ class GaussianHistogram(Categorical):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._deviation = config.hl_gauss_deviation
+        self._deviation, self._range = config.hl_gauss_deviation, (config.value_min, config.value_max)
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The expected return alone: the histogram's width says nothing of the return's."""
@@ -88,8 +88,8 @@ class GaussianHistogram(Categorical):
         return mean(*super().distribution(outputs))
 
     def loss(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
-        """Cross-entropy with a normal distribution around the target's mean."""
-        value = mean(points, probabilities)
+        """Cross-entropy with a normal distribution around the target's mean, clipped to [value_min, value_max]."""
+        value = tf.clip_by_value(mean(points, probabilities), *self._range)
         return losses.cross_entropy(taken, projections.gaussian_histogram(value, *self._support, self._deviation))
 
 

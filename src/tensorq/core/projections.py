@@ -32,10 +32,11 @@ def gaussian_histogram(value: Tensor, low: float, high: float, count: int, devia
     """The probabilities that a normal distribution around each value gives to K bins (Farebrother et al. 2024, eq. 6).
 
     The bins are `spacing` wide and centred on the support's points. What falls outside of them is shared among them in
-    proportion; values outside of [low, high] are clipped to it.
+    proportion, and moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, by 0.05 for
+    one a bin further in.
 
     Args:
-        value: [B].
+        value: [B], none outside of [low, high].
         low, high: the first and last bin's centres.
         count: K.
         deviation: the standard deviation in bin widths; the paper's 0.75 spreads most over six bins.
@@ -45,7 +46,7 @@ def gaussian_histogram(value: Tensor, low: float, high: float, count: int, devia
     """
     spacing = (high - low) / (count - 1)
     edges = low + spacing * (tf.range(count + 1, dtype=value.dtype) - 0.5)
-    scaled = (edges - tf.clip_by_value(value, low, high)[:, None]) / (math.sqrt(2) * deviation * spacing)
+    scaled = (edges - value[:, None]) / (math.sqrt(2) * deviation * spacing)
     cumulative = tf.math.erf(scaled)
     mass = cumulative[:, 1:] - cumulative[:, :-1]
     return mass / (cumulative[:, -1:] - cumulative[:, :1])

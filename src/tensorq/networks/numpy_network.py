@@ -69,7 +69,7 @@ class NumpyNetwork:
             fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
             self._cosines = np.cos(math.pi * np.arange(COSINES, dtype=np.float32) * fractions[:, None])
         if config.head in ("categorical", "hl_gauss"):
-            self._support = np.linspace(config.value_min, config.value_max, config.num_atoms, dtype=np.float32)
+            self._support = np.linspace(*config.support, dtype=np.float32)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
