@@ -32,8 +32,8 @@ def gaussian_histogram(value: Tensor, low: float, high: float, count: int, devia
     """The probabilities that a normal distribution around each value gives to K bins (Farebrother et al. 2024, eq. 6).
 
     The bins are `spacing` wide and centred on the support's points. What falls outside of them is shared among them in
-    proportion, and moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, by 0.05 for
-    one a bin further in.
+    proportion, and moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, by 0.05
+    for one a bin further in.
 
     Args:
         value: [B], none outside of [low, high].
