@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,24 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import vector as vector_wrappers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorq.config import Config
+from tensorq.envs.calls import new_each_time
+from tensorq.envs.description import choose_loop, describe
 from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
     VectorEnvironments,
-    check_observations,
     make_host_environments,
-    obs_layout,
     seeds_for,
 )
+from tensorq.envs.observations import ObservationReader
 from tensorq.envs.registry import _similar, gymnasium_maker
+from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Selection, greedy, play_episodes
 
@@ -323,7 +327,7 @@ def test_observations_of_another_shape_are_refused(obs: Any) -> None:
     with pytest.raises(TensorqError, match=r"an observation of shape .*, expected \(3,\) by its space Box"):
         envs.step(np.zeros(3, np.int32))
     with pytest.raises(TensorqError, match=r"an observation of shape \(2, 3\), expected \(3, 3\) by its space Box"):
-        check_observations(Wrong.observation_space, np.zeros((2, 3), np.float32), 3)
+        ObservationReader(Wrong.observation_space)(np.zeros((2, 3), np.float32), 3)
 
 
 @MODES
@@ -371,6 +375,214 @@ def test_environments_that_tell_of_none_have_no_mask(envs: HostEnvironments) -> 
     for _ in range(5):
         assert envs.step(np.zeros(3, np.int32)).next_mask is None
     assert envs.mask is None
+
+
+# --- what environments get wrong --------------------------------------------------------------------------------------
+
+FLOATS = np.zeros(2, np.float32)
+
+
+def world(step: Any = None, reset: Any = None, **attributes: Any) -> type[gym.Env]:
+    """A world whose step and reset give this, or are these functions."""
+
+    class World(gym.Env):
+        observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            return (FLOATS, {}) if reset is None else reset
+
+        def step(self, action: int) -> Any:
+            if isinstance(step, Exception):
+                raise step
+            return (FLOATS, 1.0, False, False, {}) if step is None else step
+
+    for name, value in attributes.items():
+        setattr(World, name, value)
+    return World
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((FLOATS, 1.0, False, {}), r"step\(\) of World returned \(array.*, expected five values: .*its done is termin"),
+        (FLOATS, r"step\(\) of World returned array.*, expected five values"),
+        ((), r"step\(\) of World returned \(\), expected five values"),
+        ((FLOATS, 1.0, False, False, None), "expected five values: .* and an info that is a dict"),
+        (
+            (FLOATS, np.array([1.0]), False, False, {}),
+            r"gave the reward array.*, expected one number. Write float\(rew",
+        ),
+        ((FLOATS, np.zeros(2), False, False, {}), r"gave the reward array\(\[0., 0.\]\), expected one number.$"),
+        ((FLOATS, "1", False, False, {}), "gave the reward '1', expected one number"),
+        ((FLOATS, None, False, False, {}), "gave the reward None, expected one number"),
+        ((FLOATS, float("nan"), False, False, {}), "gave the reward nan, expected a finite number"),
+        ((FLOATS, np.float32("inf"), False, False, {}), "gave the reward inf, expected a finite number"),
+        ((FLOATS, 1.0, None, False, {}), "gave terminated None, expected True or False"),
+        ((FLOATS, 1.0, False, np.array([False]), {}), r"gave truncated array\(\[False\]\), expected True or False"),
+        (
+            RuntimeError("simulator lost"),
+            r"World raised RuntimeError: simulator lost .*test_host_envs.py, line \d+\) in s",
+        ),
+    ],
+    ids=str,
+)
+def test_steps_that_are_none_are_refused(given: Any, message: str) -> None:
+    envs = make_host_environments(world(given), 2)
+    obs = envs.obs
+    with pytest.raises(TensorqError, match=message) as caught:
+        envs.step(np.zeros(2, np.int32))
+    assert envs.obs is obs
+    assert (caught.value.__cause__ is given) == isinstance(given, Exception)
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), np.array(1.0)], ids=repr)
+@pytest.mark.parametrize("flag", [np.bool_(True), 1, np.array(True)], ids=repr)
+def test_numbers_of_other_types_are_taken(reward: Any, flag: Any) -> None:
+    step = make_host_environments(world((FLOATS, reward, flag, flag, {})), 1).step(np.zeros(1, np.int32))
+    assert (step.reward.tolist(), step.terminated.tolist(), step.truncated.tolist()) == ([1.0], [True], [True])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            world(reset=FLOATS),
+            r"reset\(\) of World returned array.*, expected an observation and an info that is a dict",
+        ),
+        (world(reset=(FLOATS, None)), r"reset\(\) of World returned \(array"),
+        (type("Old", (world(),), {"reset": lambda self: FLOATS}), r"reset\(\) of Old takes no seed: write def reset"),
+        (
+            world(reset=(FLOATS + 2, {})),
+            r"an observation with 2 at \[0, 0\], expected -1 to 1 by its space Box.*: correc",
+        ),
+        (world(reset=(FLOATS * np.nan, {})), "an observation with nan at"),
+        (world(reset=({"a": FLOATS + 2}, {}), observation_space=spaces.Dict(a=spaces.Box(-1, 1, (2,)))), "with 2 at"),
+    ],
+    ids=str,
+)
+def test_resets_that_are_none_are_refused(made: type[gym.Env], message: str) -> None:
+    with pytest.raises(TensorqError, match=message):
+        make_host_environments(made, 1)
+    if "takes no seed" not in message and "returned" not in message:  # Gymnasium's vectors take no such things
+        with pytest.raises(TensorqError, match=message):
+            make_host_environments(lambda: SyncVectorEnv([made] * 2), 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (type("Bare", (gym.Env,), {}), "Bare has the observation_space None, expected a gymnasium space: set self.obs"),
+        (world(action_space=None), "World has the action_space None"),
+        (world(observation_space=spaces.Dict({})), r"observation space Dict\(\): it has no part"),
+        (lambda size: Counting(), r"function <lambda>\(size\) needs arguments, expected one of none, such as lambda"),
+        (lambda: 1 / 0, r"the environment function raised ZeroDivisionError: .*test_host_envs.py, line"),
+        (lambda: Counting, "the environment function returned type, expected a gymnasium.Env"),
+    ],
+    ids=str,
+)
+def test_makers_of_what_cannot_be_played_are_refused(made: Any, message: str) -> None:
+    with pytest.raises(TensorqError, match=message):
+        describe("mine", made)
+
+
+class Batches(gym.vector.VectorEnv):
+    """Two environments whose episodes last two steps, that says and gives what it is told to."""
+
+    def __init__(self, metadata: dict[str, Any], final: dict[str, Any]) -> None:
+        self.metadata, self.num_envs, self.final = metadata, 2, final
+        self.single_observation_space, self.single_action_space = spaces.Box(-1, 1, (1,)), spaces.Discrete(2)
+        self.action_space = spaces.MultiDiscrete([2, 2])
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.age = 0
+        return np.zeros((2, 1), np.float32), {}
+
+    def step(self, actions: Any) -> Any:
+        self.age += 1
+        done = np.full(2, self.age % 2 == 0)
+        return np.zeros((2, 1)), np.ones(2), done, np.zeros(2, bool), self.final if done.any() else {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "Batches does not say how it resets .*: write metadata = .*AutoresetMode.NEXT_STEP"),
+        ({"autoreset_mode": "same_step"}, "Batches says 'same_step' of how it resets"),
+    ],
+)
+def test_vectors_that_do_not_say_how_they_reset_are_refused(metadata: dict[str, Any], message: str) -> None:
+    with pytest.raises(TensorqError, match=message):
+        VectorEnvironments(Batches(metadata, {}))
+
+
+@pytest.mark.parametrize(
+    ("final", "hint"),
+    [
+        ({"final_observation": np.array([FLOATS[:1], FLOATS[:1]])}, "Rename final_observation"),
+        ({"final_obs": np.array([None, None])}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_last_observation_under_an_old_name_or_none_is_refused(final: dict[str, Any], hint: str) -> None:
+    envs = VectorEnvironments(Batches({"autoreset_mode": "SameStep"}, final))  # the mode by its value
+    envs.step(np.zeros(2, np.int32))
+    with pytest.raises(TensorqError, match=rf"without its last observation, expected in info.*{hint}"):
+        envs.step(np.zeros(2, np.int32))
+
+
+def normalised() -> gym.Env:
+    return gym.wrappers.NormalizeReward(gym.wrappers.NormalizeObservation(gym.make("CartPole-v1")))
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (normalised, ("NormalizeReward", "NormalizeObservation")),
+        (lambda: gym.wrappers.TimeAwareObservation(gym.make("CartPole-v1")), ()),
+        (lambda: SyncVectorEnv([normalised] * 2), ("NormalizeReward", "NormalizeObservation")),
+        (lambda: AsyncVectorEnv([normalised]), ("NormalizeObservation", "NormalizeReward")),
+        (lambda: vector_wrappers.NormalizeReward(gym.make_vec("CartPole-v1", 2)), ("NormalizeReward",)),
+        (lambda: vector_wrappers.NormalizeObservation(gym.make_vec("CartPole-v1", 2)), ("NormalizeObservation",)),
+    ],
+)
+def test_wrappers_whose_statistics_are_not_kept_are_told_of(make: Any, found: tuple[str, ...]) -> None:
+    environment = describe("mine", make)
+    assert environment.normalising == found
+    told = environment.warnings("host", "auto")
+    assert len(told) == bool(found)
+    assert all(f"the statistics of {' and '.join(found)} are not kept" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "env_args", "reason"),
+    [
+        ({}, {}, None),
+        ({"max_episode_steps": 20}, {}, "is registered with a time limit of 20 steps, its compiled world has 500"),
+        ({"entry_point": Counting}, {}, "is registered as another environment than Gymnasium's own"),
+        ({"kwargs": {"sutton_barto_reward": True}}, {}, "is registered as another environment"),
+        ({}, {"sutton_barto_reward": True}, "the compiled world of CartPole-v1 takes no sutton_barto_reward"),
+    ],
+)
+def test_a_compiled_world_stands_for_gymnasiums_own_environment_alone(
+    changes: dict[str, Any], env_args: dict[str, Any], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(gym.spec("CartPole-v1"), **changes)
+    monkeypatch.setitem(gym.registry, "CartPole-v1", spec)
+    environment = describe("CartPole-v1", env_args=env_args)
+    assert choose_loop("auto", environment) == ("host" if reason else "compiled")
+    assert bool(environment.warnings("host", "auto")) and not environment.warnings("host", "host")
+    if reason:
+        assert reason in environment.warnings("host", "auto")[0]
+        with pytest.raises(TensorqError, match=reason):
+            choose_loop("compiled", environment)
+
+
+def test_closed_environments_are_not_kept_alive() -> None:
+    make = new_each_time(Counting)
+    first, second = make(), make()
+    seen = weakref.ref(first)
+    del first
+    assert seen() is None and second is not None
 
 
 # --- evaluation, seeds, and what is refused ---------------------------------------------------------------------------
@@ -493,15 +705,6 @@ def test_unsupported_spaces_are_refused_by_name(
     Unsupported.observation_space, Unsupported.action_space = observation_space, action_space
     with pytest.raises(TensorqError, match=message):
         make_host_environments(Unsupported, 2)
-
-
-def test_composite_observations_of_vectors_that_reset_in_the_same_step_are_refused() -> None:
-    class Composite(Counting):
-        observation_space = spaces.Tuple([spaces.Discrete(3)])
-
-    make = partial(SyncVectorEnv, [Composite] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
-    with pytest.raises(TensorqError, match=r"SAME_STEP and observations of Tuple.*, expected mode NEXT_STEP or DISABL"):
-        make_host_environments(make, 2)
 
 
 def test_supported_spaces_and_how_they_are_stored() -> None:

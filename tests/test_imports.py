@@ -31,13 +31,13 @@ SIDEWAYS = {
     ("config", "errors"),
     ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
-    ("agents", "envs.host"),  # obs_layout: in what dtype and shape observations come
+    ("agents", "envs.observations"),
     ("agents", "envs.spaces"),
     ("evaluation", "runs"),
 }
 LIGHT = (
     "cli", "options", "api", "trainer", "training", "process", "config", "presets", "events", "errors", "runs",
-    "show", "evaluation", "replay.host", "envs.host", "envs.registry", "envs.spaces", "networks.build", "agents.qtable",
+    "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
     "loops.table", "loops.build",
 )  # fmt: skip
 

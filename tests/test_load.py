@@ -152,9 +152,11 @@ def test_a_run_on_an_id_with_a_module_goes_on_with_a_function(tmp_path: Path) ->
         lambda path, **maker: film(path, tmp_path / "a.gif", **maker),
     ]
     for use in uses:
-        with pytest.raises(TensorqError, match="import module in Python and go on there, with make_env="):
+        with pytest.raises(
+            TensorqError, match="import the module module, and .*: name it again, --env module:.*make_env="
+        ):
             use(run)
-        with pytest.raises(Made):
+        with pytest.raises(TensorqError, match=r"the environment function raised Made .*test_load.py, line \d+\)"):
             use(run, make=make)
     make_run(tmp_path / "other", np.zeros(1, np.float32))
     with pytest.raises(TensorqError, match="was started without make_env"):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
+from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.networks.build import build_network
 from tensorq.networks.layers import RowDense
@@ -195,8 +196,31 @@ def test_observations_are_scaled_by_their_bounds() -> None:
     close(factor, [1 / 3, 1 / 5, 1, 1, 1, 1, 1])
     assert observation_scaling(space, Config())[1] is None
     assert observation_scaling(gym.spaces.Discrete(3), SCALED)[1] is None
-    for config in (SCALED, Config()):  # pixels always are, by their type
-        assert observation_scaling(gym.spaces.Box(0, 9, (2, 2), np.uint8), config) == (0, np.float32(1 / 255))
+    for config in (SCALED, Config()):  # pixels always are: uint8 with bounds 0 and 255
+        assert observation_scaling(gym.spaces.Box(0, 255, (2, 2), np.uint8), config) == (0, np.float32(1 / 255))
+    for dtype, high in ((np.uint8, 1), (np.int16, 255), (np.float32, 255)):  # flags, codes, numbers
+        assert observation_scaling(gym.spaces.Box(0, high, (1,), dtype), Config())[1] is None
+        centre, factor = observation_scaling(gym.spaces.Box(0, high, (1,), dtype), SCALED)
+        close([centre[0], factor[0]], [high / 2, 2 / high])
+    # A run from before divided whatever was uint8.
+    before = Config.from_saved({})
+    assert observation_scaling(gym.spaces.Box(0, 1, (2,), np.uint8), before) == (0, np.float32(1 / 255))
+
+
+def test_pixels_among_other_parts_are_scaled_as_they_are_alone() -> None:
+    parts = gym.spaces.Dict(
+        image=gym.spaces.Box(0, 255, (2, 1), np.uint8),
+        mixed=gym.spaces.Box(np.zeros(3, np.uint8), np.array([1, 255, 255], np.uint8), (3,), np.uint8),
+        speed=gym.spaces.Box(-2, 2, (1,)),
+        state=gym.spaces.Discrete(2),
+    )
+    plain = plain_observation_space(parts)
+    pixel = np.float32(1 / 255)
+    close(observation_scaling(plain, Config())[1], [pixel, pixel, 1, pixel, pixel, 1, 1, 1])
+    centre, factor = observation_scaling(plain, SCALED)
+    close(factor, [pixel, pixel, 2, pixel, pixel, 0.5, 2, 2])
+    close(centre, [0, 0, 0.5, 0, 0, 0, 0.5, 0.5])
+    assert observation_scaling(plain, Config.from_saved({}))[1] is None  # as runs before had it
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,20 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 import tensorq as tq
 from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.host import make_host_environments
+from tensorq.envs.observations import ObservationReader
 from tensorq.envs.spaces import (
     plain_action_space,
     plain_observation_space,
+    same_space,
     space_from_json,
     space_to_json,
     to_native_actions,
-    to_plain,
 )
 
 OBSERVATIONS = spaces.Dict(
@@ -73,8 +74,15 @@ def test_observations_are_flattened_by_name_and_one_hot() -> None:
     plain = plain_observation_space(OBSERVATIONS)
     assert isinstance(plain, spaces.Box) and plain.shape == (11,)
     for place in range(2):
-        np.testing.assert_array_equal(to_plain(OBSERVATIONS, observation(place)), np.float32(FLAT[place]))
-        np.testing.assert_array_equal(to_plain(spaces.MultiDiscrete([2, 3]), np.array([1, 2])), FLAT[place][2:7])
+        np.testing.assert_array_equal(ObservationReader(OBSERVATIONS)(observation(place)), np.float32(FLAT[place]))
+    parts = spaces.MultiDiscrete([2, 3], start=[5, -1])
+    np.testing.assert_array_equal(ObservationReader(parts)(np.array([6, 1])), [0, 1, 0, 0, 1])
+    for space in (OBSERVATIONS, parts, spaces.Tuple([spaces.MultiBinary([2, 2]), OBSERVATIONS, spaces.Discrete(3)])):
+        space.seed(1)
+        rows = [space.sample() for _ in range(3)]
+        batch = concatenate(space, rows, create_empty_array(space, 3))
+        flat = np.float32([spaces.flatten(space, row) for row in rows])
+        np.testing.assert_array_equal(ObservationReader(space)(batch, 3), flat)
 
 
 @pytest.mark.parametrize(
@@ -96,11 +104,38 @@ def test_actions_are_counted_through(space: gym.Space, expected: Any) -> None:
 
 @pytest.mark.parametrize(
     "space",
-    [OBSERVATIONS, ACTIONS, spaces.MultiBinary([2, 3]), spaces.Tuple([spaces.Discrete(3, start=-1), OBSERVATIONS])],
-    ids=["dict", "multi discrete", "multi binary", "tuple"],
+    [
+        spaces.Box(0, 255, (90, 90), np.uint8),
+        spaces.Box(-np.inf, 3, (2,)),
+        spaces.Box(np.arange(6000, dtype=np.float32), np.inf),
+        OBSERVATIONS,
+        ACTIONS,
+        spaces.MultiBinary([2, 3]),
+        spaces.Tuple([spaces.Discrete(3, start=-1), OBSERVATIONS]),
+    ],
+    ids=["image", "open", "long", "dict", "multi discrete", "multi binary", "tuple"],
 )
 def test_spaces_come_back_from_json(space: gym.Space) -> None:
-    assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
+    text = json.dumps(space_to_json(space), allow_nan=False)
+    assert space_from_json(json.loads(text)) == space
+    assert same_space(json.loads(text), space_to_json(space))
+
+
+def test_spaces_are_the_same_with_all_their_names_order_and_bounds() -> None:
+    a, b = spaces.Discrete(2), spaces.Box(0, 1, (3,))
+    kept = space_to_json(spaces.Dict([("a", a), ("b", b)]))
+    for other in (
+        spaces.Dict([("b", b), ("a", a)]), spaces.Dict([("a", a), ("c", b)]), spaces.Dict([("a", a)]),
+        spaces.Dict([("a", spaces.Discrete(2, start=1)), ("b", b)]), spaces.Tuple([a, b]),
+        spaces.Dict([("a", a), ("b", spaces.Box(0, 2, (3,)))]), spaces.Dict([("a", a), ("b", spaces.Box(0, 1, (4,)))]),
+        spaces.Dict([("a", a), ("b", spaces.Box(0, 1, (3,), np.float64))]), spaces.flatten_space(spaces.Tuple([a, b])),
+    ):  # fmt: skip
+        assert not same_space(space_to_json(other), kept)
+        assert not same_space(kept, space_to_json(other))
+    without_bounds = {"shape": [3], "dtype": "float32"}  # of large spaces, as runs kept them before
+    assert same_space(space_to_json(b), without_bounds) and same_space(
+        {**without_bounds, "low": [0] * 3, "high": 1}, space_to_json(b)
+    )
 
 
 def test_parts_of_a_dict_come_back_from_json_in_their_order() -> None:
@@ -111,9 +146,10 @@ def test_parts_of_a_dict_come_back_from_json_in_their_order() -> None:
         assert list(again.spaces) == list(space.spaces)
 
 
-@pytest.mark.parametrize("vector", [False, True])
-def test_environments_flatten_and_count(vector: bool) -> None:
-    envs = make_host_environments((lambda: SyncVectorEnv([Composite] * 3)) if vector else Composite, 3)
+@pytest.mark.parametrize("mode", [None, *AutoresetMode])
+def test_environments_flatten_and_count(mode: AutoresetMode | None) -> None:
+    make = (lambda: SyncVectorEnv([Composite] * 3, autoreset_mode=mode)) if mode else Composite
+    envs = make_host_environments(make, 3)
     envs.reset([7, 8, 9])
     places = envs.obs[:, -1].astype(int)
     np.testing.assert_array_equal(envs.obs, np.float32(FLAT)[places])
@@ -121,6 +157,76 @@ def test_environments_flatten_and_count(vector: bool) -> None:
     np.testing.assert_array_equal(step.reward, [KNOWN_Q[p][a] for p, a in zip(places, (0, 2, 4), strict=True)])
     np.testing.assert_array_equal(step.next_obs, np.float32(FLAT)[places])
     envs.close()
+
+
+FLOATS = np.zeros(2, np.float32)
+BYTES, SMALL = spaces.Box(0, 255, (2,), np.uint8), spaces.Box(-1, 1, (2,))
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+@pytest.mark.parametrize("as_part", [False, True], ids=["alone", "as a part"])
+@pytest.mark.parametrize(
+    ("space", "bad", "message"),
+    [
+        (BYTES, np.array([0.9, 0.5], np.float32), "an observation of dtype float32, which its observation space Box"),
+        (BYTES, np.array([300, 0]), "the observation array.*300"),
+        (BYTES, np.array([-1, 0], np.int8), "the observation array.*-1"),
+        (spaces.Box(0, 1, (2,), bool), np.array([2, 0]), "the observation array.*2"),
+        (spaces.Box(0, 9, (1,), np.int64), np.array([2.0]), "an observation of dtype float64"),
+        (SMALL, np.array(["a", "b"]), "an observation of dtype <U1"),
+        (SMALL, np.zeros(3, np.float32), r"an observation of shape .*3,?\), expected .*2,?\) by its space Box"),
+        (spaces.Discrete(3), np.int64(-1), "the observation"),
+        (spaces.Discrete(3, start=5), np.int64(8), "the observation"),
+        (spaces.Discrete(3), 2.7, "an observation of dtype float64"),
+        (spaces.MultiDiscrete([3, 2]), np.array([3, 0]), "the observation array"),
+        (spaces.MultiBinary(2), np.array([0, 2], np.int8), "the observation array"),
+    ],
+    ids=str,
+)
+def test_what_a_space_does_not_allow_is_refused(
+    space: gym.Space, bad: Any, message: str, as_part: bool, rows: int | None
+) -> None:
+    obs = bad if rows is None else np.stack([bad] * rows)
+    if as_part:
+        space, obs = spaces.Dict(x=spaces.Tuple([space])), {"x": (obs,)}
+    with pytest.raises(tq.TensorqError, match=f"the environment gave {message}"):
+        ObservationReader(space)(obs, rows)
+
+
+@pytest.mark.parametrize(
+    ("space", "obs"),
+    [
+        (SMALL, np.array([0.5, -0.5])),
+        (SMALL, [0, 1]),
+        (SMALL, np.array([True, False])),
+        (BYTES, np.array([255, 0])),
+        (spaces.Box(0, 1, (2,), bool), np.array([1, 0])),
+        (spaces.Discrete(3), np.array(2)),
+        (spaces.Discrete(3), True),
+        (spaces.MultiBinary(2), np.array([True, False])),
+    ],
+    ids=str,
+)
+def test_casts_that_lose_nothing_are_made(space: gym.Space, obs: Any) -> None:
+    for each, given in ((space, obs), (spaces.Dict(x=space), {"x": obs})):
+        read = ObservationReader(each)
+        assert read(given).dtype == read.dtype
+    np.testing.assert_array_equal(ObservationReader(space)(obs), obs)
+
+
+@pytest.mark.parametrize(
+    ("obs", "message"),
+    [
+        ({"a": FLOATS}, "received one with a, expected a dict with a, b"),
+        ({"a": FLOATS, "b": 1, "c": 0}, "received one with a, b, c, expected"),
+        (FLOATS, r"received array\(.*, expected a dict with a, b"),
+        ({"a": FLOATS, "b": (1,)}, r"the observation \(1,\), expected a tuple of 2 parts"),
+    ],
+)
+def test_missing_and_unknown_parts_are_refused(obs: Any, message: str) -> None:
+    space = spaces.Dict(a=SMALL, b=spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)]))
+    with pytest.raises(tq.TensorqError, match=message):
+        ObservationReader(space)(obs)
 
 
 def test_a_flat_batch_of_one_is_no_tuple_of_one_box() -> None:

@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, check_names
-from tensorq.envs.host import EnvironmentMaker
+from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
@@ -113,7 +113,7 @@ def train(
     finally:
         show.close()
     if ":" in config.env:  # an id that is not looked up in a folder, as it imports a module; here it was given
-        make = gymnasium_maker(config.env)
+        make = gymnasium_maker(config.env, config.env_args)
     return Run(path, make, network)
 
 

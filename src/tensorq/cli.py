@@ -9,15 +9,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Fixed, Positional, Suppress, UseAppendAction, arg
 
 from tensorq import __version__
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError, nearest
-from tensorq.options import last_value, parse
+from tensorq.options import env_arguments, last_value, parse
 from tensorq.presets import resolve
+
+if TYPE_CHECKING:
+    from tensorq.envs.calls import EnvironmentMaker
 
 Which = Literal["best", "last"]
 RunFolder = Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
@@ -29,11 +32,20 @@ def _optional(metavar: str, default: str, **keywords: Any) -> Any:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {default})", **keywords)
 
 
+Env = Annotated[str | None, _optional("ENV", "the run's own")]
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(Config):
     """Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for it."""
 
     env: Suppress[str] = Config.env
+    env_args: Suppress[Fixed[Any]] = dataclasses.field(default_factory=dict)
+    pixels: Suppress[str] = Config.pixels
+    env_arg: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE", help_behavior_hint="(may be given again)")
+    ] = ()
+    """A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text."""
     run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN")] = None
     """Folder for the run, new or empty."""
     quiet: bool = False
@@ -66,16 +78,29 @@ def train(arguments: list[str]) -> None:
     require_known(env)  # before the settings, whose errors would be of no use
     if ":" in env:
         sys.path.insert(0, "")  # MODULE:ID may be of a module in the current folder, as with python -m
-    config = Config(**{name: getattr(options, name) for name in FIELD_NAMES})
+    settings = {name: getattr(options, name) for name in FIELD_NAMES}
+    config = Config(**{**settings, "env_args": {**options.env_args, **env_arguments(options.env_arg)}})
 
     with _progress(options.quiet, options.json) as show:
         trainer.train(config, run_dir=options.run_dir, observers=[show], seconds_before=process_seconds())
+
+
+def _named(run: Path, env: str | None, render_mode: str | None = None) -> EnvironmentMaker | None:
+    """What makes the environment that --env names, with the run's env_args; it may import a module of this folder."""
+    if env is None:
+        return None
+    from tensorq.envs.registry import gymnasium_maker
+    from tensorq.runs.directory import read_config
+
+    sys.path.insert(0, "")
+    return gymnasium_maker(env, Config.from_saved(read_config(run)["config"]).env_args, render_mode)
 
 
 def resume(
     run: RunFolder,
     steps: Annotated[int | None, _optional("INT", "those the run was given")] = None,
     episodes: Annotated[int | None, _optional("INT", "those the run was given")] = None,
+    env: Env = None,
     quiet: bool = False,
     json: bool = False,
 ) -> None:
@@ -85,29 +110,31 @@ def resume(
         run: The run's folder.
         steps: Train to this many environment steps; more are needed if the run is finished.
         episodes: The same for a run that is limited by episodes.
+        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
         quiet: Print nothing but errors.
         json: Print one JSON object a line instead of text.
     """
     from tensorq import trainer
 
     with _progress(quiet, json) as show:
-        trainer.resume(run, steps=steps, episodes=episodes, observers=[show])
+        trainer.resume(run, steps=steps, episodes=episodes, make=_named(run, env), observers=[show])
 
 
-def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", json: bool = False) -> None:
+def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", env: Env = None, json: bool = False) -> None:
     """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
 
     Args:
         run: The run's folder.
         episodes: How many.
         which: The agent that evaluated best while training, or the last.
+        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
         json: Print one JSON object instead of text.
     """
     from tensorq.evaluation.load import evaluate_run
     from tensorq.evaluation.statistics import bootstrap_interval
     from tensorq.show.numbers import format_return
 
-    played = evaluate_run(run, episodes, which=which)
+    played = evaluate_run(run, episodes, which=which, make=_named(run, env))
     low, high = bootstrap_interval(played.returns)
     if json:
         result = {
@@ -159,6 +186,7 @@ def record(
     plain: bool = False,
     which: Which = "best",
     seed: Annotated[int | None, _optional("INT", "the first of those that evaluate plays")] = None,
+    env: Env = None,
 ) -> None:
     """Film one greedy episode, with the Q-values drawn beside it. Needs no screen.
 
@@ -168,10 +196,12 @@ def record(
         plain: Leave the Q-values out.
         which: The agent that evaluated best while training, or the last.
         seed: Of the episode.
+        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
     """
     from tensorq.show.film import film
 
-    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed))
+    make = _named(run, env, render_mode="rgb_array")
+    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make))
 
 
 def compare(

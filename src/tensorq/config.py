@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
@@ -23,6 +24,8 @@ class Config:
 
     env: str = "CartPole-v1"
     """Environment id, as in gymnasium.make; `tensorq envs` lists those there are, and which have a compiled world."""
+    env_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Keywords for gymnasium.make: numbers, text, true or false, null, and lists and tables of these."""
     preset: str = DEFAULT_PRESET
     """Named settings to start from; `tensorq presets` lists them."""
     loop: Literal["auto", "compiled", "host"] = "auto"
@@ -35,6 +38,9 @@ class Config:
     """Stop after this many finished training episodes, if that comes first; 0 means no such limit."""
     num_envs: int = 1
     """Environments stepped side by side."""
+    single_environment: bool = False
+    """Make one environment alone, once: greedy evaluations are played in it, too, and end the episode being trained on;
+    for a robot, or a licence. No video is made."""
 
     algorithm: Literal["dqn", "pqn", "qtable"] = "dqn"
     """Deep Q-learning from replay; from many environments at once, without replay or target network (Gallici 2025); or
@@ -53,6 +59,8 @@ class Config:
     """Units of each hidden layer of the default network."""
     scale_observations: bool = False
     """Bring observations whose space has finite bounds to [-1, 1]; pixels are always brought to [0, 1]."""
+    pixels: Literal["by_bounds", "by_dtype"] = "by_bounds"
+    """What is divided by 255: uint8 with bounds 0 and 255, also in a Dict or Tuple; before, any uint8 alone."""
     layer_norm: bool = False
     """Normalise each hidden layer before its ReLU (Ba 2016)."""
     dueling: bool = False
@@ -334,7 +342,7 @@ _AT_LEAST: dict[str, float] = {
     "checkpoint_period_steps": 1, "threads": 1,
 }  # fmt: skip
 # The value that a setting had, without being one, in runs whose config.json lacks it; others take their default.
-_BEFORE: dict[str, Any] = {"hl_gauss_spare_bins": 0}
+_BEFORE: dict[str, Any] = {"hl_gauss_spare_bins": 0, "pixels": "by_dtype"}
 _TYPES: dict[str, Any] = get_type_hints(Config)
 _NO_REPLAY, _NO_TARGET, _NO_LAYERS = "it has no replay", "it has no target network", "it has no layers"
 _FROM_REPLAY, _AT_ONCE = "it learns from replay; rollouts are pqn's", "it learns from each step at once"
@@ -413,6 +421,8 @@ def _check_types(config: Config) -> None:
             if wanted is int and value != int(value):
                 raise TensorqError(f"{name}: received {value!r}, expected {_expected(name)}.")
             value = wanted(value)
+        elif name == "env_args":
+            value = _plain_arguments(value)
         elif isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
         else:
@@ -420,6 +430,28 @@ def _check_types(config: Config) -> None:
             if any(isinstance(x, bool) or not isinstance(x, int) for x in value):
                 raise TensorqError(f"{name}: received {value!r}, expected whole numbers such as 256 256.")
         object.__setattr__(config, name, value)
+
+
+def _plain_arguments(value: Any) -> dict[str, Any]:
+    """Keywords that config.json can hold; tuples become lists."""
+
+    def plain(name: str, value: Any) -> Any:
+        if hasattr(value, "tolist"):  # NumPy
+            value = value.tolist()
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {key: plain(name, part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(name, part) for part in value]
+        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        raise TensorqError(
+            f"env_args: received {value!r} for {name}, expected a finite number, text, true or false, None, or a list "
+            "or dict of these, which config.json can hold; give other things in a function that makes the environment."
+        )
+
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name.isidentifier() for name in value):
+        raise TensorqError(f"env_args: received {value!r}, expected values by name, such as {{'is_slippery': False}}.")
+    return {name: plain(name, part) for name, part in value.items()}
 
 
 def check_names(values: Iterable[str], others: Iterable[str] = ()) -> None:

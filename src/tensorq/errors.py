@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 # What Stable-Baselines3, CleanRL, Keras and papers call these settings.
@@ -34,3 +35,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = similar(word, names)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(names))}."
+
+
+def where_raised(error: BaseException) -> str:
+    """An exception in a line: its kind, what it says, and the file and line that raised it."""
+    frame, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
+    return f"{type(error).__name__}{what and f': {what}'} ({frame.filename}, line {frame.lineno})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import inspect
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -48,6 +49,20 @@ def last_value(arguments: list[str], name: str) -> str | None:
         elif argument.startswith(f"{name}="):
             value = argument.partition("=")[2]
     return value
+
+
+def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
+    """Keywords for an environment from texts such as is_slippery=False: Python literals, or else text as it stands."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise TensorqError(f"--env-arg: received {text!r}, expected NAME=VALUE, such as is_slippery=False.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found[name] = value
+    return found
 
 
 def _to_option(name: str) -> str:

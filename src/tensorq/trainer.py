@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tensorq.agents.qtable import table_states
 from tensorq.config import Config
+from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe, read_environment
-from tensorq.envs.host import EnvironmentMaker, obs_layout
 from tensorq.envs.registry import saved_id
+from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
 from tensorq.events import Message, Observer
 from tensorq.loops.build import loop_kind
@@ -48,7 +49,9 @@ def train(
         seconds_before: what somebody has waited for already, and seconds_to_solved should count.
     """
     began = time.perf_counter() - seconds_before
-    environment = describe(config.env, make)
+    if make is not None and config.env_args:
+        raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
+    environment = describe(config.env, make, config.env_args, single=config.single_environment)
     if environment.num_envs is not None:
         if config.num_envs not in (Config.num_envs, environment.num_envs):
             text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
@@ -57,7 +60,12 @@ def train(
     _check(config, environment, network)
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     kind = _kind(config, network)
-    content = {"config": dataclasses.asdict(config), "environment": environment.to_json(), "network": kind}
+    content = {
+        "config": dataclasses.asdict(config),
+        "environment": environment.to_json(),
+        "network": kind,
+        "loop": loop_kind(config, environment),
+    }
     with run_directory.create(folder, content) as directory:
         training = Training(config, environment, network, directory, observers, began)
         try:
@@ -105,11 +113,19 @@ def resume(
     call = f"tq.resume({python_arguments(run_dir, [name for name, needs in needed.items() if needs])})"
     for name, given in {"make_env": make, "network": network}.items():
         if given is not None and not needed[name]:
-            raise TensorqError(f"{run_dir} was started without {name}: resume it without.")
+            option = " (--env)" if name == "make_env" else ""
+            raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without.")
         if given is None and needed[name]:
-            raise TensorqError(f"{run_dir} needs {name}, the function it was started with: in Python, {call}.")
-    environment = describe(config.env if make else saved_id(config.env), make)
+            hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
+            raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
+    env = config.env if make else saved_id(config.env)
+    environment = describe(env, make, config.env_args, single=config.single_environment)
     saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
+    loop = loop_kind(config, environment)
+    if content.get("loop", loop) != loop:
+        raise TensorqError(
+            f"{run_dir} was trained in the {content['loop']} loop, which cannot go on with it: {environment.no_world}."
+        )
     if environment.num_envs not in (None, config.num_envs):
         raise TensorqError(
             f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector environment of "
@@ -153,6 +169,8 @@ def _kind(config: Config, network: NetworkBuilder | None) -> str:
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
     loop = loop_kind(config, environment)
+    if config.single_environment and environment.num_envs is None and config.num_envs > 1:
+        raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")

@@ -108,6 +108,8 @@ class Training:
             kind = loop_kind(self.config, self.environment)
             if kind == "host":
                 self._warn_of_cut_episodes()
+            for text in self.environment.warnings(kind, self.config.loop):
+                self._tell(Message(text))
             loop = build_loop(self.config, self.environment, self._network, self.directory.path / "replay.bin")
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)

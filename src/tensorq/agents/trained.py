@@ -9,16 +9,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space, iterate
 
-from tensorq.envs.host import obs_layout
-from tensorq.envs.spaces import (
-    check_choice,
-    check_mask,
-    excerpt,
-    is_composite,
-    plain_observation_space,
-    to_native_actions,
-    to_plain,
-)
+from tensorq.envs.observations import ObservationReader
+from tensorq.envs.spaces import check_choice, check_mask, excerpt, is_composite, to_native_actions
 from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
@@ -38,7 +30,8 @@ class TrainedAgent:
         """Wrap Q-values [N, A] of plain observations [N, ...]; the spaces are the environment's own."""
         self._q_function = q_function
         self._observation_space, self._action_space = observation_space, action_space
-        self._dtype, self._shape = obs_layout(plain_observation_space(observation_space))
+        self._read = ObservationReader(observation_space)
+        self._dtype, self._shape = self._read.dtype, self._read.shape
 
     def q_values(self, obs: Any) -> np.ndarray:
         """Q-values [A] of one observation, or [N, A] of a batch."""
@@ -85,7 +78,7 @@ class TrainedAgent:
         if isinstance(space, gym.spaces.Tuple) and isinstance(obs, np.ndarray):
             return obs  # flat: Gymnasium's Tuple takes an array of as many rows as it has parts for its own
         if space.contains(obs):
-            return to_plain(space, obs)
+            return self._read(obs)
         rows = obs if isinstance(obs, list) else []
         if isinstance(obs, (dict, tuple)):
             first: Any = obs
@@ -93,7 +86,7 @@ class TrainedAgent:
                 first = next(iter(first.values() if isinstance(first, dict) else first), 0)
             several = batch_space(space, np.size(first, 0) if np.ndim(first) else 0)
             rows = list(iterate(several, obs)) if several.contains(obs) else []
-        return np.stack([to_plain(space, row) for row in rows]) if rows and all(map(space.contains, rows)) else obs
+        return np.stack([self._read(row) for row in rows]) if rows and all(map(space.contains, rows)) else obs
 
     def _expected(self) -> str:
         if is_composite(self._observation_space):

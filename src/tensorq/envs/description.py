@@ -8,13 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward
+from gymnasium.wrappers import vector as vector_wrappers
 
-from tensorq.envs.host import EnvironmentMaker, new_each_time, obs_layout
+from tensorq.envs.calls import EnvironmentMaker, environment_name, new_each_time, only_one
 from tensorq.envs.registry import gymnasium_maker
-from tensorq.envs.spaces import plain_action_space, plain_observation_space, space_from_json, space_to_json
-from tensorq.envs.world import WORLDS
+from tensorq.envs.spaces import (
+    plain_action_space,
+    plain_observation_space,
+    same_space,
+    space_from_json,
+    space_to_json,
+)
+from tensorq.envs.world import WORLDS, why_no_world
 from tensorq.errors import TensorqError
+
+_NORMALISING = {
+    NormalizeObservation: "NormalizeObservation",
+    NormalizeReward: "NormalizeReward",
+    vector_wrappers.NormalizeObservation: "NormalizeObservation",
+    vector_wrappers.NormalizeReward: "NormalizeReward",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,8 @@ class Environment:
     max_episode_steps: int | None
     solved_return: float | None
     num_envs: int | None  # of a vector environment, which decides it itself
+    no_world: str | None  # why it cannot be trained as a compiled world
+    normalising: tuple[str, ...]  # its wrappers that normalise by statistics of their own
 
     @property
     def observation_space(self) -> gym.Space:
@@ -51,25 +68,46 @@ class Environment:
             "solved_return": self.solved_return,
         }
 
+    def warnings(self, loop: str, wanted_loop: str) -> list[str]:
+        """What to tell before training begins in `loop`, where `wanted_loop` is what Config.loop says."""
+        told = []
+        if self.id in WORLDS and not self.custom and loop == "host" and wanted_loop == "auto":
+            told.append(f"warning: {self.no_world}: the host loop trains on what gymnasium.make gives")
+        if self.normalising:
+            which = " and ".join(self.normalising)
+            told.append(
+                f"warning: the statistics of {which} are not kept with the run: evaluate, load and act see numbers "
+                "that are normalised otherwise, or not at all, and a resume begins them anew"
+            )
+        return told
 
-def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
-    """Make the environment once and look at it; raises TensorqError for what tensorq cannot play."""
-    maker = new_each_time(make or gymnasium_maker(env))
+
+def describe(
+    env: str, make: EnvironmentMaker | None = None, env_args: Mapping[str, Any] | None = None, *, single: bool = False
+) -> Environment:
+    """Make the environment once and look at it; raises TensorqError for what tensorq cannot play.
+
+    Args:
+        env: its id, or what to call the one that `make` makes.
+        make: a function of the user's.
+        env_args: keywords for gymnasium.make.
+        single: whether this one is the only one that is ever made, and stays open for training.
+    """
+    maker = new_each_time(make or gymnasium_maker(env, env_args))
+    maker = only_one(maker) if single else maker
     instance = maker()
     try:
-        if isinstance(instance, VectorEnv):
-            observation_space, action_space = instance.single_observation_space, instance.single_action_space
-        elif isinstance(instance, gym.Env):
-            observation_space, action_space = instance.observation_space, instance.action_space
-        else:
+        if not isinstance(instance, (VectorEnv, gym.Env)):
             raise TensorqError(
                 f"the environment function returned {type(instance).__name__}, expected a gymnasium.Env or VectorEnv."
             )
+        observation_space, action_space = _spaces(instance)
         plain_observation_space(observation_space), plain_action_space(action_space)  # refuse others
         spec = instance.spec
         num_envs = instance.num_envs if isinstance(instance, VectorEnv) else None
+        normalising = tuple(dict.fromkeys(_normalising(instance)))
     finally:
-        if hasattr(instance, "close"):
+        if isinstance(instance, (VectorEnv, gym.Env)) and not single:
             instance.close()
     return Environment(
         id=env,
@@ -80,16 +118,50 @@ def describe(env: str, make: EnvironmentMaker | None = None) -> Environment:
         max_episode_steps=spec.max_episode_steps if spec else None,
         solved_return=spec.reward_threshold if spec else None,
         num_envs=num_envs,
+        no_world=_why_no_world(env, make is not None, env_args or {}, single),
+        normalising=normalising,
     )
 
 
-def choose_loop(loop: str, env: str, custom: bool) -> str:
-    """ "compiled" or "host" for what Config.loop says; raises TensorqError for a world that does not exist."""
-    has_world = env in WORLDS and not custom
-    if loop == "compiled" and not has_world:
-        there = ", ".join(WORLDS)
-        raise TensorqError(f"--loop compiled: {env} has no compiled world, as {there} have: give host, or nothing.")
-    return "compiled" if has_world and loop != "host" else "host"
+def _spaces(instance: gym.Env | VectorEnv) -> tuple[gym.Space, gym.Space]:
+    prefix = "single_" if isinstance(instance, VectorEnv) else ""
+    found = [getattr(instance, f"{prefix}{name}_space", None) for name in ("observation", "action")]
+    for name, space in zip(("observation", "action"), found, strict=True):
+        if not isinstance(space, gym.Space):
+            raise TensorqError(
+                f"{environment_name(instance)} has the {prefix}{name}_space {space}, expected a gymnasium space: set "
+                f"self.{prefix}{name}_space in its __init__."
+            )
+    return found[0], found[1]  # type: ignore[return-value]
+
+
+def _normalising(env: Any) -> list[str]:
+    """The normalising wrappers around an environment, from the outside, and in a vector around its environments."""
+    found = [name for wrapper, name in _NORMALISING.items() if isinstance(env, wrapper)]
+    if isinstance(env, (gym.Wrapper, VectorWrapper)):
+        return found + _normalising(env.env)
+    if isinstance(env, SyncVectorEnv):
+        return found + [name for each in env.envs for name in _normalising(each)]
+    if isinstance(env, AsyncVectorEnv):  # in other processes, whose specs tell of wrappers
+        specs = [spec for spec in env.get_attr("spec") if spec is not None]
+        wrappers = [wrapper.name for spec in specs for wrapper in spec.additional_wrappers]
+        return found + [name for name in wrappers if name in _NORMALISING.values()]
+    return found
+
+
+def _why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: bool) -> str | None:
+    if custom:
+        return "an environment that a function makes has no compiled world"
+    if single:
+        return "single_environment plays in one environment, and a compiled world is not one"
+    return why_no_world(env, env_args)
+
+
+def choose_loop(loop: str, environment: Environment) -> str:
+    """ "compiled" or "host" for what Config.loop says; raises TensorqError where there is no compiled world."""
+    if loop == "compiled" and environment.no_world:
+        raise TensorqError(f"loop compiled (--loop): {environment.no_world}: give host, or nothing.")
+    return "compiled" if environment.no_world is None and loop != "host" else "host"
 
 
 @dataclass(frozen=True)
@@ -97,22 +169,20 @@ class SavedEnvironment:
     """What a run's agent has to know of the environment that it was trained on."""
 
     custom: bool
-    observation_space: gym.Space  # native, as far as a network cares
+    observation_space: gym.Space  # native
     action_space: gym.Space  # native
+    _kept: Mapping[str, Any]
 
     def require_same(self, run_dir: Path, observation_space: gym.Space, action_space: gym.Space) -> None:
-        """Raise TensorqError where native spaces do not fit the run's agent; bounds may be others."""
+        """Raise TensorqError where native spaces are not those of the run's environment, names and bounds included."""
         for name, given, own in (
-            (
-                "observations",
-                plain_observation_space(observation_space),
-                plain_observation_space(self.observation_space),
-            ),
-            ("actions", plain_action_space(action_space), plain_action_space(self.action_space)),
+            ("observation_space", observation_space, self.observation_space),
+            ("action_space", action_space, self.action_space),
         ):
-            if obs_layout(given) != obs_layout(own) or getattr(given, "n", 0) != getattr(own, "n", 0):
+            if not same_space(space_to_json(given), self._kept[name]):
                 raise TensorqError(
-                    f"{run_dir} was trained on an environment with {name} {own}, make_env returned one with {given}."
+                    f"{run_dir} was trained on an environment with {name} {own}, and this one has {given}: expected "
+                    "the same, with the same parts in the same order."
                 )
 
 
@@ -125,7 +195,7 @@ def read_environment(run_dir: Path, content: Mapping[str, Any]) -> SavedEnvironm
             raise ValueError(f"custom is {custom!r}")
         observation_space, action_space = (space_from_json(data[f"{name}_space"]) for name in ("observation", "action"))
         plain_observation_space(observation_space), plain_action_space(action_space)
-        return SavedEnvironment(custom, observation_space, action_space)
+        return SavedEnvironment(custom, observation_space, action_space, data)
     except (AssertionError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise TensorqError(

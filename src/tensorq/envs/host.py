@@ -5,19 +5,32 @@ No TensorFlow here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from tensorq.envs.spaces import adapt, check_choice, check_mask, plain_action_space
+from tensorq.envs.calls import (
+    EnvironmentFailed,
+    EnvironmentMaker,
+    call,
+    check_reset,
+    check_step,
+    environment_name,
+    failure,
+    require_seed,
+    reset_once,
+    step_once,
+)
+from tensorq.envs.observations import ObservationReader
+from tensorq.envs.spaces import check_choice, check_mask, excerpt, plain_action_space, to_native_actions
 from tensorq.errors import TensorqError
 
-EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
 MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
 LATE_MASK = "the environment gave an action_mask, and none in the info of its first reset: expected from there on."
+FINAL_OBS = "final_obs"  # in a vector environment's info: the last observation of episodes that ended
 
 
 class Transitions(NamedTuple):
@@ -32,20 +45,25 @@ class Transitions(NamedTuple):
 
 
 class HostEnvironments(Protocol):
-    """N environments stepped side by side. `obs` is what to act on next: already the next episode's where one ended."""
+    """N environments stepped side by side. `obs` is what to act on next: already the next episode's where one ended.
 
-    observation_space: gym.Space
-    action_space: gym.spaces.Discrete
+    A step or a reset that raises leaves `obs` and `mask` as they were, and both arrays are new ones at each step.
+    """
+
+    native_observation_space: gym.Space
+    native_action_space: gym.Space
+    observation_space: gym.Space  # the plain one, of obs
+    action_space: gym.spaces.Discrete  # the plain one
     num_envs: int
     obs: np.ndarray
     mask: np.ndarray | None  # [N, A] bool, the legal actions at obs, if the environment's info has an action_mask
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Begin a new episode in each environment, reseeded."""
+        """Begin a new episode in each environment, reseeded; raises EnvironmentFailed."""
         ...
 
     def step(self, actions: np.ndarray) -> Transitions:
-        """Act once in each environment."""
+        """Act once in each environment; raises EnvironmentFailed."""
         ...
 
     def close(self) -> None:
@@ -66,62 +84,64 @@ class SingleEnvironments:
     """gymnasium.Env objects in this process, reset as soon as their episode ends."""
 
     def __init__(self, envs: Sequence[gym.Env]) -> None:
-        self._native_actions = envs[0].action_space
-        self._envs = [adapt(env) for env in envs]
-        self.num_envs = len(self._envs)
-        self.observation_space = self._envs[0].observation_space
-        self.action_space = plain_action_space(self._envs[0].action_space)
-        self._first_action = int(self.action_space.start)
-        dtype, shape = obs_layout(self.observation_space)
-        self.obs = np.zeros((self.num_envs, *shape), dtype)
+        self._envs = envs
+        self.num_envs = len(envs)
+        self.native_observation_space, self.native_action_space = envs[0].observation_space, envs[0].action_space
+        self._read = ObservationReader(self.native_observation_space)
+        self.observation_space = self._read.plain
+        self.action_space = plain_action_space(self.native_action_space)
+        self._to_native = _native_action(self.native_action_space)
         self.mask: np.ndarray | None = None
-        self._begun = False
+        self._masked: bool | None = None  # whether infos tell of legal actions; not known before the first reset
         self._valid = np.ones(self.num_envs, bool)
+        for env in envs:
+            require_seed(env)
         self.reset(range(self.num_envs))
-        self._begun = True
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
-        for index, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            observed, info = env.reset(seed=seed)
-            self._see(index, observed, self._legal(observed, info))
+        first = self._masked is None
+        begun = [reset_once(env, seed) for env, seed in zip(self._envs, seeds, strict=True)]
+        obs = np.stack([self._read(observed) for observed, _ in begun])
+        if first:
+            self._read.check_bounds(obs)
+            self._masked = any(MASK in info for _, info in begun)
+        legal = [self._legal(info) for _, info in begun]
+        mask = np.stack(legal) if self._masked else None
+        if mask is not None:
+            check_choice(mask)
+        self.obs, self.mask = obs, mask
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
-        next_obs = np.empty_like(self.obs)
-        next_mask = None if self.mask is None else np.empty_like(self.mask)
+        obs, next_obs = np.empty_like(self.obs), np.empty_like(self.obs)
+        mask, next_mask = (None, None) if self.mask is None else (np.empty_like(self.mask), np.empty_like(self.mask))
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         for index, env in enumerate(self._envs):
-            action = int(actions[index]) + self._first_action
-            observed, reward[index], terminated[index], truncated[index], info = env.step(action)
-            mask = self._legal(observed, info)
-            next_obs[index] = observed
+            observed, reward[index], ended, cut, info = step_once(env, self._to_native(actions[index]))
+            terminated[index], truncated[index] = ended, cut
+            next_obs[index] = obs[index] = self._read(observed)
+            legal = self._legal(info)
             if next_mask is not None:
-                next_mask[index] = mask
-            if terminated[index] or truncated[index]:
-                observed, info = env.reset()
-                mask = self._legal(observed, info)
-            self._see(index, observed, mask)
+                next_mask[index] = legal
+            if ended or cut:
+                observed, info = reset_once(env)
+                obs[index] = self._read(observed)
+                legal = self._legal(info)
+            if mask is not None:
+                mask[index] = legal
+                check_choice(mask[index])
+        self.obs, self.mask = obs, mask
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
-    def _legal(self, observed: Any, info: dict[str, Any]) -> Any:
-        """The legal actions [A] bool at what was observed; True, which is all, where an environment does not say."""
-        check_observations(self.observation_space, observed)
-        if MASK not in info:
-            return True
-        if self.mask is None:
-            if self._begun:
-                raise TensorqError(LATE_MASK)
-            self.mask = np.ones((self.num_envs, int(self.action_space.n)), bool)
-        return check_mask(info[MASK], self._native_actions)
-
-    def _see(self, index: int, observed: Any, mask: Any) -> None:
-        """Take in what to act on next."""
-        self.obs[index] = observed
-        if self.mask is not None:
-            self.mask[index] = mask
-            check_choice(self.mask[index])
+    def _legal(self, info: Mapping[str, Any]) -> Any:
+        """The legal actions [A] bool that an info tells of; all where it does not say."""
+        if MASK in info:
+            if not self._masked:
+                raise EnvironmentFailed(LATE_MASK)
+            return check_mask(info[MASK], self.native_action_space)
+        return np.ones(int(self.action_space.n), bool) if self._masked else None
 
     def close(self) -> None:
         """Close them all."""
@@ -133,15 +153,13 @@ class VectorEnvironments:
     """A gymnasium VectorEnv of any autoreset mode."""
 
     def __init__(self, env: VectorEnv) -> None:
-        self._native_actions = env.single_action_space
-        self._env = env = adapt(env)
+        self._env = env
         self.num_envs = env.num_envs
-        self.observation_space = env.single_observation_space
-        self.action_space = plain_action_space(env.single_action_space)
-        self._dtype, shape = obs_layout(self.observation_space)
-        self.obs = np.zeros((self.num_envs, *shape), self._dtype)
-        # Gymnasium's default, for vector environments that do not say.
-        self._mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self.native_observation_space, self.native_action_space = env.single_observation_space, env.single_action_space
+        self._read = ObservationReader(self.native_observation_space)
+        self.observation_space = self._read.plain
+        self.action_space = plain_action_space(self.native_action_space)
+        self._mode = _autoreset_mode(env)
         self.mask: np.ndarray | None = None
         self._masked: bool | None = None  # not known before the first reset
         self._resetting = np.zeros(self.num_envs, bool)  # rows whose next step is a reset (NEXT_STEP)
@@ -149,72 +167,119 @@ class VectorEnvironments:
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin a new episode in each environment, reseeded."""
+        first = self._masked is None
         try:
-            obs, info = self._env.reset(seed=list(seeds))
+            begun: Any = self._env.reset(seed=list(seeds))  # type: ignore[arg-type]
         except (gym.error.Error, TypeError):  # it takes one seed for all, as Gymnasium's own CartPole does
-            obs, info = self._env.reset(seed=seeds[0])
-        self._resetting[:] = False
-        self._see(self._copy(obs), self._masks(info))
+            begun = call(self._env, "reset", seed=seeds[0])
+        except Exception as error:
+            raise failure(self._env, "reset", error) from error
+        observed, info = check_reset(self._env, begun)
+        obs, mask = np.array(self._read(observed, self.num_envs)), self._masks(info)
+        if first:
+            self._read.check_bounds(obs)
+        if mask is not None:
+            check_choice(mask)
+        self.obs, self.mask = obs, mask
+        self._resetting = np.zeros(self.num_envs, bool)
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
-        observed, reward, terminated, truncated, info = self._env.step(
-            (actions + self.action_space.start).astype(self._env.action_space.dtype)
-        )
-        next_obs = self._copy(observed)
-        obs = next_obs.copy()
+        native = to_native_actions(self.native_action_space, actions).astype(self._env.action_space.dtype)
+        observed, *results, info = check_step(self._env, call(self._env, "step", native))
         # Copies, because some vector environments hand out the same arrays at every step.
-        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
-        valid, done = ~self._resetting, terminated | truncated
+        next_obs = np.array(self._read(observed, self.num_envs))
+        reward, terminated, truncated = (
+            self._column(name, column, dtype)
+            for name, column, dtype in zip(("reward", "terminated", "truncated"), results, "dbb", strict=True)
+        )
+        obs, valid, done = next_obs.copy(), ~self._resetting, terminated | truncated
         mask, next_mask = self._masks(info), self._masks(info)
+        resetting = np.zeros(self.num_envs, bool)
         if self._mode == AutoresetMode.SAME_STEP and done.any():
             final_mask = self._masks(info.get("final_info", {}))
             for index in np.flatnonzero(done):
-                check_observations(self.observation_space, info["final_obs"][index])
-                next_obs[index] = info["final_obs"][index]
+                next_obs[index] = self._read(self._final_obs(info, int(index)))
                 if next_mask is not None and final_mask is not None:
                     next_mask[index] = final_mask[index]
         elif self._mode == AutoresetMode.NEXT_STEP:
-            self._resetting = done & valid
+            resetting = done & valid
         elif done.any():  # DISABLED
-            reset_obs, info = self._env.reset(options={"reset_mask": done})
-            obs, fresh = self._copy(reset_obs), self._masks(info)
+            observed, info = check_reset(self._env, call(self._env, "reset", options={"reset_mask": done}))
+            obs, fresh = np.array(self._read(observed, self.num_envs)), self._masks(info)
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
-        self._see(obs, mask)
-        return Transitions(next_obs, np.array(reward, np.float64), terminated, truncated, valid, next_mask)
+        if mask is not None:  # rows that reset on the next step are exempt: their action is not used
+            check_choice(mask[~resetting])
+        self.obs, self.mask, self._resetting = obs, mask, resetting
+        return Transitions(next_obs, reward, terminated, truncated, valid, next_mask)
 
-    def _see(self, obs: np.ndarray, mask: np.ndarray | None) -> None:
-        """Take in what to act on next; rows that are reset next ignore their actions."""
-        self.obs, self.mask = obs, mask
-        if mask is not None:
-            check_choice(mask[~self._resetting])
+    def _column(self, name: str, column: Any, dtype: str) -> np.ndarray:
+        """Rewards [N] float64 or flags [N] bool, as an array of our own."""
+        array = np.asarray(column)
+        if array.shape != (self.num_envs,) or array.dtype.kind not in ("biuf" if dtype == "d" else "biu"):
+            raise EnvironmentFailed(
+                f"the vector environment gave {name} {excerpt(column)}, expected an array of {self.num_envs} "
+                + ("numbers." if dtype == "d" else "truth values.")
+            )
+        if dtype == "d" and not np.isfinite(array).all():
+            raise EnvironmentFailed(f"the vector environment gave {name} {excerpt(column)}, expected finite numbers.")
+        return array.astype(np.float64 if dtype == "d" else bool)
 
-    def _masks(self, info: dict[str, Any]) -> np.ndarray | None:
+    def _final_obs(self, info: Mapping[str, Any], index: int) -> Any:
+        """The last observation of the episode that ended in an environment, in mode SAME_STEP."""
+        found = info[FINAL_OBS][index] if FINAL_OBS in info else None
+        if found is None:
+            old = " Rename final_observation, its name before Gymnasium 1.1." if "final_observation" in info else ""
+            raise EnvironmentFailed(
+                f"the vector environment of mode SAME_STEP ended an episode in environment {index} without its last "
+                f'observation, expected in info["{FINAL_OBS}"][{index}].{old}'
+            )
+        return found
+
+    def _masks(self, info: Mapping[str, Any]) -> np.ndarray | None:
         """[N, A] bool from a vector environment's info, in which rows may be missing: there all actions are legal."""
         present = MASK in info
         if self._masked is None:
             self._masked = present
         if not self._masked:
             if present:
-                raise TensorqError(LATE_MASK)
+                raise EnvironmentFailed(LATE_MASK)
             return None
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
         if present and len(info[MASK]) != self.num_envs:
-            raise TensorqError(
+            raise EnvironmentFailed(
                 f"{MASK}: received {len(info[MASK])} of them, expected one for each of {self.num_envs} environments."
             )
         for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
-            masks[index] = check_mask(info[MASK][index], self._native_actions)
+            masks[index] = check_mask(info[MASK][index], self.native_action_space)
         return masks
-
-    def _copy(self, obs: np.ndarray) -> np.ndarray:
-        check_observations(self.observation_space, obs, self.num_envs)
-        return np.array(obs, self._dtype)
 
     def close(self) -> None:
         """Close it."""
         self._env.close()
+
+
+def _native_action(space: gym.Space) -> Callable[[Any], Any]:
+    """What turns an action counted from 0 into one of the space."""
+    if isinstance(space, gym.spaces.Discrete):
+        first = int(space.start)
+        return lambda index: int(index) + first
+    return lambda index: to_native_actions(space, np.asarray(index))
+
+
+def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
+    """The mode that a vector environment says it has; raises TensorqError where it does not say one."""
+    said = env.metadata.get("autoreset_mode")
+    try:
+        return AutoresetMode(said)
+    except ValueError:
+        received = "does not say" if said is None else f"says {said!r} of"
+        raise TensorqError(
+            f"the vector environment {environment_name(env)} {received} how it resets what has ended: write "
+            'metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP} in its class, or SAME_STEP or DISABLED, whichever '
+            "it does; AutoresetMode is in gymnasium.vector."
+        ) from None
 
 
 class Repeatable:
@@ -252,24 +317,6 @@ class Repeatable:
         return np.array_equal(self.envs.obs, tensors["boundary.obs"])
 
 
-def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
-    """The same, but raises TensorqError for an environment it gave before: two would play one episode."""
-    made: list[object] = []
-
-    def checked() -> gym.Env | VectorEnv:
-        env = make()
-        if any(env is other for other in made):
-            name = type(getattr(env, "unwrapped", env)).__name__
-            raise TensorqError(
-                f"the environment function returned the same {name} again, expected a new one each time: make it in "
-                "the function, as in lambda: gymnasium.make(...)."
-            )
-        made.append(env)
-        return env
-
-    return checked
-
-
 def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
     """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
     first = make()
@@ -285,28 +332,3 @@ def _single(make: EnvironmentMaker) -> gym.Env:
     if not isinstance(env, gym.Env):
         raise TensorqError("the environment function returned a gymnasium.Env first and something else later.")
     return env
-
-
-def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
-    """(dtype, shape) in which observations of a space are stored: float64 as float32, Discrete as int32."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.dtype(np.int32), ()
-    dtype = np.dtype(space.dtype)
-    return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
-
-
-def check_observations(space: gym.Space, obs: Any, rows: int | None = None) -> None:
-    """Refuse observations of another shape than the space has, or rows of it, and states that it does not contain."""
-    expected = (() if rows is None else (rows,)) + tuple(space.shape or ())
-    shape = obs.shape if isinstance(obs, np.ndarray) else np.shape(obs)
-    if shape != expected:
-        raise TensorqError(
-            f"the environment gave an observation of shape {shape}, expected {expected} by its space {space}."
-        )
-    if isinstance(space, gym.spaces.Discrete):
-        first, last = space.start, space.start + space.n - 1
-        least, most = (obs.min(), obs.max()) if isinstance(obs, np.ndarray) else (obs, obs)
-        if not first <= least <= most <= last:
-            raise TensorqError(
-                f"the environment gave the observation {obs}, which its observation space {space} does not contain."
-            )

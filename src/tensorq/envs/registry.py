@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-import traceback
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import gymnasium as gym
 
-from tensorq.envs.host import EnvironmentMaker
-from tensorq.errors import TensorqError
+from tensorq.envs.calls import EnvironmentMaker
+from tensorq.errors import TensorqError, where_raised
 
 
 def require_known(env: str) -> None:
@@ -46,35 +47,36 @@ _CONTINUOUS = {"MountainCarContinuous", "LunarLanderContinuous", "Pendulum", "Bi
                "CarRacing"}  # fmt: skip
 
 
-def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
-    """A maker for an id of Gymnasium's registry; raises TensorqError as `require_known` does."""
+def gymnasium_maker(
+    env: str, env_args: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> EnvironmentMaker:
+    """A maker for an id of Gymnasium's registry, with keywords for it; raises TensorqError as `require_known` does."""
     require_known(env)
+    given = dict(env_args or {})
+    keywords = given if render_mode is None else {**given, "render_mode": render_mode}
+    called = f"environment {env!r}" + "".join(f" with {name}={value!r}" for name, value in given.items())
 
     def make() -> gym.Env:
         try:
-            if not keywords:
-                return gym.make(env)
-            with warnings.catch_warnings():  # of keywords that an environment does not list; what comes of them tells
+            if render_mode is None:
+                return gym.make(env, **keywords)
+            with warnings.catch_warnings():  # of a mode that an environment does not list; what comes of it tells
                 warnings.simplefilter("ignore")
-                return gym.make(env, **keywords)  # type: ignore[arg-type]
+                return gym.make(env, **keywords)
         except ModuleNotFoundError as error:
             if error.name is None:  # Gymnasium's own words on a MODULE:ID
-                raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+                raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
             missing = f"the Python package {error.name!r}, which is not installed"
             raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
         except (gym.error.Error, ImportError) as error:
             if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(gym.spec(env).entry_point):
                 how = "pip install '.[box2d]' in tensorq's folder"
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {how}") from error
-            raise TensorqError(f"environment {env!r} cannot be made: {' '.join(str(error).split())}") from error
+            raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
         except Exception as error:  # anything, of a module or a class that is not ours
-            where, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
-            if keywords and isinstance(error, TypeError):
-                raise TensorqError(f"environment {env!r} takes no {', '.join(keywords)}") from error
-            raise TensorqError(
-                f"environment {env!r} cannot be made: {type(error).__name__}: {what} ({where.filename}, "
-                f"line {where.lineno})"
-            ) from error
+            if render_mode is not None and isinstance(error, TypeError):
+                raise TensorqError(f"{called} takes no render_mode") from error
+            raise TensorqError(f"{called} cannot be made: {where_raised(error)}") from error
 
     return make
 
@@ -82,10 +84,9 @@ def gymnasium_maker(env: str, **keywords: object) -> EnvironmentMaker:
 def saved_id(env: str) -> str:
     """An environment id read from a run folder; raises TensorqError for one that would import a module."""
     if ":" in env:
-        module, _, name = env.partition(":")
         raise TensorqError(
-            f"config.json names the environment {env!r}, which would import the module {module}, and nothing that is "
-            f"loaded may run code: import {module} in Python and go on there, with make_env=, a function that makes "
-            f"{name}."
+            f"config.json names the environment {env!r}, which would import the module {env.partition(':')[0]}, and "
+            f"nothing that is loaded may run code: name it again, --env {env}, or give a function that makes it, "
+            "make_env=, in Python."
         )
     return env

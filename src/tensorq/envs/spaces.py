@@ -1,7 +1,7 @@
-"""Spaces: what tensorq plays, and how other observations and actions become that. No TensorFlow here.
+"""Spaces: what tensorq plays, and how other spaces become that. No TensorFlow here.
 
 Networks and replay know Box and Discrete observations and Discrete actions. MultiDiscrete, MultiBinary, Tuple and Dict
-observations are flattened into one Box, their discrete parts one-hot; MultiDiscrete actions are counted through.
+observations are flattened into one Box (envs/observations.py); MultiDiscrete actions are counted through.
 """
 
 from __future__ import annotations
@@ -14,33 +14,66 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
 
+from tensorq.core.pixels import FlatBox, pixel_mask
 from tensorq.errors import TensorqError
 
 MAX_ACTIONS = 1_024  # that combinations of MultiDiscrete actions may come to: each has an output of the network
 _MOST_NUMBERS = 2**26  # in one observation that a file speaks of
-_MOST_BOUNDS = 2**12  # kept in config.json; images have the same bounds everywhere
+_MOST_BOUNDS = 2**19  # that differ from number to number, and are kept in config.json
 _COMPOSITE = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Tuple, spaces.Dict)
 
 
 def plain_observation_space(space: gym.Space) -> gym.Space:
     """The Box or Discrete in which observations are stored and learned from; raises TensorqError by name."""
-    if isinstance(space, (spaces.Box, spaces.Discrete)):
-        return space
     _refuse_unknown(space)
-    return spaces.flatten_space(space)
+    if not isinstance(space, _COMPOSITE):
+        return space
+    flat = spaces.flatten_space(space)
+    assert isinstance(flat, spaces.Box)
+    return FlatBox(flat, np.concatenate([_pixels(leaf) for leaf in leaves(space)]))
+
+
+def leaves(space: gym.Space) -> list[gym.Space]:
+    """The parts of a space that have no parts, in the order in which they are flattened."""
+    if not isinstance(space, (spaces.Tuple, spaces.Dict)):
+        return [space]
+    return [leaf for part in _parts(space) for leaf in leaves(part)]
+
+
+def _parts(space: spaces.Tuple | spaces.Dict) -> list[gym.Space]:
+    return list(space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces)
+
+
+def _pixels(leaf: gym.Space) -> np.ndarray:
+    return pixel_mask(leaf) if isinstance(leaf, spaces.Box) else np.zeros(spaces.flatdim(leaf), bool)
 
 
 def _refuse_unknown(space: gym.Space) -> None:
     if isinstance(space, (spaces.Tuple, spaces.Dict)):
-        for part in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+        if not _parts(space):
+            raise TensorqError(f"observation space {space}: it has no part, expected at least one.")
+        for part in _parts(space):
             _refuse_unknown(part)
-    elif not isinstance(space, (spaces.Box, spaces.Discrete, *_COMPOSITE)):
+    elif isinstance(space, spaces.Box):
+        if space.low.size > _MOST_BOUNDS and not (_uniform(space.low) and _uniform(space.high)):
+            raise TensorqError(
+                f"observation space of shape {space.shape}: its bounds differ from number to number, expected the same "
+                f"ones everywhere where there are more than {_MOST_BOUNDS:,} numbers."
+            )
+    elif not isinstance(space, (spaces.Discrete, *_COMPOSITE)):
         raise TensorqError(
             f"observation space {type(space).__name__}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple "
             "or Dict of these."
         )
+
+
+def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
+    """(dtype, shape) in which observations of a space are stored: float64 as float32, Discrete as int32."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.dtype(np.int32), ()
+    dtype = np.dtype(space.dtype)
+    return (np.dtype(np.float32) if dtype.kind == "f" else dtype), tuple(space.shape or ())
 
 
 def plain_action_space(space: gym.Space) -> spaces.Discrete:
@@ -64,11 +97,6 @@ def plain_action_space(space: gym.Space) -> spaces.Discrete:
 def is_composite(space: gym.Space) -> bool:
     """Whether observations of the space are flattened."""
     return isinstance(space, _COMPOSITE)
-
-
-def to_plain(space: gym.Space, obs: Any) -> Any:
-    """An observation of `space` as one of plain_observation_space(space)."""
-    return spaces.flatten(space, obs) if isinstance(space, _COMPOSITE) else obs
 
 
 def to_native_actions(space: gym.Space, indices: np.ndarray) -> np.ndarray:
@@ -126,42 +154,6 @@ def excerpt(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def adapt(env: Any) -> Any:
-    """A gym.Env or VectorEnv with flattened observations and counted actions, where it has others."""
-    if isinstance(env, VectorEnv):
-        return _adapt_vector(env)
-    observation_space, action_space = env.observation_space, env.action_space
-    plain_observation_space(observation_space)
-    if isinstance(observation_space, _COMPOSITE):
-        env = gym.wrappers.FlattenObservation(env)
-    if not isinstance(action_space, spaces.Discrete):
-        env = gym.wrappers.TransformAction(
-            env, lambda index: to_native_actions(action_space, np.asarray(index)), plain_action_space(action_space)
-        )
-    return env
-
-
-def _adapt_vector(env: VectorEnv) -> VectorEnv:
-    observation_space, action_space = env.single_observation_space, env.single_action_space
-    plain_observation_space(observation_space)
-    if isinstance(observation_space, _COMPOSITE):
-        if env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
-            raise TensorqError(
-                f"a vector environment with autoreset mode SAME_STEP and observations of {observation_space}: received "
-                "both, expected mode NEXT_STEP or DISABLED, where such observations can be flattened."
-            )
-        env = gym.wrappers.vector.FlattenObservation(env)
-    if not isinstance(action_space, spaces.Discrete):
-        single = plain_action_space(action_space)
-        env = gym.wrappers.vector.TransformAction(
-            env,
-            lambda indices: to_native_actions(action_space, np.asarray(indices)),
-            action_space=spaces.MultiDiscrete([int(single.n)] * env.num_envs),
-            single_action_space=single,
-        )
-    return env
-
-
 # --- in config.json ---------------------------------------------------------------------------------------------------
 
 
@@ -179,14 +171,27 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         return {"dict": {name: space_to_json(part) for name, part in space.spaces.items()}}
     if not isinstance(space, spaces.Box):
         raise TypeError(f"cannot keep {space}")
-    data: dict[str, Any] = {"shape": list(space.shape), "dtype": str(space.dtype)}
-    if math.prod(space.shape) <= _MOST_BOUNDS:
-        data |= {"low": np.ravel(space.low).tolist(), "high": np.ravel(space.high).tolist()}
-    return data
+    bounds = {"low": space.low, "high": space.high}
+    return {
+        "shape": list(space.shape),
+        "dtype": str(space.dtype),
+        **{name: _bound_to_json(bound) for name, bound in bounds.items()},
+    }
+
+
+def _bound_to_json(bound: np.ndarray) -> Any:
+    """A list of bounds, or one number that is the bound of all; infinite ones are null."""
+    kept = bound.ravel()[:1] if _uniform(bound) else bound.ravel()
+    numbers = [number if math.isfinite(number) else None for number in kept.tolist()]
+    return numbers[0] if _uniform(bound) else numbers
+
+
+def _uniform(bound: np.ndarray) -> bool:
+    return bound.size > 0 and bool((bound == bound.flat[0]).all())
 
 
 def space_from_json(data: Mapping[str, Any]) -> gym.Space:
-    """The space that space_to_json described, as far as a network cares; raises ValueError and the like for others."""
+    """The space that space_to_json described; raises ValueError and the like for others."""
     if "discrete" in data:
         return spaces.Discrete(int(data["discrete"]), start=int(data["start"]))
     if "multi_discrete" in data:
@@ -202,8 +207,36 @@ def space_from_json(data: Mapping[str, Any]) -> gym.Space:
     if dtype.kind not in "fiub" or math.prod(shape) > _MOST_NUMBERS:
         raise ValueError(f"observations of dtype {dtype} and shape {shape}")
     if "low" in data:
-        low = np.array([-np.inf if bound is None else bound for bound in data["low"]]).astype(dtype)
-        high = np.array([np.inf if bound is None else bound for bound in data["high"]]).astype(dtype)
-        return spaces.Box(low.reshape(shape), high.reshape(shape), shape, dtype.type)
-    unbounded = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
+        low, high = (_bounds(data, name, shape).astype(dtype) for name in _BOUNDS)
+        return spaces.Box(low, high, shape, dtype.type)
+    unbounded = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)  # as runs kept large spaces before
     return spaces.Box(unbounded[0], unbounded[1], shape, dtype.type)
+
+
+_BOUNDS = {"low": -np.inf, "high": np.inf}
+
+
+def _bounds(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The bounds of a Box in config.json, where null is an infinite one, and one number that of all."""
+    kept = data[name] if isinstance(data[name], list) else [data[name]] * math.prod(shape)
+    return np.array([_BOUNDS[name] if bound is None else bound for bound in kept]).reshape(shape)
+
+
+def same_space(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two descriptions by space_to_json are of equal spaces, with equal names of parts in the same order.
+
+    Bounds that a run before did not keep are not compared.
+    """
+    if one.keys() - _BOUNDS != other.keys() - _BOUNDS:
+        return False
+    if "tuple" in one or "dict" in one:
+        kind = "tuple" if "tuple" in one else "dict"
+        parts = [list(each[kind].values() if kind == "dict" else each[kind]) for each in (one, other)]
+        names = [list(each[kind]) if kind == "dict" else len(each[kind]) for each in (one, other)]
+        return names[0] == names[1] and all(same_space(*pair) for pair in zip(*parts, strict=True))
+    if any(one[name] != other[name] for name in one.keys() - _BOUNDS):
+        return False
+    if "low" not in one or "low" not in other:
+        return True
+    shape = tuple(one["shape"])
+    return all(np.array_equal(_bounds(one, name, shape), _bounds(other, name, shape)) for name in _BOUNDS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import gymnasium as gym
 
@@ -14,6 +15,12 @@ WORLDS = {
     "CartPole-v1": "tensorq.envs.cartpole:CartPole",
     "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
     "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
+}
+# What each of them stands for: Gymnasium's environment with this entry point and this time limit, and no argument.
+ORIGINALS = {
+    "CartPole-v1": ("gymnasium.envs.classic_control.cartpole:CartPoleEnv", 500),
+    "Acrobot-v1": ("gymnasium.envs.classic_control.acrobot:AcrobotEnv", 500),
+    "MountainCar-v0": ("gymnasium.envs.classic_control.mountain_car:MountainCarEnv", 200),
 }
 
 
@@ -40,6 +47,22 @@ class World(Protocol):
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(next states, rewards [N], terminated [N]) for actions [N] int32 and uniforms [N, step_uniforms]."""
         ...
+
+
+def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
+    """Why an id of Gymnasium's registry cannot be trained as a compiled world; None where it can."""
+    if env not in WORLDS:
+        return f"{env} has no compiled world, as {', '.join(WORLDS)} have"
+    if env_args:
+        return f"the compiled world of {env} takes no {', '.join(env_args)}"
+    spec, (entry_point, limit) = gym.spec(env), ORIGINALS[env]
+    if spec.entry_point != entry_point or spec.kwargs or spec.additional_wrappers:
+        return f"{env} is registered as another environment than Gymnasium's own"
+    if spec.max_episode_steps != limit:
+        return (
+            f"{env} is registered with a time limit of {spec.max_episode_steps} steps, its compiled world has {limit}"
+        )
+    return None
 
 
 def make_world(env: str) -> World:

@@ -11,8 +11,9 @@ import numpy as np
 from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
+from tensorq.envs.calls import EnvironmentMaker, new_each_time
 from tensorq.envs.description import read_environment
-from tensorq.envs.host import EnvironmentMaker, make_host_environments, new_each_time, seeds_for
+from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
@@ -111,15 +112,19 @@ def _keras_q_function(
     return q_function
 
 
-def environment_maker(run_dir: Path, make: EnvironmentMaker | None, **keywords: object) -> EnvironmentMaker:
+def environment_maker(run_dir: Path, make: EnvironmentMaker | None, render_mode: str | None = None) -> EnvironmentMaker:
     """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
     if make is not None:
         return new_each_time(make)
     content = directory.read_config(run_dir)
     if read_environment(run_dir, content).custom:
         call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
-        raise TensorqError(f"{run_dir} was trained on an environment of your own: go on in Python, with {call}.")
-    return gymnasium_maker(saved_id(Config.from_saved(content["config"]).env), **keywords)
+        raise TensorqError(
+            f"{run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or give the function "
+            f"in Python, {call}."
+        )
+    config = Config.from_saved(content["config"])
+    return gymnasium_maker(saved_id(config.env), config.env_args, render_mode)
 
 
 def evaluate_run(
@@ -138,7 +143,8 @@ def evaluate_run(
     config = Config.from_saved(content["config"])
     envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
     try:
-        read_environment(run_dir, content).require_same(run_dir, envs.observation_space, envs.action_space)
+        saved = read_environment(run_dir, content)
+        saved.require_same(run_dir, envs.native_observation_space, envs.native_action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)
         return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
     finally:

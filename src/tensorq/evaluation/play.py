@@ -9,7 +9,8 @@ import numpy as np
 
 from tensorq.agents.trained import QFunction, greedy
 from tensorq.config import Config
-from tensorq.envs.host import EnvironmentMaker, HostEnvironments, make_host_environments, seeds_for
+from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.host import HostEnvironments, make_host_environments, seeds_for
 
 SELECTION_ENVS = 5  # in which an agent is rated while it trains
 
@@ -58,9 +59,11 @@ def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[i
 class Selection:
     """Rates an agent while it trains: greedy episodes in environments of their own, on seeds that only this uses."""
 
-    def __init__(self, config: Config, make: EnvironmentMaker) -> None:
+    def __init__(self, config: Config, make: EnvironmentMaker, shared: HostEnvironments | None = None) -> None:
+        """Take what makes environments; or, with single_environment, training's own, whose episode then ends."""
         self._config, self._make = config, make
-        self._envs: HostEnvironments | None = None  # made when they are needed, and kept: some take long to make
+        self._shared = shared is not None
+        self._envs = shared  # others are made when they are needed, and kept: some take long to make
 
     def returns(self, q_values: QFunction, steps: int) -> np.ndarray:
         """Returns [episodes], once `steps` environment steps are done."""
@@ -73,5 +76,5 @@ class Selection:
 
     def close(self) -> None:
         """Close the environments."""
-        if self._envs is not None:
+        if self._envs is not None and not self._shared:
             self._envs.close()

@@ -16,7 +16,7 @@ from tensorq.networks.numpy_network import NumpyNetwork
 def loop_kind(config: Config, environment: Environment) -> str:
     """ "compiled" or "host"; a table learns in Python, also where there is a compiled world."""
     loop = "host" if config.algorithm == "qtable" else config.loop
-    return choose_loop(loop, config.env, environment.custom)
+    return choose_loop(loop, environment)
 
 
 def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:

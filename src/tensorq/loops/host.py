@@ -15,7 +15,9 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import Tensor
-from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments, obs_layout
+from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.host import Repeatable, Transitions, make_host_environments
+from tensorq.envs.spaces import obs_layout
 from tensorq.evaluation.play import Selection
 from tensorq.loops.host_learning import Step, make_learning
 from tensorq.loops.loop import Episode, Interrupted, Report, Tensors
@@ -36,8 +38,8 @@ class HostLoop:
     ) -> None:
         self.config, self.agent = config, agent
         self.steps = 0
-        self._selection = Selection(config, make)
         self._envs = make_host_environments(make, config.num_envs)
+        self._selection = Selection(config, make, self._envs if config.single_environment else None)
         count = self._envs.num_envs
         self._num_actions = int(self._envs.action_space.n)
         self.learning = make_learning(config, agent, self._envs, replay_path)
@@ -136,7 +138,10 @@ class HostLoop:
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
-        return self._selection.returns(self._q_values, self.steps)
+        returns = self._selection.returns(self._q_values, self.steps)
+        if self.config.single_environment:
+            self.boundary()
+        return returns
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""

@@ -17,7 +17,8 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
 from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
-from tensorq.envs.host import HostEnvironments, Transitions, obs_layout
+from tensorq.envs.host import HostEnvironments, Transitions
+from tensorq.envs.spaces import obs_layout
 from tensorq.loops.loop import NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.host import HostReplay, row_dtype

@@ -10,7 +10,8 @@ import numpy as np
 from tensorq.agents.qtable import QTable, epsilon_greedy, table_states, td_error
 from tensorq.config import Config
 from tensorq.core import host_random
-from tensorq.envs.host import EnvironmentMaker, Repeatable, Transitions, make_host_environments
+from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.evaluation.play import Selection
 from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
 
@@ -21,8 +22,8 @@ class TableLoop:
     def __init__(self, config: Config, make: EnvironmentMaker) -> None:
         self.config = config
         self.steps = self.updates = 0
-        self._selection = Selection(config, make)
         self._envs = make_host_environments(make, config.num_envs)
+        self._selection = Selection(config, make, self._envs if config.single_environment else None)
         space, num_actions = self._envs.observation_space, int(self._envs.action_space.n)
         num_states, self._first_state = table_states(space)
         self._q = QTable(np.full(num_states * num_actions, config.initial_value, np.float64), space, num_actions)
@@ -97,7 +98,10 @@ class TableLoop:
 
     def evaluate(self) -> np.ndarray:
         """Returns [episodes] of greedy play in environments of its own."""
-        return self._selection.returns(self._q, self.steps)
+        returns = self._selection.returns(self._q, self.steps)
+        if self.config.single_environment:
+            self.boundary()
+        return returns
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""

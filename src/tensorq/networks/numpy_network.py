@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorq.config import Config
+from tensorq.core.pixels import pixel_mask
 from tensorq.errors import TensorqError
 
 FloatArray = NDArray[np.float32]
@@ -125,18 +126,24 @@ def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | N
 def observation_scaling(observation_space: gym.Space, config: Config) -> tuple[Any, Any]:
     """(centre, factor) for x -> (x - centre) * factor on flat observations; factor is None where they stay as they are.
 
-    uint8 is divided by 255. With scale_observations other numbers that have finite bounds are brought to [-1, 1].
+    Pixels (core.pixels) are divided by 255. With scale_observations other numbers that have finite bounds are brought
+    to [-1, 1].
     """
-    if observation_space.dtype == np.uint8:
-        return np.float32(0), np.float32(1 / 255)
-    if not config.scale_observations or not isinstance(observation_space, gym.spaces.Box):
+    if not isinstance(observation_space, gym.spaces.Box):
         return np.float32(0), None
+    pixels = pixel_mask(observation_space)
+    if config.pixels == "by_dtype":
+        pixels = np.full(observation_space.low.size, observation_space.dtype == np.uint8)
+    if pixels.all():
+        return np.float32(0), np.float32(1 / 255)
+    if not config.scale_observations:
+        return np.float32(0), np.where(pixels, 1 / 255, 1).astype(np.float32) if pixels.any() else None
     bounds = np.array([np.ravel(observation_space.low), np.ravel(observation_space.high)], np.float64)
     low, high = np.clip(bounds, -UNBOUNDED, UNBOUNDED)
-    bounded = (low > -UNBOUNDED) & (high < UNBOUNDED) & (high > low)
+    bounded = (low > -UNBOUNDED) & (high < UNBOUNDED) & (high > low) & ~pixels
     centre = np.where(bounded, (low + high) / 2, 0)
     factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
-    return centre.astype(np.float32), factor.astype(np.float32)
+    return centre.astype(np.float32), np.where(pixels, 1 / 255, factor).astype(np.float32)
 
 
 def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:

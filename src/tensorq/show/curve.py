@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from tensorq.envs.host import EnvironmentMaker
+    from tensorq.envs.calls import EnvironmentMaker
 
 FloatArray = npt.NDArray[np.float64]
 

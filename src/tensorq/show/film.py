@@ -11,7 +11,8 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.host import MASK, EnvironmentMaker, seeds_for
+from tensorq.envs.calls import EnvironmentMaker, reset_once, step_once
+from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
@@ -85,7 +86,7 @@ def film(
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
     """Every stride-th state of an episode with the action that follows it, and the last state, which none follows."""
-    obs, info = env.reset(seed=seed)
+    obs, info = reset_once(env, seed)
     total, step, done = 0.0, 0, False
     while not done:
         mask = check_mask(info[MASK], env.action_space) if MASK in info else None
@@ -94,7 +95,7 @@ def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps
             if mask is not None:
                 q_values = np.where(mask, q_values, -np.inf)
             yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
-        obs, reward, terminated, truncated, info = env.step(agent.act(obs, mask))
+        obs, reward, terminated, truncated, info = step_once(env, agent.act(obs, mask))
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
     yield Frame(_render(env), agent.q_values(obs), None, total, step)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.config import Config
+from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import read_environment
-from tensorq.envs.host import EnvironmentMaker
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.runs import directory

@@ -1,0 +1,177 @@
+"""Other people's environments: made, reset and stepped, and held to Gymnasium's interface. No TensorFlow here."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from tensorq.envs.spaces import excerpt
+from tensorq.errors import TensorqError, where_raised
+
+EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
+
+
+class EnvironmentFailed(TensorqError):
+    """An environment raised, or gave what its spaces or Gymnasium's interface do not allow."""
+
+
+def reset_once(env: gym.Env, seed: int | None = None) -> tuple[Any, Mapping[str, Any]]:
+    """(observation, info) of a new episode; raises EnvironmentFailed for anything else."""
+    return check_reset(env, call(env, "reset", **({} if seed is None else {"seed": seed})))
+
+
+def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
+    """What one step gives, as Gymnasium's interface has it; raises EnvironmentFailed for anything else."""
+    observed, reward, terminated, truncated, info = check_step(env, call(env, "step", action))
+    if not isinstance(reward, (float, int)) or not math.isfinite(reward):
+        reward = _number(env, reward)
+    if type(terminated) is not bool:
+        terminated = _flag(env, "terminated", terminated)
+    if type(truncated) is not bool:
+        truncated = _flag(env, "truncated", truncated)
+    return observed, reward, terminated, truncated, info
+
+
+def environment_name(env: Any) -> str:
+    """What to call an environment in a message: its id, or its class."""
+    spec = getattr(env, "spec", None)
+    return spec.id if spec is not None else type(getattr(env, "unwrapped", env)).__name__
+
+
+def call(env: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call a method of an environment; raises EnvironmentFailed from whatever it raises."""
+    try:
+        return getattr(env, method)(*arguments, **keywords)
+    except TensorqError:
+        raise
+    except Exception as error:  # anything: environments are not ours
+        raise failure(env, method, error) from error
+
+
+def failure(env: Any, method: str, error: Exception) -> EnvironmentFailed:
+    """What to raise for an exception of an environment's method."""
+    return EnvironmentFailed(f"{environment_name(env)} raised {where_raised(error)} in {method}().")
+
+
+def check_reset(env: Any, result: Any) -> tuple[Any, Mapping[str, Any]]:
+    """(observation, info) as reset returned them."""
+    if isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[1], Mapping):
+        return result[0], result[1]
+    raise EnvironmentFailed(
+        f"reset() of {environment_name(env)} returned {excerpt(result)}, expected an observation and an info that is a "
+        "dict: return obs, {}."
+    )
+
+
+def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
+    """(observation, reward, terminated, truncated, info) as step returned them."""
+    if isinstance(result, (tuple, list)) and len(result) == 5 and isinstance(result[4], Mapping):
+        return tuple(result)
+    hint = ""
+    if isinstance(result, (tuple, list)) and len(result) == 4:
+        hint = " Four values are those of gym before 0.26: its done is terminated, or truncated by a time limit."
+    raise EnvironmentFailed(
+        f"step() of {environment_name(env)} returned {excerpt(result)}, expected five values: observation, reward, "
+        f"terminated, truncated and an info that is a dict.{hint}"
+    )
+
+
+def _number(env: Any, reward: Any) -> float:
+    """A reward that is one finite number."""
+    array = np.asarray(reward)
+    if array.shape or array.dtype.kind not in "biuf":
+        hint = f" Write float(reward[{', '.join('0' * array.ndim)}])." if array.size == 1 and array.ndim else ""
+        raise EnvironmentFailed(
+            f"step() of {environment_name(env)} gave the reward {excerpt(reward)}, expected one number.{hint}"
+        )
+    if not math.isfinite(number := float(array)):
+        raise EnvironmentFailed(
+            f"step() of {environment_name(env)} gave the reward {number}, expected a finite number."
+        )
+    return number
+
+
+def _flag(env: Any, name: str, value: Any) -> bool:
+    """A truth value."""
+    if isinstance(value, np.bool_):
+        return bool(value)
+    array = np.asarray(value)
+    if array.shape or array.dtype.kind not in "biu":
+        raise EnvironmentFailed(
+            f"step() of {environment_name(env)} gave {name} {excerpt(value)}, expected True or False."
+        )
+    return bool(array)
+
+
+def require_seed(env: gym.Env) -> None:
+    """Refuse an environment whose reset takes no seed, as before gym 0.26."""
+    for each in (env, env.unwrapped):
+        try:
+            parameters = inspect.signature(each.reset).parameters.values()
+        except (TypeError, ValueError):  # not written in Python
+            continue
+        if not any(parameter.name == "seed" or parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+            raise TensorqError(
+                f"reset() of {type(each).__name__} takes no seed: write def reset(self, *, seed=None, options=None), "
+                "call super().reset(seed=seed) in it, and return obs, {}."
+            )
+
+
+def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
+    """The same, but raises TensorqError where it raises, or gives an environment again: two would play one episode."""
+    made: list[weakref.ref[Any]] = []
+    _require_no_arguments(make)
+
+    def checked() -> gym.Env | VectorEnv:
+        try:
+            env = make()
+        except TensorqError:
+            raise
+        except Exception as error:
+            raise TensorqError(f"the environment function raised {where_raised(error)}.") from error
+        if any(env is other() for other in made):
+            raise TensorqError(
+                f"the environment function returned the same {type(getattr(env, 'unwrapped', env)).__name__} again, "
+                "expected a new one each time: make it in the function, as in lambda: gymnasium.make(...); or, where "
+                "there can be just one, set single_environment (--single-environment)."
+            )
+        with contextlib.suppress(TypeError):  # of a class without weak references
+            made[:] = [*(other for other in made if other() is not None), weakref.ref(env)]
+        return env
+
+    return checked
+
+
+def _require_no_arguments(make: EnvironmentMaker) -> None:
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):  # not written in Python
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        name = getattr(make, "__name__", "make_env")
+        raise TensorqError(
+            f"the environment function {name}{signature} needs arguments, expected one of none, such as "
+            f"lambda: {name}(...)."
+        ) from error
+
+
+def only_one(make: EnvironmentMaker) -> EnvironmentMaker:
+    """A function that makes an environment once and returns it again at each further call."""
+    made: list[gym.Env | VectorEnv] = []
+
+    def same() -> gym.Env | VectorEnv:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return same

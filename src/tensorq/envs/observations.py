@@ -1,0 +1,141 @@
+"""What environments observe: held against their space, and brought into the layout in which it is stored.
+
+A composite observation is flattened part by part in the order of gymnasium.spaces.flatten: Box and MultiBinary as they
+are, Discrete and MultiDiscrete one-hot. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from tensorq.envs.spaces import excerpt, is_composite, leaves, obs_layout, plain_observation_space
+from tensorq.errors import TensorqError
+
+
+class ObservationReader:
+    """Reads observations of one space; raises TensorqError for what the space does not allow.
+
+    Refused are another shape, other parts, another kind of numbers (floats where the space has whole numbers), states
+    that the space does not contain, and whole numbers that its dtype cannot hold. Casts that lose nothing are made,
+    and float64 becomes float32, in which it is stored.
+    """
+
+    def __init__(self, space: gym.Space) -> None:
+        """Look at the environment's own space once; raises TensorqError for one that tensorq does not play."""
+        self.space = space
+        self.plain = plain_observation_space(space)
+        self.dtype, self.shape = obs_layout(self.plain)
+        self._leaves = [_Leaf(leaf) for leaf in leaves(space)]
+        self._single = None if is_composite(space) else self._leaves[0]
+
+    def __call__(self, obs: Any, rows: int | None = None) -> np.ndarray:
+        """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
+        if self._single is not None:
+            array = self._single.read(obs, rows)
+            if array.dtype == self.dtype:
+                return array
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                return array.astype(self.dtype)
+        out = np.zeros((1 if rows is None else rows, *self.shape), self.dtype)
+        start = 0
+        with np.errstate(over="ignore"):
+            for leaf, part in zip(self._leaves, _parts(self.space, obs), strict=True):
+                leaf.write(leaf.read(part, rows), out[:, start : start + leaf.size])
+                start += leaf.size
+        return out[0] if rows is None else out
+
+    def check_bounds(self, array: np.ndarray) -> None:
+        """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds or not a number."""
+        if isinstance(self.plain, spaces.Box):
+            low, high = (bound.astype(self.dtype) for bound in (self.plain.low, self.plain.high))
+            outside = ~((array >= low) & (array <= high))
+            if outside.any():
+                place = np.argwhere(outside)[0]
+                bounds = [np.broadcast_to(bound, array.shape)[tuple(place)] for bound in (low, high)]
+                raise TensorqError(
+                    f"the environment gave an observation with {array[tuple(place)]:g} at {place.tolist()}, expected "
+                    f"{bounds[0]:g} to {bounds[1]:g} by its space {self.space}: correct the one or the other."
+                )
+
+
+class _Leaf:
+    """A space without parts: how its observations are checked and flattened."""
+
+    def __init__(self, space: gym.Space) -> None:
+        self.space, self.shape, self.dtype = space, tuple(space.shape or ()), np.dtype(space.dtype)
+        self.size = spaces.flatdim(space)
+        self._box = isinstance(space, spaces.Box)
+        self._first: Any = None  # of the values that are counted
+        self._least: Any = 0
+        self._most: Any = 1
+        if isinstance(space, spaces.Box) and self.dtype.kind in "iu":
+            self._least, self._most = np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
+        elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+            counts: Any = space.n if isinstance(space, spaces.Discrete) else space.nvec
+            self._first, self._least, self._most = space.start, space.start, space.start + counts - 1
+            self._offsets = np.cumsum([0, *np.ravel(counts)[:-1]])
+
+    def read(self, obs: Any, rows: int | None) -> np.ndarray:
+        """An array of the space's shape, or [rows, ...], whose numbers the space allows."""
+        try:
+            array = obs if isinstance(obs, np.ndarray) else np.asarray(obs)
+        except ValueError as error:  # rows of different lengths
+            raise self._refusal(f"the observation {excerpt(obs)}") from error
+        expected = self.shape if rows is None else (rows, *self.shape)
+        if array.shape != expected:
+            raise TensorqError(
+                f"the environment gave an observation of shape {array.shape}, expected {expected} by its space "
+                f"{self.space}."
+            )
+        if array.dtype == self.dtype and self._box:
+            return array
+        kinds = "fiub" if self.dtype.kind == "f" else "iub"
+        if array.dtype.kind not in kinds:
+            raise self._refusal(f"an observation of dtype {array.dtype}")
+        # Also where Gymnasium stores a batch of states in another dtype than the space's.
+        if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
+            raise self._refusal(f"the observation {excerpt(array)}")
+        return array
+
+    def _refusal(self, received: str) -> TensorqError:
+        return TensorqError(
+            f"the environment gave {received}, which its observation space {self.space} does not allow."
+        )
+
+    def write(self, array: np.ndarray, out: np.ndarray) -> None:
+        """Flatten what was read into zeros [rows, size]."""
+        rows = array.reshape(len(out), -1)
+        if self._first is None:
+            out[:] = rows
+        else:
+            places = rows - np.ravel(self._first) + self._offsets
+            np.put_along_axis(out, places.astype(np.int64), 1, axis=1)
+
+
+def _parts(space: gym.Space, obs: Any) -> Iterator[Any]:
+    """The observations of a space's leaves, in their order."""
+    if isinstance(space, spaces.Dict):
+        names = list(space.spaces)
+        if not isinstance(obs, Mapping) or obs.keys() != space.spaces.keys():
+            found = f"one with {', '.join(map(str, obs)) or 'no part'}" if isinstance(obs, Mapping) else excerpt(obs)
+            raise TensorqError(
+                f"the environment gave an observation without the parts of its space: received {found}, expected a "
+                f"dict with {', '.join(names)}."
+            )
+        for name, part in space.spaces.items():
+            yield from _parts(part, obs[name])
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(obs, (tuple, list)) or len(obs) != len(space.spaces):
+            raise TensorqError(
+                f"the environment gave the observation {excerpt(obs)}, expected a tuple of {len(space.spaces)} parts "
+                f"by its space {space}."
+            )
+        for part, value in zip(space.spaces, obs, strict=True):
+            yield from _parts(part, value)
+    else:
+        yield obs
