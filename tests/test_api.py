@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,58 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
     for use in (tq.open_run, tq.resume):
         with pytest.raises(tq.TensorqError, match="make_env: received 'CartPole-v1', expected the function"):
             use(path, make_env="CartPole-v1")  # type: ignore[operator]
+
+
+def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> None:
+    """Ice that does not slip, on the small lake's map upside down: the goal is next to the start."""
+    arguments = {"is_slippery": False, "desc": np.array(["SFF", "FHF", "GFF"])}
+    run = tq.train("FrozenLake-v1", preset="qtable", env_args=arguments, steps=2_000, run_dir=tmp_path / "run",
+                   progress="quiet")  # fmt: skip
+    config = json.loads((run.path / "config.json").read_text())["config"]
+    assert config["env_args"] == {"is_slippery": False, "desc": ["SFF", "FHF", "GFF"]}
+    assert config["initial_value"] == 1  # the preset's section for FrozenLake-v1
+    assert tq.open_run(run.path).evaluate(3).returns.tolist() == [1, 1, 1]
+    assert tq.open_run(run.path).evaluate(3).lengths.tolist() == [2, 2, 2]
+    tq.resume(run.path, steps=2_100, progress="quiet")
+    assert run.record(tmp_path / "a.gif").exists()
+    for wrong, message in (
+        ({"desc": {1, 2}}, r"env_args: received \{1, 2\} for desc, expected a finite number, text"),
+        ({"desc": float("nan")}, "env_args: received nan for desc"),
+        ("desc", "env_args: received 'desc', expected values by name"),
+        ({"maps": "4x4"}, "environment 'FrozenLake-v1' with maps='4x4' cannot be made: TypeError"),
+    ):
+        with pytest.raises(tq.TensorqError, match=message):
+            tq.train("FrozenLake-v1", preset="qtable", env_args=wrong, run_dir=tmp_path / "no")
+    with pytest.raises(tq.TensorqError, match="env_args: received some, and a function"):
+        tq.train(lambda: gym.make("FrozenLake-v1"), preset="qtable", env_args=arguments, run_dir=tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_environment_with_parts_in_another_order_is_refused(tmp_path: Path) -> None:
+    class Ordered(gym.Env):
+        action_space = gym.spaces.Discrete(2)
+
+        def __init__(self, *names: str) -> None:
+            parts = {"left": gym.spaces.Box(-1, 1, (2,)), "right": gym.spaces.Box(-1, 1, (2,))}
+            self.observation_space = gym.spaces.Dict([(name, parts[name]) for name in names])
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            return {name: np.zeros(2, np.float32) for name in self.observation_space.spaces}, {}
+
+        def step(self, action: Any) -> Any:
+            return self.reset()[0], 1.0, True, False, {}
+
+    here, there = (lambda: Ordered("left", "right")), (lambda: Ordered("right", "left"))
+    run = tq.train(here, steps=200, learning_starts_steps=100, hidden_sizes=(2,), evaluation_episodes=1,
+                   run_dir=tmp_path / "run", progress="quiet")  # fmt: skip
+    assert run.evaluate(2).mean == 1
+    for use in (lambda: tq.open_run(run.path, make_env=there).evaluate(2), lambda: tq.resume(
+        run.path, make_env=there, steps=300, progress="quiet"
+    )):  # fmt: skip
+        with pytest.raises(
+            tq.TensorqError, match="trained on an environment with observation_space Dict.'left'.*and t"
+        ):
+            use()
 
 
 def test_record_writes_into_the_run(path: Path) -> None:

@@ -97,6 +97,11 @@ REFUSED = [
     (["train", "FrozenLake-v1", "--loop", "compiled"], "FrozenLake-v1 has no compiled world"),
     (["train"], "expected an environment first"),
     (["train", "CartPole-v1", "--run-dir", "/proc/run"], "/proc/run"),
+    (["train", "FrozenLake-v1", "--env-arg", "is_slippery"], "--env-arg: received 'is_slippery', expected NAME=VALUE"),
+    (
+        ["train", "FrozenLake-v1", "--env-arg", "wet=1"],
+        "environment 'FrozenLake-v1' with wet=1 cannot be made: TypeErr",
+    ),
     (["trian"], "unknown command 'trian': did you mean train"),
     (["resume", "."], "expected the folder of a run"),
     (["resume", "nowhere"], "nowhere does not exist"),
@@ -125,6 +130,40 @@ def test_a_module_is_looked_for_in_the_current_folder(tmp_path: Path) -> None:
     )
     run("train", "worlds_of_mine:Pole-v0", "--steps", "200", "--run-dir", "run", *QUICK, cwd=tmp_path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 200
+
+
+def test_a_run_on_an_environment_of_ones_own_goes_on_where_it_is_named_again(tmp_path: Path) -> None:
+    (tmp_path / "my_lakes.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Lake-v0', 'gymnasium.envs.toy_text:FrozenLakeEnv', max_episode_steps=30)\n"
+    )
+    shown = run(
+        "train", "my_lakes:Lake-v0", "--preset", "qtable", "--steps", "300", "--run-dir", "run", "--env-arg",
+        "is_slippery=False", "--env-arg", "desc=['SG']", "--epsilon-start", "1", cwd=tmp_path,
+    ).output  # fmt: skip
+    assert "tensorq evaluate run --env my_lakes:Lake-v0" in shown
+    named = ["--env", "my_lakes:Lake-v0"]
+    for command in (["evaluate", "run"], ["record", "run"], ["resume", "run", "--steps", "400"]):
+        assert "--env my_lakes:Lake-v0" in run(*command, cwd=tmp_path, code=2).errors
+        run(*command, *named, cwd=tmp_path)
+    assert json.loads(run("evaluate", "run", *named, "--json", cwd=tmp_path).output)["returns"] == [1.0] * 100
+    assert "environment 'Lake-v0'" in run("evaluate", "run", "--env", "Lake-v0", cwd=tmp_path, code=2).errors
+    assert (
+        "was started without make_env (--env)"
+        in run(
+            "train",
+            "FrozenLake-v1",
+            "--preset",
+            "qtable",
+            "--steps",
+            "200",
+            "--run-dir",
+            "other",
+            "--quiet",
+            cwd=tmp_path,
+        ).errors
+        + run("resume", "other", "--env", "FrozenLake-v1", "--steps", "300", cwd=tmp_path, code=2).errors
+    )
 
 
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:

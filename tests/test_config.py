@@ -33,7 +33,7 @@ FRACTIONS = (
     "trace_decay",
 )  # fmt: skip
 ANY_NUMBERS = ("initial_value", "value_min", "value_max", "munchausen_clip")
-SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations")
+SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations", "single_environment")
 
 
 def refusal(**settings: Any) -> str:
@@ -45,7 +45,7 @@ def refusal(**settings: Any) -> str:
 
 
 def test_every_number_is_covered_here() -> None:
-    rest = {"algorithm", "env", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer"}
+    rest = {"algorithm", "env", "env_args", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer", "pixels"}
     assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest == set(FIELD_NAMES)
 
 

@@ -176,18 +176,19 @@ def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(
 
 
 def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_only_where_there_is_one() -> None:
-    started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"))
+    started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"), None)
     given = "'a run', make_env=make_env, network=network"
     assert summary(Finished(Path("a run"), {"steps": 50}), started)[-3:] == [
         f"next   run = tq.open_run({given})",
         "       run.evaluate().mean",
         f"       tq.resume({given}, steps=100)",
     ]
-    started = Started(Config(env="robots.arm:Arm-v0"), Path("a run"), "host", None, 0, ("make_env",))
-    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-5:-2] == [
-        "next   import gymnasium, robots.arm, tensorq as tq",
-        "       make_env = lambda: gymnasium.make('Arm-v0')",
-        "       run = tq.open_run('a run', make_env=make_env)",
+    started = Started(
+        Config(env="robots.arm:Arm-v0"), Path("a run"), "host", None, 0, ("make_env",), " --env robots.arm:Arm-v0"
+    )
+    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-2:] == [
+        "next   tensorq evaluate 'a run' --env robots.arm:Arm-v0",
+        "       tensorq resume 'a run' --env robots.arm:Arm-v0 --steps 100",
     ]
 
 

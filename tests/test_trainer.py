@@ -107,6 +107,54 @@ def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: 
     assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
 
 
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "qtable", "loss": "mse"}], ids=["dqn", "table"])
+def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Only(Unmoved):
+        made = closed = 0
+        seeds: list[Any] = []
+
+        def __init__(self) -> None:
+            Only.made += 1
+            super().__init__()
+            self.observation_space = gym.spaces.Discrete(3)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            Only.seeds.append(seed)
+            return 0, super().reset(seed=seed)[1]
+
+        def step(self, action: Any) -> Any:
+            return 1, *super().step(action)[1:]
+
+        def close(self) -> None:
+            Only.closed += 1
+
+    if settings:
+        settings = {**settings, "replay_ratio": 1, "learning_starts_steps": Config.learning_starts_steps}
+    config = dataclasses.replace(
+        CONFIG, **settings, single_environment=True, evaluation_period_steps=200, evaluation_episodes=3
+    )
+    trainer.train(config, make=Only, run_dir=tmp_path / "whole")
+    assert (Only.made, Only.closed) == (1, 1)
+    assert not (tmp_path / "whole" / "video.gif").exists()
+    # Four evaluations of three episodes and the last one, each followed by training's own reset.
+    assert sum(seed is not None for seed in Only.seeds) >= 5 * (3 + 1)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.steps == 500:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        trainer.train(config, make=Only, run_dir=tmp_path / "parts", observers=[stop])
+    trainer.resume(tmp_path / "parts", make=Only)
+    assert (Only.made, Only.closed) == (3, 3)
+    for name in ("metrics.csv", "episodes.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(TensorqError, match="num_envs: received 2, expected 1 with single_environment"):
+        trainer.train(dataclasses.replace(config, num_envs=2), make=Only, run_dir=tmp_path / "two")
+
+
 def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
     assert (
         Message("no video: the environment function's environment has no render_mode='rgb_array': make it with that")
@@ -205,7 +253,7 @@ def test_a_vector_environment_of_another_size_is_not_gone_on_with(tmp_path: Path
 def test_another_environment_is_not_gone_on_with_nor_played(run: Path) -> None:
     before = contents(run)
     other = partial(gym.make, "Acrobot-v1")
-    message = r"was trained on an environment with observations Box.*\(4,\), float32\), make_env returned one with Box"
+    message = r"was trained on an environment with observation_space Box.*\(4,\), float32\), and this one has Box"
     with pytest.raises(TensorqError, match=message):
         trainer.resume(run, steps=1_000, make=other)
     with pytest.raises(TensorqError, match=message):

@@ -41,7 +41,7 @@ class TrainOptions(Config):
 
     env: Suppress[str] = Config.env
     env_args: Suppress[Fixed[Any]] = dataclasses.field(default_factory=dict)
-    pixels: Suppress[str] = Config.pixels
+    pixels: Suppress[Literal["by_bounds", "by_dtype"]] = Config.pixels
     env_arg: Annotated[
         UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE", help_behavior_hint="(may be given again)")
     ] = ()

@@ -28,7 +28,8 @@ class Started:
     loop: str
     solved_return: float | None
     steps_done: int
-    needs: tuple[str, ...] = ()  # which of make_env and network, functions that only Python has, the run goes on with
+    needs: tuple[str, ...] = ()  # which of make_env and network, functions, Python goes on with the run by
+    named: str | None = ""  # the option by which commands do, " --env MODULE:ID" or none; None where they cannot
 
 
 @dataclass(frozen=True)

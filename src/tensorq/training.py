@@ -44,11 +44,13 @@ class Stopped(KeyboardInterrupt):
     `run_dir` is the run's folder, `steps` where it will go on.
     """
 
-    def __init__(self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = ()) -> None:
-        """Name the run, the step from which it will go on, the signal that ended it, and what it was started with."""
+    def __init__(
+        self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = (), named: str | None = ""
+    ) -> None:
+        """Name the run, the step from which it will go on, the signal that ended it, and how Started says to go on."""
         how = f"tq.resume({python_arguments(run_dir, needs)})"
-        if not needs:
-            how = f"`tensorq resume {shlex.quote(str(run_dir))}`, or {how} in Python,"
+        if named is not None:
+            how = f"`tensorq resume {shlex.quote(str(run_dir))}{named}`, or {how} in Python,"
         look = f"; `tensorq plot {shlex.quote(str(run_dir))}` draws how far it came" if steps else ""
         super().__init__(f"stopped; {how} goes on from step {steps:,}{look}")
         self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
@@ -72,6 +74,7 @@ class Training:
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
         self._needs = _needs(config, environment, network)
+        self._named = _named(config, self._needs)
         self._observers, self._telling = observers, threading.Lock()
         self._began, self._on_restored = began, on_restored
         self._checkpoints = Checkpoints(directory.checkpoints_path)
@@ -118,7 +121,7 @@ class Training:
                 self._on_restored(loop.steps, self._episodes)
                 self.ready = True
                 path, goal = self.directory.path, self.environment.solved_return
-                self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs))
+                self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs, self._named))
                 try:
                     self._train(loop, metrics, episodes, signals)
                 except Interrupted as interrupted:
@@ -140,7 +143,7 @@ class Training:
             tell(self._observers, event)
 
     def _stopped(self, signals: Signals, steps: int) -> Stopped:
-        return Stopped(self.directory.path, steps, signals.received, self._needs)
+        return Stopped(self.directory.path, steps, signals.received, self._needs, self._named)
 
     def _warn_of_cut_episodes(self) -> None:
         period, count = self.config.checkpoint_period_steps, self.config.num_envs
@@ -346,13 +349,15 @@ class Training:
         from tensorq.show.curve import draw_run
         from tensorq.show.film import film
 
+        drawable = None if self.config.single_environment else self.environment.make
         makers: list[tuple[str, Callable[[], object]]] = [
-            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, self.environment.make))
+            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, drawable))
         ]
         own = self.environment.custom
         make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
         path, video = self.directory.path, self.directory.video_path
-        makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
+        if not self.config.single_environment:
+            makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
         self._tell(Message("drawing the curve and the video ..."))
         for name, draw in makers:
             try:
@@ -365,6 +370,13 @@ def _needs(config: Config, environment: Environment, network: NetworkBuilder | N
     """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
     own_environment = environment.custom or ":" in config.env
     return (*(["make_env"] if own_environment else []), *([] if network is None else ["network"]))
+
+
+def _named(config: Config, needs: Sequence[str]) -> str | None:
+    """What names the environment to the commands that go on with a run; None where functions are needed."""
+    if not needs:
+        return ""
+    return f" --env {shlex.quote(config.env)}" if ":" in config.env and "network" not in needs else None
 
 
 def tell(observers: Sequence[Observer], event: Event) -> None:

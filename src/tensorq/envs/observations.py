@@ -18,7 +18,7 @@ from tensorq.errors import TensorqError
 
 
 class ObservationReader:
-    """Reads observations of one space; raises TensorqError for what the space does not allow.
+    """Reads observations of one space; raises TensorqError for what the space does not contain.
 
     Refused are another shape, other parts, another kind of numbers (floats where the space has whole numbers), states
     that the space does not contain, and whole numbers that its dtype cannot hold. Casts that lose nothing are made,
@@ -104,7 +104,7 @@ class _Leaf:
 
     def _refusal(self, received: str) -> TensorqError:
         return TensorqError(
-            f"the environment gave {received}, which its observation space {self.space} does not allow."
+            f"the environment gave {received}, which its observation space {self.space} does not contain."
         )
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:

@@ -120,8 +120,8 @@ def environment_maker(run_dir: Path, make: EnvironmentMaker | None, render_mode:
     if read_environment(run_dir, content).custom:
         call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
         raise TensorqError(
-            f"{run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or give the function "
-            f"in Python, {call}."
+            f"{run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or in Python give "
+            f"the function, {call}."
         )
     config = Config.from_saved(content["config"])
     return gymnasium_maker(saved_id(config.env), config.env_args, render_mode)

@@ -57,10 +57,10 @@ class TableLoop:
                 state, action, next_state = states[index], actions[index], next_states[index]
                 value, discount = table.item(state, action), 0.0 if terminated[index] else config.gamma
                 error = td_error(value, rewards[index], discount, table[next_state].tolist(), masks[index])
-                if not math.isfinite(error):
+                squares, values = squares + error * error, values + value
+                if not math.isfinite(squares):
                     raise NotFinite(self.updates + 1, self.steps + 1)
                 table[state, action] = value + config.learning_rate_at(self.updates) * error
-                squares, values = squares + error * error, values + value
                 self.updates += 1
                 self.steps += 1
                 if episode := self._count(index, rewards[index], terminated[index] or truncated[index]):

@@ -47,19 +47,21 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     steps = finite_number(result.get("steps"))
     run, needs = shlex.quote(str(run_dir)), () if started is None else started.needs
     given = python_arguments(run_dir, needs)
-    if needs:  # functions, which the command line cannot be given
-        module, colon, env = ("", "", "") if started is None else started.config.env.partition(":")
-        following = [f"import gymnasium, {module}, tensorq as tq", f"make_env = lambda: gymnasium.make({env!r})"]
-        following = (following if colon else []) + [f"run = tq.open_run({given})", "run.evaluate().mean"]
-        following += ["run.record()"] if films else []
+    named = "" if started is None else started.named
+    if named is None:  # functions, which the command line cannot be given
+        following = [f"run = tq.open_run({given})", "run.evaluate().mean"] + (["run.record()"] if films else [])
     else:
-        following = [f"tensorq evaluate {run}"] + ([f"tensorq record {run}"] if films else [])
+        following = [f"tensorq evaluate {run}{named}"] + ([f"tensorq record {run}{named}"] if films else [])
     if steps is not None:
         # A run that was ended by its episodes goes on when it is given more of those.
         limit = 0 if started is None else started.config.episodes
         ended = limit and (finite_number(result.get("episodes")) or 0) >= limit
         name, number = ("episodes", 2 * limit) if ended else ("steps", 2 * int(steps))
-        following.append(f"tq.resume({given}, {name}={number})" if needs else f"tensorq resume {run} --{name} {number}")
+        following.append(
+            f"tq.resume({given}, {name}={number})"
+            if named is None
+            else f"tensorq resume {run}{named} --{name} {number}"
+        )
     return [*lines, "", f"next   {following[0]}", *(f"       {line}" for line in following[1:])]
 
 
