@@ -48,7 +48,7 @@ def one_more(run: Path) -> int:
 
 REFUSED = [
     (["train", "CartPol-v1"], "unknown environment 'CartPol-v1': did you mean CartPole-v1?"),
-    (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn or mdqn or qrdqn?"),
+    (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn?"),
     (["train", "CartPole-v1", "--preset="], "unknown preset ''"),
     (["train", "CartPole-v1", "--step", "5"], "tensorq: unknown option --step: did you mean --steps"),
     (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma? `tensorq train"),

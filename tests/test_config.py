@@ -13,7 +13,7 @@ import pytest
 
 from tensorq import presets
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
-from tensorq.errors import CALLED_ELSEWHERE, TensorqError
+from tensorq.errors import CALLED_ELSEWHERE, TensorqError, similar
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
 
@@ -283,6 +283,31 @@ def test_names_from_elsewhere_lead_to_names_that_there_are() -> None:
     assert not set(CALLED_ELSEWHERE) & set(FIELD_NAMES)
 
 
+COMMANDS = ["train", "resume", "evaluate", "plot", "record", "compare", "envs", "presets", "doctor"]
+ANYWHERE = [*FIELD_NAMES, *preset_names(), *COMMANDS]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        # A letter changed, dropped, added or swapped with its neighbour; two of them in a longer word.
+        ("gama", ["gamma"]), ("seeds", ["seed"]), ("trian", ["train"]), ("dqm", ["dqn"]),
+        ("learnign_rate", ["learning_rate"]), ("lerning_rat", ["learning_rate"]), ("batchSize", ["batch_size"]),
+        ("qr-dqn", ["qrdqn"]), ("n_steps", ["n_step"]), ("setps", ["steps"]),
+        # One begins the other, or is a whole part of it.
+        ("reco", ["record"]), ("learning_start", ["learning_starts_steps"]), ("rainbow_dqn", ["rainbow"]),
+        ("epsilon", ["epsilon_start", "epsilon_final", "epsilon_anneal_steps"]), ("capacity", ["replay_capacity"]),
+        ("max_steps", ["steps"]), ("random_seed", ["seed"]),
+        # Names of other libraries.
+        ("lr", ["learning_rate"]), ("buffer_size", ["replay_capacity"]), ("ddqn", ["double"]),
+        # Words that mean something else.
+        *((word, []) for word in "nope foo bar test help person performance ppo a2c td3 sac x zz policy list".split()),
+    ],
+)  # fmt: skip
+def test_a_guess_is_sensible_or_is_not_made(word: str, meant: list[str]) -> None:
+    assert similar(word, ANYWHERE) == meant
+
+
 def test_from_dict_reads_what_json_kept() -> None:
     config = Config(env="Acrobot-v1", hidden_sizes=(3, 4), learning_rate=1 / 3, double=True)
     assert Config.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
@@ -291,9 +316,9 @@ def test_from_dict_reads_what_json_kept() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate or"),
+        ({"learning_rat": 1}, "unknown setting 'learning_rat': did you mean learning_rate?"),
         ({"buffer_size": 1}, "unknown setting 'buffer_size': did you mean replay_capacity?"),
-        ({"qqqq": 1}, "unknown setting 'qqqq': known: algorithm, batch_size, checkpoint_period_steps"),
+        ({"qqqq": 1}, "unknown setting 'qqqq': expected a field of tq.Config (`tensorq train --help` expl"),
         ({"steps": {}}, "steps: received {}, expected a whole number."),
         ({"loss": ["mse"]}, "loss: received ['mse'], expected one of mse, huber."),
         ({"hidden_sizes": {"a": 1}}, "hidden_sizes: received ('a',), expected whole numbers"),

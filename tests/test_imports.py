@@ -14,7 +14,7 @@ import tensorq
 SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
-    {"errors", "config", "events", "core", "process"},
+    {"errors", "config", "events", "core", "process", "extras"},
     {"networks", "presets"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
@@ -36,8 +36,8 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "training", "process", "config", "presets", "events", "errors", "runs",
-    "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
+    "cli", "options", "api", "trainer", "training", "process", "config", "presets", "events", "errors", "extras",
+    "runs", "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
     "loops.table", "loops.build",
 )  # fmt: skip
 

@@ -458,4 +458,6 @@ def check_names(values: Iterable[str], others: Iterable[str] = ()) -> None:
     """Refuse names that are not Config fields; `others` are what else may have been meant."""
     for name in values:
         if name not in FIELD_NAMES:
-            raise TensorqError(f"unknown setting {name!r}: {nearest(str(name), [*FIELD_NAMES, *others])}")
+            expected = ", ".join(["a field of tq.Config (`tensorq train --help` explains each)", *others])
+            hint = nearest(str(name), [*FIELD_NAMES, *others], f"expected {expected}.")
+            raise TensorqError(f"unknown setting {name!r}: {hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.envs.calls import EnvironmentMaker
-from tensorq.errors import TensorqError, where_raised
+from tensorq.errors import TensorqError, similar, where_raised
+from tensorq.extras import extra_command
 
 
 def require_known(env: str) -> None:
@@ -37,8 +37,7 @@ def _similar(env: str) -> list[str]:
             newest[spec.name] = max(newest.get(spec.name, spec), spec, key=lambda each: each.version or 0)
     name = re.sub(r"-v\d*$", "", env)
     same = [spec.id for spec in newest.values() if spec.name.lower() == name.lower()]
-    close = difflib.get_close_matches(name, newest, n=3, cutoff=0.6)
-    return same or [newest[each].id for each in close]
+    return same or [newest[each].id for each in similar(name, newest)]
 
 
 # Modules of environments that need JAX or have continuous actions, as all of MuJoCo's do, and Gymnasium's other such.
@@ -70,8 +69,7 @@ def gymnasium_maker(
             raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
         except (gym.error.Error, ImportError) as error:
             if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(gym.spec(env).entry_point):
-                how = "pip install '.[box2d]' in tensorq's folder"
-                raise TensorqError(f"environment {env!r} needs the box2d extra: {how}") from error
+                raise TensorqError(f"environment {env!r} needs the box2d extra: {extra_command('box2d')}") from error
             raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
         except Exception as error:  # anything, of a module or a class that is not ours
             if render_mode is not None and isinstance(error, TypeError):

@@ -9,10 +9,10 @@ from importlib import metadata
 
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.envs.world import WORLDS
+from tensorq.extras import EXTRAS, extra_command
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.show.settings import short
 
-EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg")), "box2d": ("LunarLander-v3", ("Box2D",))}
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
 
 
@@ -44,7 +44,7 @@ def print_environments() -> None:
         table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
     if needs_box2d:
-        print("\nAfter `pip install '.[box2d]'` in tensorq's folder also LunarLander-v3.")
+        print(f"\nLunarLander-v3 needs the box2d extra: {extra_command('box2d')}")
     print("\nAny other Gymnasium id runs in the host loop, if its actions are Discrete or MultiDiscrete.")
 
 
@@ -78,12 +78,10 @@ def print_diagnosis() -> None:
     devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
     print(f"devices      {', '.join(devices)}")
     if not any("GPU" in device for device in devices):
-        print("             no GPU; where there is one, in tensorq's folder: pip install '.[gpu]'")
+        print(f"             no GPU; where there is one: {extra_command('gpu')}")
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
     for name, (purpose, modules) in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        state = (
-            f"missing {', '.join(missing)}; in tensorq's folder: pip install '.[{name}]'" if missing else "installed"
-        )
+        state = f"missing {', '.join(missing)}: {extra_command(name)}" if missing else "installed"
         print(f"extra        {name} ({purpose}): {state}")

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.errors import TensorqError
+from tensorq.extras import extra_command
 from tensorq.runs.checkpoint import require_folder, write_atomically, writing_failed
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
         import imageio_ffmpeg
     except ImportError:
         raise TensorqError(
-            "writing .mp4 needs the video extra: pip install '.[video]' in tensorq's folder, or write a .gif"
+            f"writing .mp4 needs the video extra: {extra_command('video')} (a .gif needs nothing)"
         ) from None
     canvas = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that the run folder clears away

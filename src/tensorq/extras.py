@@ -1,0 +1,33 @@
+"""What more packages make possible, and the exact command that installs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+
+# Name of the extra -> what it adds, and the modules that tell whether it is installed.
+EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg")), "box2d": ("LunarLander-v3", ("Box2D",))}
+
+
+def install_command(*requirements: str) -> str:
+    """The command that installs packages into the Python that runs this, whichever `pip` a shell would find."""
+    python = sys.executable or "python"
+    words = [python, "-m", "pip", "install", *requirements]
+    if importlib.util.find_spec("pip") is None:  # uv makes virtual environments without it
+        words = ["uv", "pip", "install", "--python", python, *requirements]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def extra_command(extra: str) -> str:
+    """The command that adds an extra of tensorq, by its packages: that works wherever tensorq was installed from."""
+    condition = re.compile(rf"""extra\s*==\s*['"]{extra}['"]""")
+    try:
+        lines = metadata.requires("tensorq") or []
+    except metadata.PackageNotFoundError:
+        lines = []
+    found = [line.partition(";")[0].strip() for line in lines if condition.search(line)]
+    return install_command(*(found or [f"tensorq[{extra}]"]))
