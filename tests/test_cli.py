@@ -54,6 +54,12 @@ REFUSED = [
     (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma? `tensorq train"),
     (["train", "CartPole-v1", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate? `tensorq train"),
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
+    (["train", "CartPole-v1", "--gama=1", "--foo", "3"], "unknown options --gama (did you mean --gamma?), --foo. `tens"),
+    (["train", "CartPole-v1", "--no-double=1", "--no-noisy=2"], "--no-double takes no value: received '1'. `tensorq"),
+    (["train", "CartPole-v1", ""], "unexpected ''. `tensorq"),
+    (["train", "Foo-v0", "--help"], "unknown environment 'Foo-v0': `tensorq envs` lists those there are."),
+    (["help", "evaluat"], "unknown command 'evaluat': did you mean evaluate?"),
+    (["presets", "rainbo"], "unknown preset 'rainbo': did you mean rainbow?"),
     (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
     (["train", "CartPole-v1", "--double", "false"], "--double takes no value: give --no-double. `tensorq"),
     (["train", "CartPole-v1", "--double=0"], "--double takes no value: give --no-double. `tensorq"),
@@ -361,6 +367,23 @@ def test_presets_say_what_they_change(capsys: pytest.CaptureFixture[str]) -> Non
     assert "num_envs 64 instead of 1" in shown
     for line in ("loss mse instead of huber", "head categorical instead of expected", "n_step 3 instead of 1"):
         assert line in shown
+
+
+def test_a_preset_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["presets", "rainbow"]) == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    everywhere, cartpole, acrobot = (shown.index(line) for line in ("everywhere", "for CartPole-v1", "for Acrobot-v1"))
+    assert shown[0].startswith("rainbow: All six of Hessel et al. 2018") and shown[2] == "extends dqn"
+    assert {"n_step 3 instead of 1", "max_gradient_norm 10 instead of 0"} <= {*shown[everywhere:cartpole]}  # dqn's, too
+    # Its own section, and dqn's; n_step 5, which dqn sets for Acrobot-v1, gives way to rainbow's 3.
+    assert {"noisy_deviation 0.5 instead of 0.1", "num_envs 8 instead of 1"} <= {*shown[cartpole:acrobot]}
+    assert "replay_ratio 2 instead of 1" in shown[acrobot:] and not any("n_step" in line for line in shown[cartpole:])
+
+
+def test_help_takes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["help", "plot"]) == cli.run(["plot", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text[: len(text) // 2] == text[len(text) // 2 :] and text.startswith("usage: tensorq plot")
 
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:

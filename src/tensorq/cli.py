@@ -59,9 +59,12 @@ class TrainOptions(Config):
 
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
+    from tensorq.envs.registry import require_known
+
     env = Config.env
     if arguments and not arguments[0].startswith("-"):
         env, arguments = arguments[0], arguments[1:]
+        require_known(env)  # before the settings, whose errors and defaults would be of no use
     elif not {"-h", "--help"} & set(arguments):
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     preset = last_value(arguments, "--preset")
@@ -72,10 +75,8 @@ def train(arguments: list[str]) -> None:
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
     options = parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
     from tensorq import trainer
-    from tensorq.envs.registry import require_known
     from tensorq.process import process_seconds
 
-    require_known(env)  # before the settings, whose errors would be of no use
     if ":" in env:
         sys.path.insert(0, "")  # MODULE:ID may be of a module in the current folder, as with python -m
     settings = {name: getattr(options, name) for name in FIELD_NAMES}
@@ -241,11 +242,18 @@ def envs() -> None:
     print_environments()
 
 
-def presets() -> None:
-    """List the presets, and what each changes."""
-    from tensorq.show.catalogue import print_presets
+def presets(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior_hint="")] = "") -> None:
+    """List the presets, and what each changes; or show one of them in full.
 
-    print_presets()
+    Args:
+        name: A preset; by default all, in short.
+    """
+    from tensorq.show import catalogue
+
+    if name:
+        catalogue.print_preset(name)
+    else:
+        catalogue.print_presets()
 
 
 def doctor() -> None:
@@ -295,6 +303,8 @@ def _open_standard_streams() -> None:
 def run(arguments: list[str]) -> int:
     """Carry out a command line and return the exit code."""
     name, *rest = arguments or ["--help"]
+    if name == "help" and rest:
+        name, rest = rest[0], [*rest[1:], "--help"]
     if name in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -322,7 +332,7 @@ def run(arguments: list[str]) -> int:
 def _help() -> str:
     lines = ["tensorq: deep Q-learning on TensorFlow", "", "commands:"]
     lines += [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
-    lines += ["", "`tensorq COMMAND --help` tells more. Begin with: tensorq train CartPole-v1"]
+    lines += ["", "`tensorq help COMMAND` tells more. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)
 
 

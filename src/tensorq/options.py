@@ -23,20 +23,23 @@ def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> A
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            parsed = tyro.cli(
+            parsed, unknown = tyro.cli(
                 target if is_class else _deferred(target),
                 prog=f"tensorq {command}" + (" ENV" if is_class else ""),
                 args=arguments,
                 config=None if is_class else (tyro.conf.FlagCreatePairsOff,),
                 registry=_numbers(),
+                return_unknown_args=True,
                 **keywords,
             )
+        message = _unknown(unknown, arguments, target) if unknown else ""
     except SystemExit as stop:
         if not stop.code:
             raise
-        message = _one_line(errors.getvalue(), arguments, target)
+        message = _one_line(errors.getvalue())
+    if message:
         end = "" if message.endswith("?") else "."
-        raise TensorqError(f"{message}{end} `tensorq {command} --help` lists the options.") from None
+        raise TensorqError(f"{message}{end} `tensorq {command} --help` lists the options.")
     return parsed if is_class else parsed()
 
 
@@ -121,13 +124,11 @@ def _numbers() -> Any:
     return registry
 
 
-def _one_line(boxed: str, arguments: list[str], target: Any) -> str:
+def _one_line(boxed: str) -> str:
     """What tyro's box says, in the words of this project."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
     text = " ".join(re.sub(r"[─-╿]", " ", text).split())
     text = re.split(r" For full helptext| Argument helptext:| Perhaps you meant:", text)[0].rstrip(" .")
-    if found := re.search(r"Unrecognized (?:or misplaced )?options?: (.*)", text):
-        return _unknown(re.split(r", | ", found[1])[0], arguments, target)
     if found := re.search(r"Error parsing (-\S+): .*?(received .*)", text):
         return f"{found[1]}: {found[2]}"
     if found := re.search(r"Error parsing (-\S+): .* arguments: \[(.*)\]", text):
@@ -135,27 +136,32 @@ def _one_line(boxed: str, arguments: list[str], target: Any) -> str:
     if found := re.search(r"invalid choice (.*?) for argument '(.*?)'\. Expected one of \((.*?),?\)", text):
         choices = found[3].replace("'", "")
         return f"{found[2]}: received {found[1]}, expected one of {choices}"
-    if found := re.search(r"Missing value for argument '(.*?)'", text):
+    if found := re.search(r"Missing value for argument '(-.*?)'", text):
         return f"{found[1]}: expected a value"
-    if "Required options" in text:
+    if "Required options" in text or "Missing value" in text:
         return "expected the run's folder, such as runs/CartPole-v1-dqn-seed0"
     return text
 
 
-def _unknown(word: str, arguments: list[str], target: Any) -> str:
-    """What to say of an argument that is not understood."""
+def _unknown(words: list[str], arguments: list[str], target: Any) -> str:
+    """What to say of arguments that are not understood: of all options among them, or else of the first value."""
     fields = [name for name in inspect.signature(target).parameters if name != "env"]
-    options = [_to_option(name) for name in fields]
-    if word.startswith("-"):
-        name = word.partition("=")[0]
-        close = [_to_option(field) for field in similar(name.strip("-").replace("-", "_"), fields)]
-        return f"unknown option {name}" + (f": did you mean {' or '.join(close)}?" if close else "")
+    options = [_to_option(name) for name in fields] + [_to_option(f"no_{name}") for name in fields]
+    names = dict.fromkeys(word.partition("=")[0] for word in words if word.startswith("-"))
+    if unknown := [name for name in names if name not in options]:
+        close = [similar(name.strip("-").replace("-", "_"), fields) for name in unknown]
+        hints = [f"did you mean {' or '.join(map(_to_option, found))}?" if found else "" for found in close]
+        if len(unknown) == 1:
+            return f"unknown option {unknown[0]}" + (f": {hints[0]}" if hints[0] else "")
+        listed = (name + (f" ({hint})" if hint else "") for name, hint in zip(unknown, hints, strict=True))
+        return f"unknown options {', '.join(listed)}"
+    word = words[0]
     pairs = ((before, after) for before, after in zip(arguments, arguments[1:], strict=False) if after == word)
     joined = (argument.split("=", 1) for argument in arguments if argument.endswith(f"={word}"))
     option = next((before for before, _ in chain(pairs, joined) if before in options), None)
     if option is None:
         return f"unexpected {word!r}"
-    if word.lower() in ("false", "no", "off", "0"):
+    if word.lower() in ("false", "no", "off", "0") and not option.startswith("--no-"):
         return f"{option} takes no value: " + (
             f"give --no-{option[2:]}" if isinstance(target, type) else "leave it out"
         )

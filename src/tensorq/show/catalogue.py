@@ -13,6 +13,7 @@ from tensorq.extras import EXTRAS, extra_command
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.show.settings import short
 
+OTHER = "another"  # environment than those that have sections
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
 
 
@@ -50,22 +51,39 @@ def print_environments() -> None:
 
 def print_presets() -> None:
     """The presets, what each sets everywhere, and its sections for environments."""
-    other = "another"  # than those that have sections
     for name in preset_names():
         content = load_preset(name)
         extends = content.get("extends")
         print(f"{name}: {content['about']}" + (" (the default)" if name == DEFAULT_PRESET else ""))
-        config, base = resolve(other, name), resolve(other, extends) if extends else Config(env=other)
-        for field in FIELD_NAMES:
-            value, before = getattr(config, field), getattr(base, field)
-            if value != before and field != "preset":
-                print(f"    {field:<30} {short(value):<17} instead of {short(before)}")
+        _print_differences(resolve(OTHER, name), resolve(OTHER, extends) if extends else Config(env=OTHER))
         for env, section in content.get("environments", {}).items():
             print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
             for field, value in section.items():
                 print(f"    {field:<30} {short(value)}")
     alone = ", ".join(name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET)
     print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
+    print("`tensorq presets NAME` shows one in full.")
+
+
+def print_preset(name: str) -> None:
+    """One preset in full: all that it sets everywhere, also by the one that it extends, then what environments change."""
+    content = load_preset(name)
+    extends = content.get("extends")
+    print(f"{name}: {content['about']}" + (f"\n\nextends {extends}" if extends else ""))
+    everywhere = resolve(OTHER, name)
+    print("\neverywhere")
+    _print_differences(everywhere, Config(env=OTHER))
+    sections = [*content.get("environments", {}), *(load_preset(extends).get("environments", {}) if extends else {})]
+    for env in dict.fromkeys(sections):
+        print(f"\nfor {env}")
+        _print_differences(resolve(env, name), everywhere)
+
+
+def _print_differences(config: Config, usual: Config) -> None:
+    for field in FIELD_NAMES:
+        value, before = getattr(config, field), getattr(usual, field)
+        if value != before and field not in ("env", "preset"):
+            print(f"    {field:<30} {short(value):<17} instead of {short(before)}")
 
 
 def print_diagnosis() -> None:
