@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -13,8 +16,10 @@ import pytest
 
 import tensorq as tq
 from tensorq.agents.trained import TrainedAgent
+from tensorq.evaluation.play import Episodes
 from tensorq.networks.numpy_network import num_params
 from test_load import CONFIG, SPACES, make_run
+from test_show import make_run as make_shown_run
 
 
 class Plain(gym.Env):
@@ -126,6 +131,35 @@ def test_an_environment_with_parts_in_another_order_is_refused(tmp_path: Path) -
             tq.TensorqError, match="trained on an environment with observation_space Dict.'left'.*and t"
         ):
             use()
+
+
+def test_a_run_has_its_settings_and_tables(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tq.open_run(path)
+    assert run.config == CONFIG and eval(repr(CONFIG), {"Config": tq.Config}) == CONFIG
+    assert repr(CONFIG) == "Config(env='CartPole-v1', seed=7)"
+    with pytest.raises(tq.TensorqError, match="cannot read the table .*metrics.csv"):
+        _ = run.metrics
+    metrics = tq.open_run(make_shown_run(tmp_path / "shown")).metrics
+    np.testing.assert_array_equal(metrics.steps, [1000, 2000, 3000, 4000])
+    np.testing.assert_array_equal(metrics["evaluation_return"], [100, np.nan, np.nan, 400])
+    assert "steps" in metrics and "steps" in dir(metrics)
+    assert repr(metrics).startswith("<Table of 4 rows: steps, updates, ")
+    assert copy.deepcopy(metrics)["steps"].tolist() == metrics.steps.tolist()
+    with pytest.raises(AttributeError, match="there is no column 'stepz': did you mean steps?"):
+        _ = metrics.stepz
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(tq.TensorqError, match=r"to_pandas\(\) needs pandas: .*pip install.* pandas"):
+        metrics.to_pandas()
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
+    assert metrics.to_pandas() == list(metrics)
+
+
+def test_what_is_returned_says_what_it_is(path: Path) -> None:
+    run = tq.open_run(path)
+    assert repr(run) == f"<Run '{path}': stopped, 0 of 50,000 steps, no greedy evaluation>"
+    assert repr(run.agent()) == "<TrainedAgent: observations float32 of shape (4,), actions Discrete(2)>"
+    episodes = Episodes(np.array([9.5, 20.0]), np.array([9, 20]), unfinished=1)
+    assert repr(episodes) == "<Episodes: mean return 14.75 over 2, 1 of them cut at the step limit, from 9.5 to 20>"
 
 
 def test_record_writes_into_the_run(path: Path) -> None:

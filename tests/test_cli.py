@@ -54,10 +54,12 @@ REFUSED = [
     (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma? `tensorq train"),
     (["train", "CartPole-v1", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate? `tensorq train"),
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
-    (["train", "CartPole-v1", "--gama=1", "--foo", "3"], "unknown options --gama (did you mean --gamma?), --foo. `tens"),
+    (["train", "CartPole-v1", "--gama=1", "--foo", "3"], "unknown options --gama (did you mean --gamma?), --foo."),
     (["train", "CartPole-v1", "--no-double=1", "--no-noisy=2"], "--no-double takes no value: received '1'. `tensorq"),
     (["train", "CartPole-v1", ""], "unexpected ''. `tensorq"),
     (["train", "Foo-v0", "--help"], "unknown environment 'Foo-v0': `tensorq envs` lists those there are."),
+    (["runs"], "there is no folder runs; expected one that holds runs"),
+    (["runs", ".", "--yes"], "expected --yes together with --free"),
     (["help", "evaluat"], "unknown command 'evaluat': did you mean evaluate?"),
     (["presets", "rainbo"], "unknown preset 'rainbo': did you mean rainbow?"),
     (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
@@ -388,7 +390,14 @@ def test_help_takes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:
     code = "import sys; from tensorq import cli; cli.run(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
-    for arguments in (["--help"], ["train", "--help"], ["plot", "--help"], ["compare", "--help"], ["presets"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["plot", "--help"],
+        ["compare", "--help"],
+        ["presets"],
+        ["runs", "."],
+    ):
         assert (
             subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
@@ -18,9 +19,11 @@ import pytest
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.events import Event, Finished, Message, Progress, Started
+from tensorq.runs.directory import RunDirectory
+from tensorq.show import runs
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
-from tensorq.show.numbers import format_return
+from tensorq.show.numbers import format_bytes, format_return
 from tensorq.show.progress import Mode, observer
 from tensorq.show.settings import group_by_setting
 from tensorq.show.summary import summary
@@ -699,9 +702,88 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError, match="broke"):
         record(fail(), tmp_path / "clip.gif", fps=25)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(TensorqError, match="needs the video extra: .* pip install .*imageio.* imageio-ffmpeg"):
+    with pytest.raises(TensorqError, match="needs the video extra: .* pip install .*imageio-ffmpeg"):
         record(frames(2), tmp_path / "clip.mp4", fps=25)
     assert not [*tmp_path.iterdir()]
+
+
+# --- the runs in a folder ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Runs in every state, two of them a folder deeper."""
+    folder = tmp_path / "runs"
+    make_run(folder / "grid" / "seed10")
+    make_run(folder / "grid" / "seed2", finished=False)
+    make_run(folder / "busy<b>")
+    make_run(folder / "torn")
+    (folder / "torn" / "config.json").write_text("{")
+    (folder / "notes").mkdir()
+    return folder
+
+
+def test_runs_are_told_by_their_state(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunDirectory(folder / "busy<b>"):
+        runs.print_json(folder)
+    found = json.loads(capsys.readouterr().out)
+    keys = ("run", "state", "steps", "best_return", "seconds")
+    assert [[each[key] for key in keys] for each in found] == [
+        [str(folder / "busy<b>"), "training", 4000, 400.0, None],
+        [str(folder / "grid/seed2"), "stopped", 4000, 400.0, None],
+        [str(folder / "grid/seed10"), "finished", 4000, 400.0, 2.0],
+        [str(folder / "torn"), "damaged", 0, None, None],
+    ]
+    assert all(each["disk_bytes"] >= 1000 for each in found) and "is not JSON" in found[-1]["problem"]
+    assert not (folder / "torn" / "lock").exists()  # looking leaves no trace
+    runs.print_table(folder)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [str(folder / "grid/seed2"), "stopped", "4,000", "of", "50,000", "400.0"] in [line[:6] for line in lines]
+    assert lines[-1][:2] == ["4", "runs,"]
+    runs.print_table(folder / "notes")
+    assert "no runs in" in capsys.readouterr().out
+    with pytest.raises(TensorqError, match="there is no folder .*nowhere; expected one that holds runs"):
+        runs.print_table(folder / "nowhere")
+
+
+def test_a_notebook_shows_any_run(folder: Path) -> None:
+    whole = runs.to_html(folder / "busy<b>")
+    assert "busy&lt;b&gt;" in whole and "<b>" not in whole and "finished, 4,000 steps, best return 400.0" in whole
+    picture = base64.b64decode(whole.partition("base64,")[2].partition('"')[0])
+    assert picture.startswith(b"\x89PNG") and "http" not in whole
+    for path in (folder / "torn", folder / "notes", folder / "nowhere"):
+        assert "damaged (" in runs.to_html(path) and "<img" not in runs.to_html(path)
+
+
+def test_replays_of_finished_runs_are_freed_after_a_yes(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replays = [run / "replay.bin" for run in (folder / "busy<b>", folder / "grid/seed2", folder / "grid/seed10")]
+    for replay in replays:
+        replay.write_bytes(bytes(2_000_000))
+    with pytest.raises(TensorqError, match="give --yes to free 4 MB of 2 runs, as there is no terminal"):
+        runs.free_replays(folder, agreed=False)
+    for answer in ("", "n", "maybe"):
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        sys.stdin.write(f"{answer}\n")
+        sys.stdin.seek(0)
+        runs.free_replays(folder, agreed=False)
+        assert capsys.readouterr().out.endswith("free 4 MB of 2 runs? [y/N] nothing was freed\n")
+    assert all(replay.exists() for replay in replays)
+    with RunDirectory(folder / "busy<b>"):
+        runs.free_replays(folder, agreed=True)
+    assert "2 MB  " in (shown := capsys.readouterr().out) and "busy" not in shown and shown.endswith("freed 2 MB\n")
+    assert [replay.exists() for replay in replays] == [True, True, False]
+    runs.free_replays(folder, agreed=True)
+    runs.free_replays(folder, agreed=True)
+    assert "nothing to free" in capsys.readouterr().out and [replay.exists() for replay in replays][:2] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (999.6, "1 kB"), (66_349_000, "66.3 MB"), (2e12, "2 TB")]
+)
+def test_sizes_have_three_digits(count: float, text: str) -> None:
+    assert format_bytes(count) == text
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ from tensorq.loops.loop import require_fitting
 from tensorq.networks.numpy_network import num_params
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
+from tensorq.runs.freeing import after_freeing, free_replay, replay_bytes
+from tensorq.runs.tables import read_table
 from tensorq.show import film
 from tensorq.training import Stopped, Training
 from test_load import make_run
@@ -499,3 +501,49 @@ def test_pictures_belong_to_their_numbers(stride: int, steps: list[int]) -> None
     assert [frame.total_return for frame in frames] == [step * (step + 1) / 2 for step in steps]
     assert [frame.q_values.tolist() for frame in frames if frame.q_values is not None] == [[n, 2 * n] for n in steps]
     assert [frame.action for frame in frames] == [0 if step == 0 else 1 for step in steps[:-1]] + [None]
+
+
+@pytest.mark.parametrize(("loop", "switches"), [("host", {"priority_exponent": 0.5, "n_step": 2}), ("compiled", {})])
+def test_a_run_whose_replay_was_freed_fills_a_new_one_before_it_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: str, switches: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Training, "_show", lambda self: None)
+    config = dataclasses.replace(CONFIG, env="CartPole-v1", loop=loop, **switches)
+    run = trainer.train(config, run_dir=tmp_path / "run")
+    obs, before = np.zeros(4), [path.stat().st_size for path in sorted((run / "checkpoints").iterdir())]
+    q_values = load_agent(run, "last").q_values(obs)
+    assert replay_bytes(run) > 900 * 4 * (4 + 4 + 2)  # both observations, reward and discount of 900 steps
+    with directory.open(run), pytest.raises(TensorqError, match="is training in"):
+        free_replay(run)
+    free_replay(run)
+    after = [path.stat().st_size for path in sorted((run / "checkpoints").iterdir())]
+    assert replay_bytes(run) == 0 and not (run / "replay.bin").exists()
+    assert after[0] == before[0] and after[1] < before[1] and after[2] < before[2]  # the best, and two of steps
+    np.testing.assert_array_equal(load_agent(run, "last").q_values(obs), q_values)
+    with pytest.raises(TensorqError, match=r"was freed: 100 steps fill a new one .* steps \(--steps\) above 1000"):
+        trainer.resume(run, steps=1_000)
+    assert (run / "result.json").exists()
+
+    told: list[Event] = []
+    trainer.resume(run, steps=1_300, observers=[told.append])
+    assert sum(isinstance(event, Message) and "not exact any more" in event.text for event in told) == 1
+    table = read_table(run / "metrics.csv")
+    steps, updates = table["steps"], table["updates"]
+    assert updates[steps == 900] == 800  # learning_starts_steps is 100
+    assert updates[steps == 1_000].tolist() == [800] and updates[steps == 1_100] == 900
+    assert updates[-1] == 1_100  # those of the 100 steps are not made up for
+
+
+def test_updates_wait_again_each_time_that_a_replay_is_freed(tmp_path: Path) -> None:
+    def begins(freed: bool, steps: int, refill_steps: int = 0, **settings: int) -> tuple[int, int, int]:
+        config = Config(**{"learning_starts_steps": 500, "steps": 9_000} | settings)
+        metadata = {"replay_freed": freed, "steps": steps, "refill_steps": refill_steps}
+        changed, *rest = after_freeing(config, metadata, tmp_path)
+        return changed.learning_starts_steps, rest[0], rest[1]
+
+    assert after_freeing(CONFIG, {"steps": 900}, tmp_path) == (CONFIG, 0, 0)  # a checkpoint of an earlier version
+    assert begins(True, 2_000) == (1_000, 500, 500)
+    assert begins(False, 3_000, 500) == (1_000, 500, 0)  # a resume of the resumed run
+    assert begins(True, 4_000, 500) == (1_500, 1_000, 500)
+    assert begins(True, 300) == (800, 300, 500)  # it had not begun to learn
+    assert begins(True, 2_000, learning_starts_steps=0) == (64, 64, 64)  # a batch

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET, check_names
+from tensorq.config import DEFAULT_PRESET, Config, check_names
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.errors import TensorqError
@@ -23,7 +23,10 @@ from tensorq.events import Observer
 from tensorq.networks.build import NetworkBuilder
 from tensorq.presets import resolve
 from tensorq.runs import directory
+from tensorq.runs.directory import RunDirectory
+from tensorq.runs.tables import Table, read_table
 from tensorq.show.progress import Mode, observer
+from tensorq.show.runs import look, to_html
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,28 @@ class Run:
     path: Path
     make_env: EnvironmentMaker | None = None
     network: NetworkBuilder | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {str(self.path)!r}: {look(self.path)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the result and the learning curve."""
+        return to_html(self.path, self.make_env)
+
+    @property
+    def config(self) -> Config:
+        """The settings it was trained with."""
+        return Config.from_saved(directory.read_config(self.path)["config"])
+
+    @property
+    def metrics(self) -> Table:
+        """The columns of metrics.csv: `steps`, `loss`, `mean_q`, `evaluation_return` ...; NaN where a cell is empty."""
+        return Table(read_table(RunDirectory(self.path).metrics_path))
+
+    @property
+    def episodes(self) -> Table:
+        """The columns of episodes.csv, a row for each finished training episode: `steps`, `length`, `return` ..."""
+        return Table(read_table(RunDirectory(self.path).episodes_path))
 
     @property
     def result(self) -> dict[str, Any]:

@@ -235,6 +235,30 @@ def compare(
             print(path)
 
 
+def runs(
+    folder: Annotated[Path, Positional, arg(metavar="[DIR]", help_behavior_hint="(default: runs)")] = Path("runs"),
+    free: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """List the runs in a folder with their state, steps, best return and size, or free the disk that replays take.
+
+    Args:
+        folder: A folder that holds runs, or folders of runs.
+        free: List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay.
+        yes: Drop them without asking.
+        json: Print JSON instead of a table.
+    """
+    from tensorq.show import runs as show
+
+    if free and json or yes and not free:
+        raise TensorqError("expected --yes together with --free, and --json without it")
+    if free:
+        show.free_replays(folder, yes)
+    else:
+        (show.print_json if json else show.print_table)(folder)
+
+
 def envs() -> None:
     """List the environments that can be trained on by name."""
     from tensorq.show.catalogue import print_environments
@@ -266,7 +290,8 @@ def doctor() -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (train, resume, evaluate, plot, record, compare, envs, presets, doctor)
+    function.__name__: function
+    for function in (train, resume, evaluate, plot, record, compare, runs, envs, presets, doctor)
 }
 
 

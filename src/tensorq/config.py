@@ -212,6 +212,11 @@ class Config:
             raise TensorqError(f"munchausen_clip: received {self.munchausen_clip}, expected at most 0.")
         {"dqn": self._check_dqn, "pqn": self._check_pqn, "qtable": self._check_table}[self.algorithm]()
 
+    def __repr__(self) -> str:
+        """The fields that are not at their defaults: it makes an equal Config."""
+        changed = {name: value for name in FIELD_NAMES if (value := getattr(self, name)) != _DEFAULTS[name]}
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in {'env': self.env, **changed}.items())})"
+
     def _check_dqn(self) -> None:
         """Refuse sizes with which a replay would teach nothing."""
         if self.batch_size > self.replay_capacity:

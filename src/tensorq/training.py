@@ -29,6 +29,7 @@ from tensorq.process import Signals, import_tensorflow, process_seconds
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory, python_arguments
+from tensorq.runs.freeing import REFILL, after_freeing, with_empty_replay
 from tensorq.runs.tables import CsvTable, read_table
 
 METRICS = (
@@ -36,6 +37,7 @@ METRICS = (
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
 BEST = "best.params"  # in a checkpoint: the best agent's so far
+Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
 
 
 class Stopped(KeyboardInterrupt):
@@ -88,6 +90,7 @@ class Training:
         self._seconds_to_solved: float | None = None
         self._steps_to_solved: int | None = None
         self._checkpoint_steps = 0
+        self._refill_steps = 0  # in which replays that were freed filled again
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
@@ -113,11 +116,13 @@ class Training:
                 self._warn_of_cut_episodes()
             for text in self.environment.warnings(kind, self.config.loop):
                 self._tell(Message(text))
-            loop = build_loop(self.config, self.environment, self._network, self.directory.path / "replay.bin")
+            found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
+            loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.closing(loop), metrics, episodes:
-                self._restore(loop, metrics, episodes)
+                self._restore(loop, found, metrics, episodes)
+                del found  # or its replay would stay in memory
                 self._on_restored(loop.steps, self._episodes)
                 self.ready = True
                 path, goal = self.directory.path, self.environment.solved_return
@@ -159,9 +164,18 @@ class Training:
 
     # --- the run on disk ------------------------------------------------------------------------------------------
 
-    def _restore(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
+    def _loop_config(self, found: Checkpoint | None) -> Config:
+        """The config for the loop, in which updates begin later where the replay was freed."""
+        if found is None:
+            return self.config
+        config, self._refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
+        if filling:
+            text = f"warning: the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
+            self._tell(Message(f"{text}and the run is not exact any more"))
+        return config
+
+    def _restore(self, loop: Loop, found: Checkpoint | None, metrics: CsvTable, episodes: CsvTable) -> None:
         """Go back to the last good checkpoint, or to the beginning where there is none."""
-        found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
         if found is None:
             self._refuse_lost_checkpoints()
             metrics.truncate(0)
@@ -170,7 +184,9 @@ class Training:
         tensors, metadata, path = found
         self._best = metadata["best"]
         best = tensors.pop(BEST, None)
-        require_fitting(tensors, loop.save(), path)
+        fresh = loop.save()
+        tensors = with_empty_replay(tensors, metadata, fresh)
+        require_fitting(tensors, fresh, path)
         if best is not None:  # what was kept later, if anything was, belongs to a future that is given up
             self._keep(best)
         if not loop.restore(tensors):
@@ -220,6 +236,7 @@ class Training:
             "steps_to_solved": self._steps_to_solved,
             "elapsed_seconds": self._elapsed_seconds(),
             "final_return": self._final_return,
+            REFILL: self._refill_steps,
         }
         self._checkpoints.save(loop.steps, {**loop.save(), **self._best_params}, metadata)
         self._checkpoint_steps = loop.steps

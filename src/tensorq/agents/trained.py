@@ -33,6 +33,11 @@ class TrainedAgent:
         self._read = ObservationReader(observation_space)
         self._dtype, self._shape = self._read.dtype, self._read.shape
 
+    def __repr__(self) -> str:
+        plain = f"{self._dtype} of shape {self._shape}"
+        observations = self._observation_space if is_composite(self._observation_space) else plain
+        return " ".join(f"<TrainedAgent: observations {observations}, actions {self._action_space}>".split())
+
     def q_values(self, obs: Any) -> np.ndarray:
         """Q-values [A] of one observation, or [N, A] of a batch."""
         batch, single = self._batch(obs)

@@ -81,6 +81,11 @@ class RunDirectory:
         return self.path / "video.gif"
 
     @property
+    def replay_path(self) -> Path:
+        """The host loop's replay, which only a resume needs."""
+        return self.path / "replay.bin"
+
+    @property
     def lock_path(self) -> Path:
         """The file that is locked while a process trains here."""
         return self.path / "lock"
@@ -108,6 +113,23 @@ class RunDirectory:
             os.truncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         remove_leftovers(self.path)
+
+    def is_locked(self) -> bool:
+        """Whether a process trains here now. Looks without leaving a trace."""
+        try:
+            descriptor = os.open(self.lock_path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError:
+            return False
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            pass
+        finally:
+            os.close(descriptor)
+        return False
 
     def unlock(self) -> None:
         """Let others train here."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tensorq.errors import TensorqError
+from tensorq.errors import TensorqError, nearest
+from tensorq.extras import install_command
 from tensorq.runs.checkpoint import open_in_place, writing_failed
 
 
@@ -102,6 +103,46 @@ def _cell(value: Any) -> str:
         value = value.item()
     # A float32 that went through a checkpoint comes back as a Python float: both must be written alike.
     return str(int(value)) if isinstance(value, int) else repr(float(value))
+
+
+class Table(Mapping[str, np.ndarray]):
+    """The columns of a table by name, [rows] float64 each and NaN where a cell is empty: table["steps"], table.steps.
+
+    The name `return` is a word of Python's, so that column is table["return"] alone.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
+        self._columns = dict(columns)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._columns[name]
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        columns = self.__dict__.get("_columns", {})  # none yet while a copy is made
+        if name not in columns:
+            raise AttributeError(f"there is no column {name!r}: {nearest(name, columns)}")
+        return columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._columns]
+
+    def __repr__(self) -> str:
+        rows = len(next(iter(self._columns.values()), ()))
+        return f"<Table of {rows:,} row{'' if rows == 1 else 's'}: {', '.join(self._columns)}>"
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas.DataFrame; raises TensorqError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise TensorqError(f"to_pandas() needs pandas: {install_command('pandas')}") from error
+        return pandas.DataFrame(self._columns)
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:

@@ -66,7 +66,7 @@ def print_presets() -> None:
 
 
 def print_preset(name: str) -> None:
-    """One preset in full: all that it sets everywhere, also by the one that it extends, then what environments change."""
+    """One preset in full: what it sets everywhere, and what it changes in environments that have a section."""
     content = load_preset(name)
     extends = content.get("extends")
     print(f"{name}: {content['about']}" + (f"\n\nextends {extends}" if extends else ""))

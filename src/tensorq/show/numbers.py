@@ -21,6 +21,13 @@ def format_number(value: Any, form: str) -> str:
     return "-" if number is None else format(number, form)
 
 
+def format_bytes(count: float) -> str:
+    """A size in three digits: 66.3 MB."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    power = next((power for power in range(len(units) - 1) if count < 999.5 * 1000**power), len(units) - 1)
+    return f"{count / 1000**power:.3g} {units[power]}"
+
+
 def format_return(value: Any) -> str:
     """A return: where it is small, two decimals rather than one."""
     number = finite_number(value)

@@ -1,0 +1,89 @@
+"""Freeing the replays of finished runs: most of what a run takes on disk, and of use to a resume alone.
+
+A checkpoint that was freed says so in its metadata, and lacks the replay's tensors. A resume fills a new replay first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorq.config import Config
+from tensorq.errors import TensorqError
+from tensorq.runs import checkpoint, directory
+from tensorq.runs.checkpoint import Checkpoints
+
+# In a checkpoint's metadata: whether its replay was freed, and for how many steps replays have filled again by then.
+FREED, REFILL = "replay_freed", "refill_steps"
+# How the names of a replay's tensors begin, in a checkpoint of the host loop and of the compiled loop.
+REPLAY_TENSORS = ("replay.", "memory.")
+
+
+def replay_bytes(run_dir: Path) -> int:
+    """Bytes that `free_replay` would free: those of replay.bin, and of the replays within checkpoints."""
+    if not _has_replay(run_dir):
+        return 0
+    run, total = directory.RunDirectory(run_dir), 0
+    if run.replay_path.is_file():
+        total += run.replay_path.stat().st_size
+    for path in Checkpoints(run.checkpoints_path).step_paths():
+        try:
+            tensors, _ = checkpoint.load(path)
+        except TensorqError:  # of no use to anybody, and left as it is
+            continue
+        total += sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(REPLAY_TENSORS))
+    return total
+
+
+def free_replay(run_dir: Path) -> None:
+    """Drop a finished run's replay; raises TensorqError for another run, and for one that a process trains."""
+    with directory.open(run_dir) as run:
+        if directory.read_result(run_dir) is None or not _has_replay(run_dir):
+            raise TensorqError(f"{run_dir} has no replay to free: only finished runs that learn from replay have one.")
+        for path in Checkpoints(run.checkpoints_path).step_paths():
+            try:
+                tensors, metadata = checkpoint.load(path)
+            except TensorqError:
+                continue
+            kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(REPLAY_TENSORS)}
+            if len(kept) < len(tensors):
+                checkpoint.save(path, kept, {**metadata, FREED: True})
+        run.replay_path.unlink(missing_ok=True)  # last: a crash before this leaves a run that can be resumed
+
+
+def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) -> tuple[Config, int, int]:
+    """How a run goes on from a checkpoint: the config for its loop, REFILL from now on, and the steps to fill now.
+
+    learning_starts_steps grows by the steps in which a replay fills again: until these are done no update is owed, and
+    none is made up for. Raises TensorqError where the run would end before anything is learned.
+    """
+    begins, refill_steps, filling = config.learning_starts_steps, metadata.get(REFILL, 0), 0
+    if metadata.get(FREED):
+        steps, filling = metadata["steps"], max(begins, config.batch_size)
+        if config.steps <= steps + filling:
+            raise TensorqError(
+                f"{run_dir} has no replay any more, it was freed: {filling:,} steps fill a new one before anything is "
+                f"learned, so go on with steps (--steps) above {steps + filling}."
+            )
+        refill_steps += max(min(steps - begins - refill_steps, 0) + filling, 0)
+    if refill_steps:
+        config = dataclasses.replace(config, learning_starts_steps=begins + refill_steps)
+    return config, refill_steps, filling
+
+
+def with_empty_replay(
+    tensors: dict[str, np.ndarray], metadata: Mapping[str, Any], fresh: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A checkpoint's tensors, with those of the replay of a fresh loop in place of what was freed."""
+    if not metadata.get(FREED):
+        return tensors
+    return {**{name: tensor for name, tensor in fresh.items() if name.startswith(REPLAY_TENSORS)}, **tensors}
+
+
+def _has_replay(run_dir: Path) -> bool:
+    """Whether a run learns from replay; PQN's rollout goes by the same names, and is small."""
+    return Config.from_saved(directory.read_config(run_dir)["config"]).algorithm == "dqn"
