@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
-from tensorq.training import EPISODES, METRICS
+import pytest
+
+from tensorq.training import EPISODES, METRICS, Training
 
 ROOT = Path(__file__).parent.parent
+# The README's numbers, and what is enough to see that its examples run: the host loop begins to learn at step 1 000.
+SMALLER = {"steps=50_000": "steps=1_200", "steps=20_000": "steps=1_100", "steps=40_000": "steps=1_300",
+           "episodes=100": "episodes=3"}  # fmt: skip
 
 
 def test_the_lines_that_the_page_on_the_blog_post_quotes_are_in_their_files() -> None:
@@ -24,3 +30,29 @@ def test_every_column_of_a_runs_tables_is_explained() -> None:
     text = (ROOT / "docs/methods/dqn.md").read_text()
     for name in (*METRICS, *EPISODES):
         assert f"`{name}`" in text, name
+
+
+def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for number, smaller in SMALLER.items():
+        assert number in block
+        block = block.replace(number, smaller)
+    monkeypatch.setattr(Training, "_show", lambda self: None)  # curve and video: the block draws some itself
+    exec(block, {})
+    assert (tmp_path / "curve.png").exists() and (tmp_path / "cartpole.gif").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_links_lead_to_files(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)|src=\"([^\"]+)\"", (ROOT / page).read_text())
+    for link in (first or second for first, second in links):
+        assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_an_index_is_given_no_link_that_leads_nowhere() -> None:
+    readme = (ROOT / "README.md").read_text()
+    text = runpy.run_path(str(ROOT / "hatch_build.py"))["for_an_index"](readme)
+    assert "](docs" in readme and "<img" in readme
+    assert "](" not in text and "<" not in re.sub("```.*?```|`.*?`", "", text, flags=re.DOTALL)
+    assert [line for line in readme.splitlines() if line.startswith("#")] == re.findall("^#.*", text, re.MULTILINE)
