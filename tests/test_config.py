@@ -180,12 +180,12 @@ def test_numbers_too_large_for_64_bits() -> None:
             for settings, message in [
                 (
                     {"double": True},
-                    "double: received True, expected False with algorithm pqn: it has no second network. --preset pqn "
+                    "double: received True, expected False with algorithm pqn: it has no second network. Preset pqn "
                     "leaves it so.",
                 ),
                 (
                     {"n_step": 3},
-                    "n_step: received 3, expected 1 with algorithm pqn: it has trace_decay in its place. --preset pqn "
+                    "n_step: received 3, expected 1 with algorithm pqn: it has trace_decay in its place. Preset pqn "
                     "leaves it so.",
                 ),
                 (

@@ -191,7 +191,7 @@ class Config:
             value, usual = getattr(self, name), _DEFAULTS[name]
             if value != usual:
                 own = self.algorithm in ("dqn", self.preset)
-                hint = "Leave it out." if own else f"--preset {self.algorithm} leaves it so."
+                hint = "Leave it out." if own else f"Preset {self.algorithm} leaves it so."
                 raise TensorqError(
                     f"{name}: received {value!r}, expected {usual!r} with algorithm {self.algorithm}: {reason}. {hint}"
                 )
@@ -356,13 +356,13 @@ _FROM_REPLAY, _AT_ONCE = "it learns from replay; rollouts are pqn's", "it learns
 # importance_exponent) may be there without effect: sections of presets and sweeps set them for several algorithms.
 _NOT_FOR: dict[str, dict[str, str]] = {
     "dqn": {
-        "initial_value": "it has no table of Q-values; --preset qtable has one",
+        "initial_value": "it has no table of Q-values; preset qtable has one",
         "rollout_length": _FROM_REPLAY,
         "rollout_epochs": _FROM_REPLAY,
         "trace_decay": "it has n_step in its place",
     },
     "pqn": {
-        "initial_value": "it has no table of Q-values; --preset qtable has one",
+        "initial_value": "it has no table of Q-values; preset qtable has one",
         "double": "it has no second network",
         "n_step": "it has trace_decay in its place",
         "noisy": "it explores by epsilon",
@@ -397,7 +397,10 @@ _NOT_FOR: dict[str, dict[str, str]] = {
         "max_gradient_norm": "it has no gradient",
     },
 }
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.default_factory() if callable(field.default_factory) else field.default
+    for field in dataclasses.fields(Config)
+}
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
 
 

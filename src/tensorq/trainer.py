@@ -176,7 +176,7 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
     if config.algorithm == "qtable":
         if network is not None:
-            raise TensorqError("network: a table of Q-values has none: leave it out, or use --preset dqn.")
+            raise TensorqError("network: a table of Q-values has none: leave it out, or use preset dqn.")
         num_states, _ = table_states(environment.native_observation_space)
         check_table_fits(num_states, int(environment.action_space.n))
         return

@@ -207,7 +207,7 @@ class Training:
             for path in (self.directory.metrics_path, self.directory.episodes_path):
                 if not path.exists():
                     raise TensorqError(
-                        f"{path} is missing: put it back, or train again into another run folder (--run-dir)."
+                        f"{path} is missing: put it back, or train again into another run_dir (--run-dir)."
                     )
 
     def _refuse_lost_checkpoints(self) -> None:
@@ -218,7 +218,7 @@ class Training:
             raise TensorqError(
                 f"{self.directory.path} has no checkpoint left to go on from, though it came to step "
                 f"{steps.max(initial=0):,.0f}: put its {self.directory.checkpoints_path.name}/step_*.safetensors back, "
-                "or train again into another run folder (--run-dir)."
+                "or train again into another run_dir (--run-dir)."
             )
         if steps.size:
             self._tell(Message(f"no checkpoint had been made by step {steps.max():,.0f}: training begins again"))

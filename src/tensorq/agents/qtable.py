@@ -84,6 +84,6 @@ def table_states(observation_space: gym.Space) -> tuple[int, int]:
     if not isinstance(observation_space, gym.spaces.Discrete):
         raise TensorqError(
             f"observation space {type(observation_space).__name__}: a table of Q-values needs Discrete observations, "
-            "one row for each; a network learns from others: --preset dqn."
+            "one row for each; a network learns from others: use preset dqn."
         )
     return int(observation_space.n), int(observation_space.start)

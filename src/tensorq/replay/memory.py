@@ -36,9 +36,10 @@ def check_fits(bytes_needed: int, replay_capacity: int) -> None:
     """Raise TensorqError, with the sizes, when a replay takes more memory than there is."""
     available = available_bytes()
     if available is not None and bytes_needed > available:
+        fitting = int(0.8 * replay_capacity * available / bytes_needed)
         raise TensorqError(
             f"replay_capacity {replay_capacity:,} needs {_size(bytes_needed)} of memory and {_size(available)} are "
-            f"available: lower --replay-capacity to about {int(0.8 * replay_capacity * available / bytes_needed):,}."
+            f"available: lower it (--replay-capacity) to about {fitting:,}."
         )
 
 
@@ -49,7 +50,7 @@ def check_network_fits(num_params: int, hidden_sizes: Sequence[int]) -> None:
     if available is not None and bytes_needed > available:
         raise TensorqError(
             f"hidden_sizes {' '.join(map(str, hidden_sizes))} make {num_params:,} parameters, which need "
-            f"{_size(bytes_needed)} of memory, and {_size(available)} are available: lower --hidden-sizes."
+            f"{_size(bytes_needed)} of memory, and {_size(available)} are available: lower them (--hidden-sizes)."
         )
 
 
@@ -60,7 +61,7 @@ def check_table_fits(num_states: int, num_actions: int) -> None:
     if available is not None and bytes_needed > available:
         raise TensorqError(
             f"a table of {num_states:,} states and {num_actions:,} actions needs {_size(bytes_needed)} of memory, and "
-            f"{_size(available)} are available: use --preset dqn."
+            f"{_size(available)} are available: use preset dqn."
         )
 
 

@@ -254,7 +254,7 @@ class Checkpoints:
         if errors:
             raise TensorqError(
                 f"no checkpoint of this run can be used: {'; '.join(map(str, errors))};"
-                " train again into another run folder (--run-dir)"
+                " train again into another run_dir (--run-dir)"
             )
         return None
 

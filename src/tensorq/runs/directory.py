@@ -103,7 +103,7 @@ class RunDirectory:
             os.close(descriptor)
             process = f"process {owner[0].decode()}" if owner else "another process"
             raise TensorqError(
-                f"{process} is training in {self.path}; wait for it, stop it, or choose another run folder (--run-dir)"
+                f"{process} is training in {self.path}; wait for it, stop it, or choose another run_dir (--run-dir)"
             ) from error
         except OSError:  # a file system without locks
             pass
@@ -159,7 +159,7 @@ def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TensorqError(
-            f"cannot create the run folder {path}: {error.strerror}; choose another (--run-dir)"
+            f"cannot create the run folder {path}: {error.strerror}; choose another run_dir (--run-dir)"
         ) from error
     run = RunDirectory(path)
     run.lock()
@@ -280,17 +280,17 @@ def _entries(folder: Path) -> list[Path]:
 def _refuse_taken(path: Path) -> None:
     if not os.path.isdir(path):
         if os.path.exists(path):
-            raise TensorqError(f"{path} is a file; choose another folder for the run (--run-dir)")
+            raise TensorqError(f"{path} is a file; choose another run_dir (--run-dir)")
         return
     if os.path.exists(path / "config.json"):
         raise TensorqError(
-            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or choose another (--run-dir)"
+            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or give another run_dir (--run-dir)"
         )
     # The lock alone is what a failed beginning leaves.
     found = [entry.name for entry in _entries(path) if entry.name != "lock"]
     if found:
         raise TensorqError(
-            f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new folder (--run-dir)"
+            f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new run_dir (--run-dir)"
         )
 
 

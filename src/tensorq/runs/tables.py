@@ -75,7 +75,7 @@ class CsvTable:
         if size < position or self._file.read(1) != b"\n":
             raise TensorqError(
                 f"{self.path} has {size} bytes and was changed: the checkpoint expects a row to end at byte {position};"
-                " put the original file back, or train again into another run folder (--run-dir)"
+                " put the original file back, or train again into another run_dir (--run-dir)"
             )
         self._file.truncate(position)
 
