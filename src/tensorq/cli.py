@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json as json_module
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -132,33 +131,10 @@ def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", env: En
         json: Print one JSON object instead of text.
     """
     from tensorq.evaluation.load import evaluate_run
-    from tensorq.evaluation.statistics import bootstrap_interval
-    from tensorq.show.numbers import format_return
+    from tensorq.show import episodes as show
 
     played = evaluate_run(run, episodes, which=which, make=_named(run, env))
-    low, high = bootstrap_interval(played.returns)
-    if json:
-        result = {
-            "run": str(run),
-            "which": which,
-            "episodes": episodes,
-            "mean": played.mean,
-            "std": float(played.returns.std()),
-            "interval": [low, high],
-            "min": float(played.returns.min()),
-            "max": float(played.returns.max()),
-            "unfinished": played.unfinished,
-            "returns": played.returns.tolist(),
-        }
-        print(json_module.dumps(result))
-        return
-    shown = [format_return(x) for x in (played.mean, low, high, played.returns.min(), played.returns.max())]
-    print(
-        f"{run}: the {which} agent's mean return over {episodes} greedy episodes is {shown[0]} "
-        f"(95 % interval {shown[1]} to {shown[2]}, worst {shown[3]}, best {shown[4]})"
-    )
-    if played.unfinished:
-        print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")
+    (show.print_json if json else show.print_episodes)(run, which, played)
 
 
 def plot(
