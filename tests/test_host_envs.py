@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
+import importlib.util
 import sys
 import warnings
 import weakref
@@ -34,6 +36,7 @@ from tensorq.envs.observations import ObservationReader
 from tensorq.envs.registry import _similar, gymnasium_maker
 from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
+from tensorq.extras import extra_command
 from tensorq.evaluation.play import Selection, greedy, play_episodes
 
 FIRST_ACTION = 5
@@ -773,6 +776,19 @@ def test_an_extra_that_is_missing_is_named_with_its_command(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "Box2D", None)
     with pytest.raises(TensorqError, match=r"needs the box2d extra: .* pip install '?gymnasium\[box2d\]"):
         gymnasium_maker("LunarLander-v3")()
+
+
+def test_the_command_that_installs_an_extra_names_its_packages_and_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy>=1", "imageio>=2.34; extra == 'video'", 'gymnasium[box2d]<2,>=1.2; extra == "box2d"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(sys, "executable", "/my own/python")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert extra_command("video") == "'/my own/python' -m pip install 'imageio>=2.34'"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert extra_command("box2d") == '"/my own/python" -m pip install "gymnasium[box2d]<2,>=1.2"'
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no pip
+    assert extra_command("video") == 'uv pip install --python "/my own/python" "imageio>=2.34"'
 
 
 def test_functions_that_make_something_else_are_refused() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
 import sys
 from importlib import metadata
 
@@ -19,7 +18,9 @@ def install_command(*requirements: str) -> str:
     words = [python, "-m", "pip", "install", *requirements]
     if importlib.util.find_spec("pip") is None:  # uv makes virtual environments without it
         words = ["uv", "pip", "install", "--python", python, *requirements]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    if sys.platform == "win32":  # whose shell would take < and > for files
+        return " ".join(f'"{word}"' if re.search(r"[^\w\\/:.-]", word) else word for word in words)
+    return shlex.join(words)
 
 
 def extra_command(extra: str) -> str:
