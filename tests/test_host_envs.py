@@ -36,8 +36,8 @@ from tensorq.envs.observations import ObservationReader
 from tensorq.envs.registry import _similar, gymnasium_maker
 from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
-from tensorq.extras import extra_command
 from tensorq.evaluation.play import Selection, greedy, play_episodes
+from tensorq.extras import extra_command
 
 FIRST_ACTION = 5
 
