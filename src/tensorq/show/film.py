@@ -79,6 +79,8 @@ def film(
         names = ACTION_NAMES.get(env.spec.name if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
             names = env.unwrapped.get_action_meanings()
+        if names is None and isinstance(actions := env.action_space, gym.spaces.Discrete):
+            names = [str(action) for action in range(int(actions.start), int(actions.start + actions.n))]
         return record(frames, output, fps=fps / stride, plain=plain, action_names=names)
     finally:
         env.close()

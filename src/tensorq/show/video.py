@@ -40,10 +40,10 @@ _BAR = (173, 189, 206)
 _CHOSEN_BAR = (90, 181, 231)
 
 _GIF_FRAMES_PER_SECOND = 25  # browsers slow down a GIF whose frames last less than 0.02 s, and 25 look smooth
-_GIF_SIZE_PIXELS = 300
-_MP4_SIZE_PIXELS = 600
-_PANEL_WIDTH = 120  # the panel is laid out in pixels of a GIF; an MP4's is drawn at twice the size
-_FRAMES_LOOKED_AT = 512  # the palette and the scale of the bars are chosen from these; later frames make do with them
+_SIZE_PIXELS = 600  # about the longer side of the picture, enlarged or reduced by a whole factor
+# The panel, in pixels: text can still be read where a page shows the video at two thirds of its size.
+_PANEL_WIDTH, _MARGIN, _LINE, _TEXT_SIZE, _ROWS_TOP = 216, 16, 24, 18, 136
+_FRAMES_LOOKED_AT = 128  # a GIF's palette is chosen from these; later frames make do with it
 _COLOURS = 255
 _UNCHANGED = 255  # the palette index that lets the frame before shine through
 _LAST_FRAME_SECONDS = 1.0
@@ -87,7 +87,7 @@ def record(
     first = next(rest, None)
     if first is None:
         raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
-    scene = _Scene(first, _GIF_SIZE_PIXELS if suffix == ".gif" else _MP4_SIZE_PIXELS, plain, action_names)
+    scene = _Scene(first, plain, action_names)
     write = _write_gif if suffix == ".gif" else _write_mp4
     try:
         write(chain([first], rest), scene, output, fps)
@@ -97,93 +97,95 @@ def record(
 
 
 class _Panel:
-    """Step, return and a bar for each action, drawn on a strip of the given height."""
+    """Step, return, the highest Q-value, and for each action how far below it the action's own lies."""
 
-    def __init__(self, names: Sequence[str], height: int, unit: float) -> None:
+    def __init__(self, names: Sequence[str], height: int) -> None:
         from PIL import Image, ImageDraw
 
-        self.unit, self.largest, self.spread, self.more_digits = unit, 0.0, 0.0, 0
-        self.left, self.right = round(10 * unit), round((_PANEL_WIDTH - 10) * unit)
-        self.rows_top = round(64 * unit)
-        self.row = min((height - self.rows_top - 4 * unit) / max(len(names), 1), 32 * unit)
+        self.highest, self.largest_gap = 0.0, 0.0
+        self.left, self.right = _MARGIN, _PANEL_WIDTH - _MARGIN
+        self.row = min((height - _ROWS_TOP - 6) / max(len(names), 1), 48)
         # Bars lie under the text where there is room, and behind it where there is not.
-        self.bar = (16 * unit, 22 * unit) if self.row >= 24 * unit else (0.0, self.row - unit)
-        self.font = _font(12 * unit)
-        self.row_font = _font(min(12 * unit, self.row - unit))
-        width = self.right - self.left - self.row_font.getlength("-00.000")
+        self.text_top, self.bar = (0, (24, 33)) if self.row >= 36 else (-2, (0, self.row - 1))
+        self.font = _font(_TEXT_SIZE)
+        self.row_font = _font(min(_TEXT_SIZE, self.row - 1))
+        width = self.right - self.left - self.row_font.getlength("-0.0000 ")
         self.names = [_cut(name, self.row_font, width) for name in names]
-        self.base = Image.new("RGB", (round(_PANEL_WIDTH * unit), height), _BACKGROUND)
+        self.base = Image.new("RGB", (_PANEL_WIDTH, height), _BACKGROUND)
         draw = ImageDraw.Draw(self.base)
-        draw.rectangle((0, 0, round(unit) - 1, height), fill=_RULE)
-        draw.text((self.left, 8 * unit), "step", _MUTED, self.font)
-        draw.text((self.left, 24 * unit), "return", _MUTED, self.font)
+        draw.rectangle((0, 0, 0, height), fill=_RULE)
+        for line, text in enumerate(("step", "return", *(("highest Q",) if names else ()))):
+            draw.text((self.left, 10 + line * _LINE), text, _MUTED, self.font)
         if names:
-            draw.text((self.left, 46 * unit), "Q-values", _MUTED, self.font)
+            for line, text in enumerate(("Q minus the highest Q;", "bars: square-root scale")):
+                draw.text((self.left, 91 + line * 18), text, _MUTED, _font(15))
         for index in range(len(names)):
-            top = self.rows_top + index * self.row
+            top = _ROWS_TOP + index * self.row
             draw.rectangle((self.left, top + self.bar[0], self.right, top + self.bar[1] - 1), fill=_TRACK)
 
     def see(self, q_values: npt.NDArray[Any] | None) -> None:
         """Widen the scale of the bars and the numbers to these values; neither shrinks, so that nothing jumps."""
         if q_values is not None and (finite := q_values[np.isfinite(q_values)]).size:
-            self.largest = max(self.largest, float(np.abs(finite).max()))
-            self.spread = max(self.spread, float(np.ptp(finite)))
-            values = set(finite.tolist())
-            if len({self._text(value) for value in values}) < len(values):
-                self.more_digits = 1
-
-    def _text(self, value: float) -> str:
-        if value == -math.inf:
-            return "-"
-        decimals = (2 if self.largest < 100 else 1) + self.more_digits
-        return f"{value:.{decimals}f}" if abs(value) < 1e5 else f"{value:.3g}"
+            self.highest = max(self.highest, abs(float(finite.max())))
+            self.largest_gap = max(self.largest_gap, float(np.ptp(finite)))
 
     def draw(self, frame: Frame) -> Pixels:
         """The strip for one frame."""
         from PIL import ImageDraw
 
+        self.see(frame.q_values)
         image = self.base.copy()
         draw = ImageDraw.Draw(image)
-        for y, text in ((8, str(frame.step)), (24, f"{round(frame.total_return, 2):.10g}")):
-            draw.text((self.right, y * self.unit), text, _TEXT, self.font, anchor="ra")
         q_values = [] if frame.q_values is None else [float(value) for value in frame.q_values][: len(self.names)]
-        best = max(filter(math.isfinite, q_values), default=0.0)
+        best = max(filter(math.isfinite, q_values), default=math.nan)
+        texts = [str(frame.step), f"{round(frame.total_return, 2):.10g}"]
+        texts += [_number(best, self.highest)] if q_values else []
+        for line, text in enumerate(texts):
+            draw.text((self.right, 10 + line * _LINE), text, _TEXT, self.font, anchor="ra")
         for index, value in enumerate(q_values):
-            top, chosen = self.rows_top + index * self.row, index == frame.action
+            top, chosen = _ROWS_TOP + index * self.row, index == frame.action
             if math.isfinite(value):
-                # Bars tell the actions of a state apart; how good the state is, the numbers tell.
-                share = 1.0 - (best - value) / self.spread if self.spread else 0.5
-                end = self.left + round((0.04 + 0.96 * min(max(share, 0.0), 1.0)) * (self.right - self.left))
+                # The root tells small gaps apart beside large ones: a hundredth of the largest shortens a bar by a tenth.
+                share = 1.0 - ((best - value) / self.largest_gap) ** 0.5 if self.largest_gap else 1.0
+                end = self.left + round((0.04 + 0.96 * share) * (self.right - self.left))
                 fill = _CHOSEN_BAR if chosen else _BAR
                 draw.rectangle((self.left, top + self.bar[0], end, top + self.bar[1] - 1), fill=fill)
-            colour = _TEXT if chosen or self.bar[0] == 0.0 else _MUTED
-            draw.text((self.left, top), self.names[index], colour, self.row_font)
-            draw.text((self.right, top), self._text(value), colour, self.row_font, anchor="ra")
+            colour = _TEXT if chosen or self.bar[0] == 0 else _MUTED
+            below = _number(value - best, self.largest_gap)
+            draw.text((self.left, top + self.text_top), self.names[index], colour, self.row_font)
+            draw.text((self.right, top + self.text_top), below, colour, self.row_font, anchor="ra")
         return np.asarray(image)
+
+
+def _number(value: float, largest: float) -> str:
+    """A number with the decimals that show four digits of the largest of its kind; "-" for an illegal action's."""
+    if value == -math.inf:
+        return "-"
+    decimals = min(max(3 - math.floor(math.log10(largest)), 0), 6) if largest else 0
+    return f"{value:.{decimals}f}" if value and abs(value) < 1e5 else f"{value:.3g}"
 
 
 class _Scene:
     """Where things go in the video: the frame, brought to a handy size, and the panel on its right."""
 
-    def __init__(self, first: Frame, size_pixels: int, plain: bool, action_names: Sequence[str] | None) -> None:
+    def __init__(self, first: Frame, plain: bool, action_names: Sequence[str] | None) -> None:
         shape = first.image.shape
         if len(shape) != 3 or shape[2] != 3 or 0 in shape or first.image.dtype != np.uint8:
             raise TensorqError(
                 f"expected uint8 frames of shape (height, width, 3), received {first.image.dtype} {shape}"
             )
         self.frame_shape, longest = shape, max(shape[:2])
-        self.shrink, self.grow = max(1, round(longest / size_pixels)), max(1, size_pixels // longest)
+        self.shrink, self.grow = max(1, round(longest / _SIZE_PIXELS)), max(1, _SIZE_PIXELS // longest)
         height, width = self.resized(first).shape[:2]
         count = 0 if first.q_values is None else len(first.q_values)
         names = [*(action_names or ())][:count]
         names += [str(index) for index in range(len(names), count)]
-        unit = size_pixels / _GIF_SIZE_PIXELS
         # As high as the panel needs, or at least, where there are many actions, can do with.
-        least_height = 0 if plain else round(max(68 + 10 * count, min(68 + 26 * count, 200)) * unit)
+        least_height = 0 if plain else _ROWS_TOP + 6 + max(14 * count, min(40 * count, 180))
         # Even sizes, because H.264 halves the colour planes.
         self.height, self.width = (side + side % 2 for side in (max(height, least_height), width))
         self.top = (self.height - height) // 2
-        self.panel = None if plain else _Panel(names, self.height, unit)
+        self.panel = None if plain else _Panel(names, self.height)
         self.size = self.width + (0 if self.panel is None else self.panel.base.width), self.height
 
     def resized(self, frame: Frame) -> Pixels:
@@ -265,7 +267,7 @@ def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
     gif = _GifFile(file, scene.size, palette)
     for keys, frame in chain(head, source):
         scene.place(canvas, keys, None if scene.panel is None else _keys(scene.panel.draw(frame)))
-        gif.add(table[canvas], 1.0 / fps)
+        gif.add(table.take(canvas), 1.0 / fps)
     gif.close()
     write_atomically(path, file.getvalue())
 
@@ -276,8 +278,11 @@ _NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
 
 def _keys(image: Pixels) -> Keys:
     """Colours with five bits a channel, as one number: few enough for a table that maps each to the palette."""
-    red, green, blue = (image[..., channel].astype(np.uint16) for channel in range(3))
-    keys: Keys = np.bitwise_or((red & 0xF8) << 7 | (green & 0xF8) << 2, blue >> 3, dtype=np.uint16)
+    five_bits = image >> 3
+    keys: Keys = five_bits[..., 0].astype(np.uint16)
+    for channel in (1, 2):  # in place: every picture comes through here
+        keys <<= 5
+        keys |= five_bits[..., channel]
     return keys
 
 
