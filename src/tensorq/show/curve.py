@@ -60,16 +60,16 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
         parts: Any = page.subfigures(2, 1, height_ratios=(_SIZE_INCHES[1], table.height_inches))
         figure = parts[0]
         table.draw(parts[1])
-    axes = figure.add_axes((_LEFT, 0.265, _WIDTH, 0.6))
-    below = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.105), sharex=axes)
+    last_step = max(float(run.metrics["steps"].max(initial=0.0)), float(steps.max(initial=0.0)))
+    axes, lowest = _axes_with_epsilon(figure, plan, last_step)
     if returns.size:
         window = _window(returns.size)
         mean = moving_mean(returns, window)
         dots, line = _thin(returns.size, _DOTS), _thin(returns.size, _POINTS)
-        axes.plot(
-            steps[dots], returns[dots], ".", color=BLUE, alpha=float(np.clip(8 / np.sqrt(dots.size), 0.18, 0.5)),
-            markersize=5.5, markeredgewidth=0, rasterized=True, label="training episode",
-        )  # fmt: skip
+        few = np.interp(dots.size, (200, _DOTS), (1.0, 0.0))  # these want larger dots: they stick out from under lines
+        alpha = float(np.clip(8 / np.sqrt(dots.size), 0.18, 0.5))
+        style: dict[str, Any] = {"color": BLUE, "alpha": alpha, "markeredgewidth": 0, "rasterized": True}
+        axes.plot(steps[dots], returns[dots], ".", markersize=6 + 3 * few, label="training episode", **style)
         axes.plot(steps[line], mean[line], color=BLUE, linewidth=2, label=f"mean of {window:,} episodes")
     if evaluation_returns.size > _MOST_MARKS:  # so many would hide everything: their mean in front of a thin line
         axes.plot(evaluation_steps, evaluation_returns, color=_VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
@@ -83,28 +83,40 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     _draw_solved(axes, run.solved_return)
     whole = np.concatenate([mean, evaluation_returns]) if returns.size else evaluation_returns
     _limit(axes, np.concatenate([returns, evaluation_returns]), whole, run.solved_return)
-    last_step = max((float(run.metrics["steps"].max(initial=0.0)), float(steps.max(initial=0.0))))
+    if (worst := returns < axes.get_ylim()[0]).any():  # these point down from the lower end
+        floor = np.full(worst.sum(), axes.get_ylim()[0])
+        axes.plot(steps[worst], floor, "v", markersize=6, clip_on=False, zorder=3, **style)
+    end = max(1.0, last_step, float(evaluation_steps.max(initial=0.0)))
+    axes.set_xlim(-0.01 * end, 1.01 * end)
+    details = f"preset {run.config.get('preset')}, seed {run.config.get('seed')}"
+    _dress(figure, axes, lowest, run.env, details, "return")
+    return save(page, output)
+
+
+def _axes_with_epsilon(figure: Figure | SubFigure, plan: Config, last_step: float) -> tuple[Axes, Axes]:
+    """The axes of the returns, and the lowest ones: those of epsilon, or the same where epsilon is always 0."""
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
-    epsilon_steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
-    epsilon = np.array([plan.epsilon_at(step) for step in epsilon_steps])
-    below.fill_between(epsilon_steps, epsilon, color=GREY, alpha=0.35, linewidth=0)
-    below.plot(epsilon_steps, epsilon, color=GREY, linewidth=1.2)
+    steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
+    epsilon = np.array([plan.epsilon_at(step) for step in steps])
+    if not epsilon.any():
+        axes = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.74))
+        return axes, axes
+    axes = figure.add_axes((_LEFT, 0.265, _WIDTH, 0.6))
+    axes.tick_params(labelbottom=False)
+    below = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.105), sharex=axes)
+    below.fill_between(steps, epsilon, color=GREY, alpha=0.35, linewidth=0)
+    below.plot(steps, epsilon, color=GREY, linewidth=1.2)
     below.set(ylim=(0, 1.05), yticks=(0, 1))
     below.set_ylabel("epsilon", color=INK, fontsize=10)
-    axes.tick_params(labelbottom=False)
-    ends = [float(part.max(initial=1.0)) for part in (steps, evaluation_steps, epsilon_steps)]
-    axes.set_xlim(-0.01 * max(ends), 1.01 * max(ends))
-    config = run.config
-    details = f"preset {config.get('preset')}, seed {config.get('seed')}"
-    _dress(figure, axes, below, str(config.get("env")), details, "return")
-    return save(page, output)
+    return axes, below
 
 
 def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     """Draw runs over each other: one line for each setting, the mean over its seeds with a 95 % bootstrap interval.
 
     Each environment has a picture of its own, one below the other. The lines are greedy evaluations or, in a setting
-    where a run has none, the moving mean of training episodes. Raises TensorqError as `draw_run` does.
+    that has none, the moving means of training episodes. Where a run has not begun or has ended, the others go on
+    without it. Raises TensorqError as `draw_run` does.
     """
     check_output(output)
     by_environment: dict[str, list[Setting]] = {}
@@ -125,29 +137,30 @@ def _overlay(figure: SubFigure, settings: Sequence[Setting], legend: tuple[list[
     labels, columns, rows = legend
     inch = 1.0 / height
     axes = figure.add_axes((_LEFT, 0.575 * inch, _WIDTH, 1.0 - (0.966 + _ROW_INCHES * rows) * inch))
-    greedy, drawn, end = True, [], 1.0
+    greedy, thin, drawn, end = True, False, [], 1.0
     for index, setting in enumerate(settings):
         curves, is_greedy = _curves(setting)
         greedy = greedy and is_greedy
         grid, values = _on_one_grid(curves)
         colour, style = _CYCLE[index % len(_CYCLE)], _LINES[index // len(_CYCLE) % len(_LINES)]
-        mean = values.mean(axis=0)
+        mean, all_there = np.nanmean(values, axis=0), np.isfinite(values).all(axis=0)
+        marker = "o" if grid.size <= _MOST_MARKS else ""
+        axes.plot(grid, mean, linestyle=style, color=colour, linewidth=0.9, marker=marker, markersize=2.5)
         axes.plot(
-            grid, mean, linestyle=style, color=colour, linewidth=2, marker="o" if grid.size <= _MOST_MARKS else "",
+            grid, np.where(all_there, mean, np.nan), linestyle=style, color=colour, linewidth=2, marker=marker,
             markersize=4, label=_escaped(labels[index]),
         )  # fmt: skip
-        drawn.append(mean)
-        end = max(end, float(grid[-1]))
-        if len(curves) > 1:
-            low, high = bootstrap_band(values)
-            axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
-            drawn += [low, high]
+        low, high = _band(values)
+        axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
+        drawn += [mean, low[np.isfinite(low)], high[np.isfinite(high)]]
+        end, thin = max(end, float(grid[-1])), thin or all_there.mean() < 0.98  # training ends within an episode
     solved_return = settings[0].runs[0].solved_return
     _draw_solved(axes, solved_return)
     _limit(axes, np.concatenate(drawn), np.concatenate(drawn), solved_return)
     axes.set_xlim(-0.01 * end, 1.01 * end)
     several = any(len(setting.runs) > 1 for setting in settings)
     details = "mean over seeds and 95 % bootstrap interval" if several else ""
+    details = "mean and 95 % bootstrap interval, thin: of fewer seeds" if thin else details
     unit = "greedy return" if greedy else "mean return"
     _dress(figure, axes, axes, settings[0].env, details, unit, columns=columns)
 
@@ -159,8 +172,9 @@ def _legend(settings: Sequence[Setting]) -> tuple[list[str], int, int]:
     for setting in settings:
         parts = [setting.preset] if several_presets else []
         parts += [f"{name}={short(value)}" for name, value in setting.unusual.items()]
-        count = len(setting.runs)
-        labels.append(f"{' '.join(parts or [setting.preset])}, {count} seed{'' if count == 1 else 's'}")
+        count, drawn = len(setting.runs), len(_curves(setting)[0])
+        seeds = f"{'' if drawn == count else f'{drawn} of '}{count} seed{'' if count == 1 else 's'}"
+        labels.append(f"{' '.join(parts or [setting.preset])}, {seeds}")
     columns = max(1, min(3, _LEGEND_LETTERS // (max(map(len, labels)) + 5)))
     labels = ["\n".join(textwrap.wrap(label, _LEGEND_LETTERS)) for label in labels]
     solved = settings[0].runs[0].solved_return is not None
@@ -177,11 +191,10 @@ def moving_mean(values: FloatArray, window: int) -> FloatArray:
 
 
 def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool]:
-    """A curve for each run, all of the same kind, and whether they are greedy evaluations."""
-    if all(run.evaluations[0].size for run in setting.runs):
-        return [run.evaluations for run in setting.runs], True
-    curves = [_training_curve(run) for run in setting.runs]
-    return [curve for curve in curves if curve[0].size], False
+    """The curves of the runs that have one, all of the same kind, and whether they are greedy evaluations."""
+    evaluations = [run.evaluations for run in setting.runs]
+    curves = evaluations if any(steps.size for steps, _ in evaluations) else list(map(_training_curve, setting.runs))
+    return [curve for curve in curves if curve[0].size], curves is evaluations
 
 
 def _require_curve(run: SavedRun) -> None:
@@ -201,13 +214,21 @@ def _window(count: int) -> int:
 
 
 def _on_one_grid(curves: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
-    """The steps that all curves reach, and each curve there, (seeds, points)."""
-    first = max(float(steps[0]) for steps, _ in curves)
-    last = max(first, min(float(steps[-1]) for steps, _ in curves))
-    grid = np.unique(np.concatenate([steps for steps, _ in curves] + [np.array([first, last])]))
-    grid = grid[(grid >= first) & (grid <= last)]
+    """The steps of all curves, and each curve there, (seeds, points): NaN before its first step and after its last."""
+    grid = np.unique(np.concatenate([steps for steps, _ in curves]))
     grid = grid[_thin(grid.size, _POINTS // 4)]
-    return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
+    return grid, np.stack([np.interp(grid, steps, values, left=np.nan, right=np.nan) for steps, values in curves])
+
+
+def _band(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The interval at each point (seeds, points) of the seeds that are there; NaN where these are fewer than two."""
+    there = np.isfinite(values)
+    low, high = np.full((2, values.shape[1]), np.nan)
+    for seeds in np.unique(there, axis=1).T:
+        if seeds.sum() > 1:
+            points = (there == seeds[:, None]).all(axis=0)
+            low[points], high[points] = bootstrap_band(values[np.ix_(seeds, points)])
+    return low, high
 
 
 def _finite(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -239,7 +260,7 @@ def _limit(axes: Axes, values: FloatArray, lines: FloatArray, solved_return: flo
     low, high = min(float(np.quantile(values, 0.005)), float(lines.min())), float(max(values.max(), lines.max()))
     if solved_return is not None:
         low, high = min(low, solved_return), max(high, solved_return)
-    room = 0.04 * (high - low) or 1.0
+    room = 0.04 * (high - low) or 0.9
     axes.set_ylim(low - room, high + room)
 
 
@@ -274,7 +295,7 @@ def _dress(
     )
     largest = max(map(abs, axes.get_ylim()))
     axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # a step of 2.5 would take more digits
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, largest)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, largest)))
     for part in {axes, lowest}:
         part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)
         part.set_axisbelow(True)
@@ -284,10 +305,10 @@ def _dress(
             spine.set_color("#B8BEC6")
 
 
-def _tick(value: float, largest: float) -> str:
-    """At most six letters, which is what there is room for."""
+def tick(value: float, largest: float) -> str:
+    """A number on an axis, in as few letters as tell it from the next."""
     size, unit = next((pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if largest >= 10 * pair[0]), (1, ""))
-    return f"{value / size:.4g}{unit if value else ''}".replace("-", "\N{MINUS SIGN}")
+    return f"{value / size:.6g}{unit if value else ''}".replace("-", "\N{MINUS SIGN}")
 
 
 def _escaped(text: str) -> str:

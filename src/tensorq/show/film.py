@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def film(
     try:
         max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
         frames = _frames(env, agent, first_seed, stride, max_steps)
-        names = ACTION_NAMES.get(env.spec.name if env.spec else "")
+        names: Sequence[str] | None = ACTION_NAMES.get(env.spec.name if env.spec else "")
         if names is None and hasattr(env.unwrapped, "get_action_meanings"):
             names = env.unwrapped.get_action_meanings()
         if names is None and isinstance(actions := env.action_space, gym.spaces.Discrete):

@@ -19,6 +19,7 @@ from tensorq.runs.tables import read_table
 from tensorq.show.numbers import finite_number
 
 FloatArray = npt.NDArray[np.float64]
+_NAMELESS = "environment of a function"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class SavedRun:
     metrics: dict[str, FloatArray]
     episodes: dict[str, FloatArray]
     result: dict[str, Any] | None
+
+    @property
+    def env(self) -> str:
+        """How to call the environment: by its id, or the name of the function that makes it, where that has one."""
+        name = str(self.config.get("env", "?"))
+        return _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
 
     @property
     def evaluations(self) -> tuple[FloatArray, FloatArray]:
@@ -131,7 +138,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], objec
     settings = [runs[0].setting for runs in gathered]
     return [
         Setting(
-            env=str(runs[0].config.get("env", "?")),
+            env=runs[0].env,
             preset=str(runs[0].config.get("preset", "?")),
             changes=_changes(runs[0].setting, settings, unusual=False),
             unusual=_changes(runs[0].setting, settings, unusual=True),

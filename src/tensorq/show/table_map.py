@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import read_environment
+from tensorq.envs.spaces import plain_action_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.runs import directory
@@ -37,9 +38,11 @@ class TableMap:
 
     table: FloatArray  # [S, A]
     legal: BoolArray  # [S, A]
-    learned: BoolArray  # [S], whether anything in the state's row has changed
+    changed: BoolArray  # [S], whether any value of the state is another than at the start
     world: World | None
     details: str
+    first_state: int = 0  # what the environment calls the first row
+    first_action: int = 0
 
     @property
     def height_inches(self) -> float:
@@ -47,11 +50,11 @@ class TableMap:
         return self._cell_inches()[1] + _TOP_INCHES + _BOTTOM_INCHES
 
     def greedy(self) -> BoolArray:
-        """Which actions [S, A] are the best of their state, ties all; none where nothing has been learned."""
+        """Which actions [S, A] are the best of their state, ties all; none where all is as at the start."""
         values = np.where(self.legal, self.table, -np.inf)
         best = values.max(axis=1, keepdims=True)
         range_of_values = np.ptp(self.table) or 1.0
-        greedy: BoolArray = (values >= best - _TIE * range_of_values) & self.learned[:, None]
+        greedy: BoolArray = (values >= best - _TIE * range_of_values) & self.changed[:, None]
         return greedy
 
     def draw(self, figure: SubFigure) -> None:
@@ -72,7 +75,7 @@ class TableMap:
             return
         values = np.where(self.legal, self.table, -np.inf).max(axis=1)
         shown = np.concatenate([_living(panel) for panel in self.world.panels])
-        shown = shown[self.learned[shown]]
+        shown = shown[self.changed[shown]]
         low, high = (float(values[shown].min()), float(values[shown].max())) if shown.size else (0.0, 1.0)
         painter = _Painter(self, values, low, high, size)
         rows, columns = self.world.panels[0].states.shape
@@ -88,10 +91,11 @@ class TableMap:
             )
             painter.draw(figure.add_axes(box), panel)
         right = _WIDTH_INCHES - self._margin_inches(size) + _LEFT_INCHES - _RIGHT_INCHES
-        _draw_scale(figure, low, high, total, height, right + 0.25)
+        if shown.size:
+            _draw_scale(figure, low, high, total, height, right + 0.25)
         text = "colour: highest Q-value · arrows: greedy actions" + self.world.signs
-        text += "" if shown.size == sum(len(_living(panel)) for panel in self.world.panels) else " · grey: not learned"
-        figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.14 / total, text, fontsize=9.5, color=_SOFT_INK)
+        complete = shown.size == sum(len(_living(panel)) for panel in self.world.panels)
+        _draw_caption(figure, self, text, complete, total)
 
     def _cell_inches(self) -> tuple[float, float]:
         """The side of a cell, and the height of all maps together."""
@@ -136,7 +140,7 @@ class _Painter:
         from matplotlib.colors import LinearSegmentedColormap, Normalize
 
         self.world: Any = picture.world
-        self.values, self.learned, self.greedy, self.size = values, picture.learned, picture.greedy(), size
+        self.values, self.changed, self.greedy, self.size = values, picture.changed, picture.greedy(), size
         self.colours = LinearSegmentedColormap.from_list("values", _SCALE)
         self.scale = Normalize(low, high if high > low else low + 1)
         self.decimals = 2 if max(abs(low), abs(high)) < 10 else 1
@@ -162,10 +166,13 @@ class _Painter:
             moves = [self.world.moves[action] for action in np.flatnonzero(self.greedy[state])]
             steps = [move for move in moves if not isinstance(move, str)]
             for sign in (move for move in moves if isinstance(move, str)):
-                axes.text(x, y, sign, color=_INK, fontsize=11, ha="center", va="center_baseline")
+                # Beside arrows, signs go below them: the one for the passenger to the left, the other to the right.
+                aside = 0.3 if len(moves) > 1 else 0.0
+                axes.text(x + (aside if sign == self.world.moves[-1] else -aside), y + aside, sign, color=_INK,
+                          fontsize=7 if aside else 11, ha="center", va="center_baseline")  # fmt: skip
             (single if len(moves) == 1 else tied).extend((x, y, *step) for step in steps)
         self._arrows(axes, single, 0.42 if 0.4 < self.size < 0.7 else 0.5, "mid")
-        self._arrows(axes, tied, 0.36 if self.size > 0.4 else 0.42, "tail")
+        self._arrows(axes, tied, 0.34 if self.size > 0.4 else 0.42, "tail")
         self._cliff(axes, panel)
         for row, column in self.world.walls:
             axes.plot([column + 1] * 2, [row, row + 1], color=_INK, linewidth=2.2, solid_capstyle="butt", clip_on=False)
@@ -183,11 +190,11 @@ class _Painter:
         special = {"hole": _HOLE, "goal": _GOAL, "cliff": _CLIFF}.get(name)
         if special is not None:
             return special, False
-        return (self.colours(self.scale(self.values[state])) if self.learned[state] else _NOTHING), True
+        return (self.colours(self.scale(self.values[state])) if self.changed[state] else _NOTHING), True
 
     def _label(self, axes: Axes, panel: Panel, row: int, column: int, name: str, state: Any) -> None:
         """The value above the arrow, the name below it; on small maps the name alone, in the corner."""
-        if self.size > 0.4 and self.learned[state]:
+        if self.size > 0.4 and self.changed[state]:
             axes.text(
                 column + 0.5, row + 0.17, f"{self.values[state]:.{self.decimals}f}".replace("-", "−"),
                 color=_INK, fontsize=min(9.5, 15 * self.size), ha="center", va="center",
@@ -203,7 +210,7 @@ class _Painter:
         x, y, right, down = np.array(arrows).T
         roomy = self.size > 0.4
         if roomy:
-            y = y + 0.06  # below the number
+            y = y + (0.1 if pivot == "tail" else 0.06)  # below the number
         axes.quiver(
             x, y, length * right, length * down, angles="xy", scale_units="xy", scale=1, units="x", pivot=pivot,
             width=0.055 if roomy else 0.07, headwidth=4.2 if roomy else 3.4, headlength=4.2 if roomy else 3,
@@ -245,8 +252,9 @@ def _draw_plain(figure: SubFigure, picture: TableMap, total: float, height: floa
     from matplotlib.ticker import MaxNLocator
 
     num_states, num_actions = picture.table.shape
-    values = np.where(picture.legal & picture.learned[:, None], picture.table, np.nan).T
-    low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)
+    values = np.where(picture.legal & picture.changed[:, None], picture.table, np.nan).T
+    some = bool(np.isfinite(values).any())
+    low, high = (np.nanmin(values), np.nanmax(values)) if some else (0.0, 1.0)
     colours = LinearSegmentedColormap.from_list("values", _SCALE).with_extremes(bad=_NOTHING)
     box = (
         _LEFT_INCHES / _WIDTH_INCHES,
@@ -255,19 +263,35 @@ def _draw_plain(figure: SubFigure, picture: TableMap, total: float, height: floa
         (height - 0.25) / total,
     )
     axes = figure.add_axes(box)
-    axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    first_state, first_action = picture.first_state, picture.first_action
+    extent = (first_state - 0.5, first_state + num_states - 0.5, first_action + num_actions - 0.5, first_action - 0.5)
+    axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest", extent=extent)
     states, actions = np.nonzero(picture.greedy())
-    axes.plot(states, actions, ".", color=_INK, markersize=float(np.clip(400 / num_states, 2.5, 9)))
+    axes.plot(
+        first_state + states,
+        first_action + actions,
+        ".",
+        color=_INK,
+        markersize=float(np.clip(400 / num_states, 2.5, 9)),
+    )
     axes.set_xlabel("state", color=_INK, fontsize=10)
     axes.set_ylabel("action", color=_INK, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.set_yticks(range(num_actions) if num_actions <= 12 else [0, num_actions - 1])
+    axes.set_yticks(first_action + np.arange(num_actions)[:: 1 if num_actions <= 12 else num_actions - 1])
     axes.tick_params(colors=_INK, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    _draw_scale(figure, float(low), float(high), total, height, _WIDTH_INCHES - _RIGHT_INCHES + 0.25)
-    text = "colour: Q-value · dots: greedy actions" + ("" if picture.learned.all() else " · grey: not learned")
-    figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.1 / total, text, fontsize=9.5, color=_SOFT_INK)
+    if some:
+        _draw_scale(figure, float(low), float(high), total, height, _WIDTH_INCHES - _RIGHT_INCHES + 0.25)
+    _draw_caption(figure, picture, "colour: Q-value · dots: greedy actions", bool(picture.changed.all()), total)
+
+
+def _draw_caption(figure: SubFigure, picture: TableMap, signs: str, complete: bool, total: float) -> None:
+    """What the signs mean, or that there is nothing to show yet."""
+    text = signs if complete else f"{signs} · grey: as at the start"
+    if not picture.changed.any():
+        text = f"nothing has been learned yet: all Q-values are still {picture.table.flat[0]:g}, as at the start"
+    figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.12 / total, text, fontsize=9.5, color=_SOFT_INK)
 
 
 def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> TableMap | None:
@@ -278,7 +302,8 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
         make: makes the environment, for a run on one of your own; without it there is no map.
     """
     content = directory.read_config(run_dir)
-    config, space = Config.from_saved(content["config"]), read_environment(run_dir, content).observation_space
+    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
+    space = environment.observation_space
     first_state, num_states = int(getattr(space, "start", 0)), int(getattr(space, "n", 0))
     for which in ("best", "last"):
         try:
@@ -303,6 +328,7 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
     legal = np.ones(table.shape, bool)
     if callable(mask_of) and world is not None:
         legal = np.array([mask_of(state) for state in range(len(table))], bool)
-    learned = (table != config.initial_value).any(axis=1)
+    changed = (table != config.initial_value).any(axis=1)
     details = "kept best agent" if which == "best" else "last checkpoint"
-    return TableMap(table, legal, learned, world, details)
+    first_action = int(plain_action_space(environment.action_space).start)
+    return TableMap(table, legal, changed, world, details, first_state, first_action)

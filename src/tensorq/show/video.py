@@ -106,7 +106,7 @@ class _Panel:
         self.left, self.right = _MARGIN, _PANEL_WIDTH - _MARGIN
         self.row = min((height - _ROWS_TOP - 6) / max(len(names), 1), 48)
         # Bars lie under the text where there is room, and behind it where there is not.
-        self.text_top, self.bar = (0, (24, 33)) if self.row >= 36 else (-2, (0, self.row - 1))
+        self.text_top, self.bar = (0.0, (24.0, 33.0)) if self.row >= 36 else (-2.0, (0.0, self.row - 1))
         self.font = _font(_TEXT_SIZE)
         self.row_font = _font(min(_TEXT_SIZE, self.row - 1))
         width = self.right - self.left - self.row_font.getlength("-0.0000 ")
@@ -145,7 +145,7 @@ class _Panel:
         for index, value in enumerate(q_values):
             top, chosen = _ROWS_TOP + index * self.row, index == frame.action
             if math.isfinite(value):
-                # The root tells small gaps apart beside large ones: a hundredth of the largest shortens a bar by a tenth.
+                # The root shows small gaps beside large ones: a hundredth of the largest takes a tenth of the bar.
                 share = 1.0 - ((best - value) / self.largest_gap) ** 0.5 if self.largest_gap else 1.0
                 end = self.left + round((0.04 + 0.96 * share) * (self.right - self.left))
                 fill = _CHOSEN_BAR if chosen else _BAR
