@@ -205,8 +205,7 @@ def compare(
     if output:
         from tensorq.show.intervals import draw_intervals
 
-        title = f"{tables.METRIC_NAMES[metric]}: interquartile mean over seeds, 95 % bootstrap interval"
-        path = draw_intervals(rows, title, output)
+        path = draw_intervals(rows, metric, output)
         if not json:
             print(path)
 

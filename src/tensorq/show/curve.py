@@ -148,7 +148,7 @@ def _overlay(figure: SubFigure, settings: Sequence[Setting], legend: tuple[list[
         axes.plot(grid, mean, linestyle=style, color=colour, linewidth=0.9, marker=marker, markersize=2.5)
         axes.plot(
             grid, np.where(all_there, mean, np.nan), linestyle=style, color=colour, linewidth=2, marker=marker,
-            markersize=4, label=_escaped(labels[index]),
+            markersize=4, label=escaped(labels[index]),
         )  # fmt: skip
         low, high = _band(values)
         axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -277,8 +277,8 @@ def _dress(
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     right, top = _LEFT + _WIDTH, 1.0 - 0.253 * _DPI / figure.bbox.height
-    figure.text(_LEFT, top, _escaped(title), fontsize=14, fontweight="bold", color=INK)
-    figure.text(right, top, _escaped(details), fontsize=10, color="#5B626B", ha="right")
+    figure.text(_LEFT, top, escaped(title), fontsize=14, fontweight="bold", color=INK)
+    figure.text(right, top, escaped(details), fontsize=10, color="#5B626B", ha="right")
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, top), ncols=columns or len(handles),
@@ -311,8 +311,9 @@ def tick(value: float, largest: float) -> str:
     return f"{value / size:.6g}{unit if value else ''}".replace("-", "\N{MINUS SIGN}")
 
 
-def _escaped(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would take what stands between two for mathematics
+def escaped(text: str) -> str:
+    """The text as it is: matplotlib would take what stands between two $ for mathematics."""
+    return text.replace("$", r"\$")
 
 
 def check_output(output: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,7 +55,7 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         low, high = row["interquartile_low"], row["interquartile_high"]
-        shown = _normalised if row["env"] == ALL_ENVIRONMENTS else format_return
+        shown = formatter(row["env"])
         interval = "" if low is None else f"{shown(low)} to {shown(high)}"
         unusual = [f"  {name} {short(value)}" for name, value in row["unusual"].items()]
         table.add_row(
@@ -69,8 +69,9 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
     return table, rows
 
 
-def _normalised(value: Any) -> str:
-    return format_number(value, ".3f")
+def formatter(env: str) -> Callable[[Any], str]:
+    """What writes returns of an environment as text."""
+    return (lambda value: format_number(value, ".3f")) if env == ALL_ENVIRONMENTS else format_return
 
 
 def print_table(paths: Sequence[Path], metric: Metric = "best") -> list[dict[str, Any]]:
