@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -314,6 +315,15 @@ def lake_map(table: np.ndarray) -> TableMap:
     return TableMap(table, np.ones(table.shape, bool), table.any(axis=1), world, "")
 
 
+def drawn(picture: TableMap) -> tuple[Any, str]:
+    """The first axes of a picture, and its caption."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, picture.height_inches)).subfigures(1, 1)
+    picture.draw(figure)  # type: ignore[arg-type]
+    return figure.axes[0], figure.texts[-1].get_text()  # type: ignore[union-attr]
+
+
 def pixels(picture: TableMap) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -368,6 +378,37 @@ def test_maps() -> None:
                 goes = np.argwhere(states == following)[0] - (row, 2)
                 assert tuple(goes[::-1]) == move, (name, action)
     assert find_world(Rooms()) is None
+
+
+def test_a_picture_numbers_states_and_actions_as_their_spaces_do_and_says_that_nothing_was_learned(
+    tmp_path: Path,
+) -> None:
+    picture = read_table_map(trainer.train(Config(**SMALL), make=Rooms, run_dir=tmp_path / "run"), Rooms)
+    assert picture is not None
+    axes, caption = drawn(picture)
+    states, actions = Rooms.observation_space, Rooms.action_space
+    assert axes.get_xlim() == (states.start - 0.5, states.start + states.n - 0.5) and states.start > 0
+    assert axes.get_ylim() == (actions.start + actions.n - 0.5, actions.start - 0.5) and actions.start > 0
+    assert "nothing" not in caption
+    untrained = dataclasses.replace(picture, table=np.full((4, 2), 0.5), changed=np.zeros(4, bool))
+    for world in (None, find_world(gym.make("FrozenLake-v1", desc=["SF", "FG"]).unwrapped)):
+        _, caption = drawn(dataclasses.replace(untrained, world=world, legal=np.ones((4, 2), bool)))
+        assert caption == "nothing has been learned yet: all Q-values are still 0.5, as at the start"
+
+
+def test_signs_lie_beside_the_arrows_that_they_tie_with() -> None:
+    world = find_world(gym.make("Taxi-v4").unwrapped)
+    assert world is not None
+    table = np.zeros((500, 6))
+    first, second = world.panels[0].states[0, :2]
+    table[first, 4], table[second, [0, 4, 5]] = 1.0, 1.0
+    axes, _ = drawn(TableMap(table, np.ones(table.shape, bool), table.any(axis=1), world, ""))
+    places = {
+        (text.get_text(), *np.round(text.get_position(), 1).tolist())
+        for text in axes.texts
+        if len(text.get_text()) == 1
+    }
+    assert {("●", 0.5, 0.5), ("●", 1.2, 0.8), ("■", 1.8, 0.8)} <= places
 
 
 class Long(Rooms):

@@ -379,22 +379,77 @@ def test_seeds_become_one_setting_and_the_same_seed_counts_once(
     assert capsys.readouterr().err == warning
 
 
-def test_overlaid_seeds_are_a_mean_within_a_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+Drawn = list[tuple[str, tuple[Any, ...]]]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """What is plotted and filled, in order: the method's name, and what it is given by place."""
     from matplotlib.axes import Axes
 
-    drawn: dict[str, tuple[Any, ...]] = {}
+    kept: Drawn = []
     for name in ("plot", "fill_between"):
         real = getattr(Axes, name)
 
         def keep(axes: Axes, *args: Any, _real: Any = real, _name: str = name, **options: Any) -> Any:
-            drawn[_name] = args
+            kept.append((_name, args))
             return _real(axes, *args, **options)
 
         monkeypatch.setattr(Axes, name, keep)
+    return kept
+
+
+def test_overlaid_seeds_are_a_mean_within_a_band(tmp_path: Path, drawn: Drawn) -> None:
     draw_runs([make_run(tmp_path / f"a{seed}", seed) for seed in (0, 10)], tmp_path / "c.png")
-    assert drawn["plot"][0].tolist() == [1000.0, 4000.0]
-    assert drawn["plot"][1].tolist() == [105.0, 405.0]
-    assert [band.tolist() for band in drawn["fill_between"][1:]] == [[100.0, 400.0], [110.0, 410.0]]
+    (_, thin), (_, thick), (_, band) = drawn
+    assert [part.tolist() for part in thin] == [part.tolist() for part in thick] == [[1000, 4000], [105, 405]]
+    assert [part.tolist() for part in band] == [[1000, 4000], [100, 400], [110, 410]]
+
+
+def test_a_seed_that_ends_early_does_not_cut_the_others(tmp_path: Path, drawn: Drawn) -> None:
+    runs = [
+        make_run(tmp_path / "a", 0, {1000: 10.0, 2000: 20.0, 3000: 30.0, 4000: 40.0}),
+        make_run(tmp_path / "b", 1, {1000: 14.0, 2000: 28.0, 3000: 34.0}),
+        make_run(tmp_path / "c", 2, {2000: 60.0}, finished=False),
+        make_run(tmp_path / "d", 3, {}, finished=False),
+    ]
+    picture = draw_runs(runs, tmp_path / "c.svg").read_text()
+    (_, thin), (_, thick), (_, (_, low, high)) = drawn
+    # Means of 10 and 14; of 20, 28 and 60; of 30 and 34; and 40 alone, which has no interval.
+    assert thin[0].tolist() == [1000, 2000, 3000, 4000] and thin[1].tolist() == [12, 36, 32, 40]
+    assert np.array_equal(thick[1], [np.nan, 36, np.nan, np.nan], equal_nan=True)
+    assert low.tolist()[:3] == [10, 20, 30] and high.tolist()[:3] == [14, 60, 34] and np.isnan([low[3], high[3]]).all()
+    for text in ("dqn, 3 of 4 seeds", "mean and 95 % bootstrap interval, thin: of fewer seeds"):
+        assert picture.count(f"<!-- {text} -->") == 1
+
+
+def test_no_episode_is_hidden(tmp_path: Path, drawn: Drawn) -> None:
+    """One far below the others would flatten the curve: it points down from the lower end."""
+    run = make_run(tmp_path / "run")
+    rows = [f"{n},{10 * n},0,100,{-1e6 if n == 200 else 500}" for n in range(1, 401)]
+    (run / "episodes.csv").write_text("\n".join(["episode,steps,env_index,length,return", *rows, ""]))
+    draw_run(run, tmp_path / "c.png")
+    (steps, floor), *others = [args[:2] for _, args in drawn if len(args) == 3 and args[2] == "v"]
+    assert steps.tolist() == [2000] and -1e6 < floor[0] < 500 and not others
+
+
+def test_an_epsilon_of_0_has_no_panel(tmp_path: Path, drawn: Drawn) -> None:
+    draw_run(make_run(tmp_path / "a"), tmp_path / "a.png")
+    assert [name for name, _ in drawn].count("fill_between") == 1
+    picture = draw_run(make_run(tmp_path / "b", epsilon_start=0.0, epsilon_final=0.0), tmp_path / "b.svg").read_text()
+    assert [name for name, _ in drawn].count("fill_between") == 1
+    assert "<!-- epsilon -->" not in picture and picture.count("<!-- environment steps -->") == 1
+
+
+def test_runs_of_a_nameless_function_and_the_loop_that_was_taken(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", env="lambda", custom=True)
+    assert "<!-- environment of a function -->" in draw_run(run, tmp_path / "a.svg").read_text()
+    runs = [make_run(tmp_path / name, loop=loop) for name, loop in (("b", "auto"), ("c", "host"), ("d", "auto"))]
+    for path, loop in zip(runs, ("compiled", "host", None), strict=True):
+        document = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({**document, **({"loop": loop} if loop else {})}))
+    labels = [setting.label for setting in group_by_setting(runs)]
+    assert labels == ["dqn loop=compiled", "dqn loop=host", "dqn loop=auto"]  # the last is from before it was kept
 
 
 def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,8 +487,6 @@ CartPole-v1,per,0,300
 
 
 def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path: Path) -> None:
-    from matplotlib.image import imread
-
     file = tmp_path / "returns.csv"
     file.write_text(RETURNS)
     rows = compare([file])[1]
@@ -448,10 +501,49 @@ def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path
     assert together["returns"] == pytest.approx([1.0, 0.5, 0.0, 0.5])
     assert together["interquartile_mean"] == pytest.approx(0.5)  # the middle two of the four
     assert (together["preset"], together["worst_return"]) == ("dqn", 0.0)
-    alone = draw_intervals(rows[:2], "best greedy return: " + "long " * 9, tmp_path / "alone.png")
-    assert (imread(alone)[-40:, -10:] == 1).all()  # the title ends before the picture does
-    drawn = draw_intervals(rows, "best greedy return", tmp_path / "intervals.svg").read_text()
-    assert drawn.count("<!-- CartPole-v1 -->") == drawn.count("<!-- all, normalised -->") == 1
+    drawn = draw_intervals(rows, "best", tmp_path / "intervals.svg").read_text()
+    texts = ["CartPole-v1", "all, normalised", "399.5", "248.6 to 475.0", "−177.5", "0.500"]
+    assert [drawn.count(f"<!-- {text} -->") for text in texts] == [1] * len(texts)
+
+
+def test_the_picture_of_a_comparison_fills_its_frame_and_nothing_overlaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from itertools import combinations
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *rest, **options: seen.append(figure))
+    long = "dqn learning_rate=0.0003 hidden_sizes=" + "x".join(["512"] * 40)
+    for environments, settings, seeds in ((1, ["dqn"], 1), (1, ["dqn", long], 3), (7, ["$a$_^", long, "W" * 20], 2)):
+        lines = ["env,setting,seed,best_return"]
+        for env in range(environments):
+            for index, setting in enumerate(settings):
+                seed_returns = [(seed, (-1) ** env * 10.0 ** (env + index) + seed) for seed in range(seeds)]
+                lines += [f"module.of$mine$_^:{'Long' * env}-v{env},{setting},{seed},{r}" for seed, r in seed_returns]
+        (tmp_path / "returns.csv").write_text("\n".join(lines))
+        draw_intervals(compare([tmp_path / "returns.csv"])[1], "best", tmp_path / "c.png")
+    for figure in seen:
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        for axes in figure.axes:
+            low, high = axes.get_xlim()
+            unseen = [text for text in axes.get_xticklabels() if not low <= text.get_position()[0] <= high]
+            texts = [text for text in texts if text not in unseen]
+        boxes = [text.get_window_extent(renderer) for text in texts]
+        right = max(box.x1 for box in boxes)
+        assert min(box.x0 for box in boxes) > 0 and min(box.y0 for box in boxes) > 0
+        assert figure.bbox.x1 - 0.35 * figure.dpi < right < figure.bbox.x1
+        assert max(box.y1 for box in boxes) < figure.bbox.y1
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    alone = [text.get_text() for text in (*seen[0].axes[0].texts, *seen[0].texts)]
+    assert alone == ["1.00", "", "best greedy return of one seed"]
+    caption = " ".join(seen[1].texts[0].get_text().split())
+    assert caption == "best greedy return: interquartile mean over seeds, 95 % bootstrap interval"
 
 
 def test_all_environments_together_have_no_interval_where_each_has_one_seed(tmp_path: Path) -> None:
@@ -579,6 +671,10 @@ def frames(count: int, height: int = 200, width: int = 300, actions: int | None 
     return made
 
 
+def enlarged(image: np.ndarray, factor: int) -> np.ndarray:
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
     from PIL import Image
 
@@ -596,7 +692,7 @@ def test_a_plain_gif_holds_the_frames(tmp_path: Path) -> None:
     pictures, milliseconds = read_gif(record(iter(shown), tmp_path / "clip.gif", fps=30, plain=True))
     assert len(pictures) == 10
     for picture, frame in zip(pictures, shown, strict=True):
-        assert np.array_equal(picture, frame.image)
+        assert np.array_equal(picture, enlarged(frame.image, 2))
     assert sum(milliseconds) == 1330  # 10 / 30 s, rounded, and a second to look at the last
     assert [*tmp_path.iterdir()] == [tmp_path / "clip.gif"]
 
@@ -615,14 +711,26 @@ def test_frames_that_do_not_change_cost_nothing(tmp_path: Path) -> None:
 def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
     names = ["left", "right"]
     pictures, _ = read_gif(record(frames(6), tmp_path / "clip.gif", fps=25, action_names=names))
-    assert pictures[0].shape == (200, 420, 3)
+    assert pictures[0].shape == (400, 816, 3)
     for index, picture in enumerate(pictures):
-        rows = np.flatnonzero((picture[:, 300:] == (90, 181, 231)).all(axis=2).any(axis=1))
-        assert (rows.min() > 100) == bool(index % 2)  # the second bar lies below the first
-    assert np.array_equal(pictures[2][:, :300], frames(3)[2].image)
+        rows = np.flatnonzero((picture[:, 600:] == CHOSEN).all(axis=2).any(axis=1))
+        assert (rows.min() > 200) == bool(index % 2)  # the second bar lies below the first
+    assert np.array_equal(pictures[2][:, :600], enlarged(frames(3)[2].image, 2))
 
 
-def blue_widths(picture: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
+@pytest.mark.parametrize(
+    ("shape", "width"), [((84, 84), 588), ((16, 16), 592), ((256, 256), 512), ((400, 600), 600), ((1200, 1500), 750)]
+)
+def test_pictures_are_brought_to_a_size_that_can_be_read(tmp_path: Path, shape: tuple[int, int], width: int) -> None:
+    shown = [Frame(np.zeros((*shape, 3), np.uint8), None, None, 0.0, 0)]
+    (picture,), _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25, plain=True))
+    assert picture.shape == (width * shape[0] // shape[1], width, 3)
+
+
+CHOSEN, OTHER = (90, 181, 231), (173, 189, 206)
+
+
+def bar_widths(picture: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
     """How wide the bars of a colour are, each once."""
     return sorted({int(row.sum()) for row in (picture == colour).all(axis=2)} - {0})
 
@@ -632,14 +740,32 @@ def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
     values = ([500.0, 500.01, 499.91], [10.0, 10.01, 9.91])
     shown = [Frame(low, np.array(q_values), 1, 0.0, step) for step, q_values in enumerate(values)]
     pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
-    assert pictures[0].shape == (68 + 3 * 26, 420, 3)  # rows with a bar below each text, the picture in the middle
-    assert (pictures[0][53:93, :300] == 0).all() and (pictures[0][:53, :300] > 0).all()
-    for picture in pictures:  # however high the values are: a tenth of the spread is a tenth of the bar
-        assert blue_widths(picture, (90, 181, 231))[-1] == 101
-        assert blue_widths(picture, (173, 189, 206)) == [5, 91]
-    assert panel_texts([500.0, 500.01]) == ["500.00", "500.01"]
-    assert panel_texts([10.0, 10.001]) == ["10.000", "10.001"]
-    assert panel_texts([10.0, 11.0, 11.0]) == ["10.00", "11.00", "11.00"]
+    assert pictures[0].shape == (142 + 3 * 40, 816, 3)  # rows with a bar below each text, the picture in the middle
+    assert (pictures[0][91:171, :600] == 0).all() and (pictures[0][:91, :600] > 0).all()
+    for picture in pictures:  # however high the values are: full, a tenth of the largest gap below, and all of it
+        assert bar_widths(picture, CHOSEN)[-1] == 1 + 184
+        assert bar_widths(picture, OTHER) == [1 + round(0.04 * 184), 1 + round((1 - 0.96 * 0.1**0.5) * 184)]
+
+
+def test_the_panel_says_how_far_below_the_best_an_action_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageDraw
+
+    drawn: list[str] = []
+    real = ImageDraw.ImageDraw.text
+
+    def keep(draw: Any, place: Any, text: str, *args: Any, **options: Any) -> None:
+        drawn.append(text)
+        real(draw, place, text, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep)
+    panel = _Panel(["left", "right", "up"], 400)
+    assert drawn == ["step", "return", "highest Q", "Q minus the highest Q;", "bars: square-root scale"]
+    drawn.clear()
+    panel.draw(Frame(frames(1)[0].image, np.array([98.31, 98.35, -np.inf]), 1, 2.5, 7))
+    assert drawn == ["7", "2.5", "98.35", "left", "-0.04000", "right", "0", "up", "-"]
+    drawn.clear()
+    panel.draw(Frame(frames(1)[0].image, np.array([1.0, -99.0, np.nan]), 0, 2.5, 8))
+    assert drawn == ["8", "2.5", "1.00", "left", "0", "right", "-100.0", "up", "nan"]
 
 
 def test_small_returns_have_two_decimals() -> None:
@@ -651,14 +777,7 @@ def test_small_returns_have_two_decimals() -> None:
 def test_an_illegal_action_has_no_bar_and_does_not_widen_the_scale(tmp_path: Path) -> None:
     shown = [Frame(np.zeros((200, 300, 3), np.uint8), np.array([1.0, -np.inf, 0.0]), 0, 0.0, 0)]
     (picture,), _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
-    assert blue_widths(picture, (90, 181, 231))[-1] == 101 and blue_widths(picture, (173, 189, 206)) == [5]
-    assert panel_texts([1.0, -np.inf]) == ["1.00", "-"]
-
-
-def panel_texts(q_values: list[float]) -> list[str]:
-    panel = _Panel(["a"] * len(q_values), 200, 1.0)
-    panel.see(np.array(q_values))
-    return [panel._text(value) for value in q_values]
+    assert bar_widths(picture, CHOSEN)[-1] == 185 and bar_widths(picture, OTHER) == [8]
 
 
 @pytest.mark.parametrize("actions", [None, 1, 18, 40])

@@ -94,6 +94,7 @@ def read_run(run_dir: Path) -> SavedRun:
         config=config,
         setting={
             **{name: value for name, value in config.items() if name != "seed"},
+            "loop": document.get("loop", config.get("loop")),  # the one that was taken, where config says auto
             "network": document.get("network"),
             **(
                 {f"environment.{name}": value for name, value in environment.items()}
