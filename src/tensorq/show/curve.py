@@ -81,11 +81,12 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
     _draw_solved(axes, run.solved_return)
-    whole = np.concatenate([mean, evaluation_returns]) if returns.size else evaluation_returns
-    _limit(axes, np.concatenate([returns, evaluation_returns]), whole, run.solved_return)
+    # The mean from where it is one of so many episodes: before, it may be that of a single disaster.
+    whole = [mean[min(window, mean.size) - 1 :], evaluation_returns] if returns.size else [evaluation_returns]
+    _limit(axes, np.concatenate([returns, evaluation_returns]), np.concatenate(whole), run.solved_return)
     if (worst := returns < axes.get_ylim()[0]).any():  # these point down from the lower end
         floor = np.full(worst.sum(), axes.get_ylim()[0])
-        axes.plot(steps[worst], floor, "v", markersize=6, clip_on=False, zorder=3, **style)
+        axes.plot(steps[worst], floor, "v", markersize=6, clip_on=False, zorder=3, **{**style, "alpha": 0.6})
     end = max(1.0, last_step, float(evaluation_steps.max(initial=0.0)))
     axes.set_xlim(-0.01 * end, 1.01 * end)
     details = f"preset {run.config.get('preset')}, seed {run.config.get('seed')}"
