@@ -198,7 +198,7 @@ def compare(
     from tensorq.show import tables
 
     if output:
-        from tensorq.show.curve import check_output
+        from tensorq.show.style import check_output
 
         check_output(output)
     rows = (tables.print_json if json else tables.print_table)(runs, metric)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,23 @@ import numpy.typing as npt
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
-from tensorq.runs.checkpoint import require_folder, write_atomically
 from tensorq.show.settings import SavedRun, Setting, group_by_setting, read_run, short
+from tensorq.show.style import (
+    BLUE,
+    GREY,
+    INK,
+    LEFT,
+    SIZE_INCHES,
+    VERMILION,
+    WIDTH,
+    check_output,
+    draw_solved,
+    dress,
+    escaped,
+    limit_returns,
+    new_figure,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +39,9 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-# Okabe and Ito's colours, which colour-blind eyes can tell apart.
-BLUE, _VERMILION, _GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036"
-_CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", _VERMILION, GREY, INK)
+_CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", VERMILION, GREY, INK)
 # Solid, dashed, dotted, dash-dotted, in multiples of the width: short enough to be told apart in a legend.
 _LINES = tuple((0, pattern) for pattern in ((), (1.8, 1.2), (0.6, 1.0), (2.4, 0.9, 0.6, 0.9)))
-_SIZE_INCHES, _DPI = (8.0, 4.6), 150  # text keeps a legible size when a page shows the picture 700 pixels wide
-_LEFT, _WIDTH = 0.104, 0.861
 _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
 _MOST_MARKS = 60
 _LEGEND_LETTERS, _ROW_INCHES = 76, 0.216  # what fits into the width, and the height of a row
@@ -54,10 +64,10 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
         from tensorq.show.table_map import read_table_map
 
         table = read_table_map(run_dir, make)
-    page = _figure(_SIZE_INCHES[1] + (table.height_inches if table else 0.0))
+    page = new_figure(SIZE_INCHES[1] + (table.height_inches if table else 0.0))
     figure: Figure | SubFigure = page
     if table:
-        parts: Any = page.subfigures(2, 1, height_ratios=(_SIZE_INCHES[1], table.height_inches))
+        parts: Any = page.subfigures(2, 1, height_ratios=(SIZE_INCHES[1], table.height_inches))
         figure = parts[0]
         table.draw(parts[1])
     last_step = max(float(run.metrics["steps"].max(initial=0.0)), float(steps.max(initial=0.0)))
@@ -72,25 +82,25 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
         axes.plot(steps[dots], returns[dots], ".", markersize=6 + 3 * few, label="training episode", **style)
         axes.plot(steps[line], mean[line], color=BLUE, linewidth=2, label=f"mean of {window:,} episodes")
     if evaluation_returns.size > _MOST_MARKS:  # so many would hide everything: their mean in front of a thin line
-        axes.plot(evaluation_steps, evaluation_returns, color=_VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
+        axes.plot(evaluation_steps, evaluation_returns, color=VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
     if evaluation_returns.size:
         many = evaluation_returns.size // _MOST_MARKS
         axes.plot(
-            evaluation_steps, moving_mean(evaluation_returns, many + 1), color=_VERMILION, linewidth=1.8,
+            evaluation_steps, moving_mean(evaluation_returns, many + 1), color=VERMILION, linewidth=1.8,
             marker="" if many else "o", markersize=4.5,
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
-    _draw_solved(axes, run.solved_return)
+    draw_solved(axes, run.solved_return)
     # The mean from where it is one of so many episodes: before, it may be that of a single disaster.
     whole = [mean[min(window, mean.size) - 1 :], evaluation_returns] if returns.size else [evaluation_returns]
-    _limit(axes, np.concatenate([returns, evaluation_returns]), np.concatenate(whole), run.solved_return)
+    limit_returns(axes, np.concatenate([returns, evaluation_returns]), np.concatenate(whole), run.solved_return)
     if (worst := returns < axes.get_ylim()[0]).any():  # these point down from the lower end
         floor = np.full(worst.sum(), axes.get_ylim()[0])
         axes.plot(steps[worst], floor, "v", markersize=6, clip_on=False, zorder=3, **{**style, "alpha": 0.6})
     end = max(1.0, last_step, float(evaluation_steps.max(initial=0.0)))
     axes.set_xlim(-0.01 * end, 1.01 * end)
     details = f"preset {run.config.get('preset')}, seed {run.config.get('seed')}"
-    _dress(figure, axes, lowest, run.env, details, "return")
+    dress(figure, axes, lowest, run.env, details, "return")
     return save(page, output)
 
 
@@ -100,11 +110,11 @@ def _axes_with_epsilon(figure: Figure | SubFigure, plan: Config, last_step: floa
     steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
     epsilon = np.array([plan.epsilon_at(step) for step in steps])
     if not epsilon.any():
-        axes = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.74))
+        axes = figure.add_axes((LEFT, 0.125, WIDTH, 0.74))
         return axes, axes
-    axes = figure.add_axes((_LEFT, 0.265, _WIDTH, 0.6))
+    axes = figure.add_axes((LEFT, 0.265, WIDTH, 0.6))
     axes.tick_params(labelbottom=False)
-    below = figure.add_axes((_LEFT, 0.125, _WIDTH, 0.105), sharex=axes)
+    below = figure.add_axes((LEFT, 0.125, WIDTH, 0.105), sharex=axes)
     below.fill_between(steps, epsilon, color=GREY, alpha=0.35, linewidth=0)
     below.plot(steps, epsilon, color=GREY, linewidth=1.2)
     below.set(ylim=(0, 1.05), yticks=(0, 1))
@@ -125,8 +135,8 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
         by_environment.setdefault(setting.env, []).append(setting)
     legends = [_legend(settings) for settings in by_environment.values()]
     # A legend of more than a few rows makes the picture higher, and leaves the curves their room.
-    heights = [_SIZE_INCHES[1] + _ROW_INCHES * max(0, rows - 4) for _, _, rows in legends]
-    page = _figure(sum(heights))
+    heights = [SIZE_INCHES[1] + _ROW_INCHES * max(0, rows - 4) for _, _, rows in legends]
+    page = new_figure(sum(heights))
     parts = page.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for figure, settings, legend, height in zip(parts, by_environment.values(), legends, heights, strict=True):
         _overlay(figure, settings, legend, height)
@@ -137,7 +147,7 @@ def _overlay(figure: SubFigure, settings: Sequence[Setting], legend: tuple[list[
     """The settings of one environment, in a part of the page that is `height` inches high."""
     labels, columns, rows = legend
     inch = 1.0 / height
-    axes = figure.add_axes((_LEFT, 0.575 * inch, _WIDTH, 1.0 - (0.966 + _ROW_INCHES * rows) * inch))
+    axes = figure.add_axes((LEFT, 0.575 * inch, WIDTH, 1.0 - (0.966 + _ROW_INCHES * rows) * inch))
     greedy, thin, drawn, end = True, False, [], 1.0
     for index, setting in enumerate(settings):
         curves, is_greedy = _curves(setting)
@@ -156,14 +166,14 @@ def _overlay(figure: SubFigure, settings: Sequence[Setting], legend: tuple[list[
         drawn += [mean, low[np.isfinite(low)], high[np.isfinite(high)]]
         end, thin = max(end, float(grid[-1])), thin or all_there.mean() < 0.98  # training ends within an episode
     solved_return = settings[0].runs[0].solved_return
-    _draw_solved(axes, solved_return)
-    _limit(axes, np.concatenate(drawn), np.concatenate(drawn), solved_return)
+    draw_solved(axes, solved_return)
+    limit_returns(axes, np.concatenate(drawn), np.concatenate(drawn), solved_return)
     axes.set_xlim(-0.01 * end, 1.01 * end)
     several = any(len(setting.runs) > 1 for setting in settings)
     details = "mean over seeds and 95 % bootstrap interval" if several else ""
     details = "mean and 95 % bootstrap interval, thin: of fewer seeds" if thin else details
     unit = "greedy return" if greedy else "mean return"
-    _dress(figure, axes, axes, settings[0].env, details, unit, columns=columns)
+    dress(figure, axes, axes, settings[0].env, details, unit, columns=columns)
 
 
 def _legend(settings: Sequence[Setting]) -> tuple[list[str], int, int]:
@@ -240,94 +250,3 @@ def _finite(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArr
 def _thin(size: int, most: int) -> npt.NDArray[np.intp]:
     """Indices of at most so many points, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.intp))
-
-
-def _figure(height_inches: float = _SIZE_INCHES[1]) -> Figure:
-    # Not pyplot: it keeps figures alive, looks for a display, and takes longer to import.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(_SIZE_INCHES[0], height_inches), dpi=_DPI, facecolor="white")
-
-
-def _draw_solved(axes: Axes, solved_return: float | None) -> None:
-    if solved_return is not None:
-        axes.axhline(
-            solved_return, color=_GREEN, linewidth=1.4, linestyle=(0, (5, 3)), label=f"solved, {solved_return:g}"
-        )
-
-
-def _limit(axes: Axes, values: FloatArray, lines: FloatArray, solved_return: float | None) -> None:
-    """Show the lines whole, and all but the very worst values: one disaster must not flatten the curve."""
-    low, high = min(float(np.quantile(values, 0.005)), float(lines.min())), float(max(values.max(), lines.max()))
-    if solved_return is not None:
-        low, high = min(low, solved_return), max(high, solved_return)
-    room = 0.04 * (high - low) or 0.9
-    axes.set_ylim(low - room, high + room)
-
-
-def _dress(
-    figure: Figure | SubFigure,
-    axes: Axes,
-    lowest: Axes,
-    title: str,
-    details: str,
-    unit: str,
-    columns: int | None = None,
-) -> None:
-    """Title, legend, labels and grid, the same for all pictures."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    right, top = _LEFT + _WIDTH, 1.0 - 0.253 * _DPI / figure.bbox.height
-    figure.text(_LEFT, top, escaped(title), fontsize=14, fontweight="bold", color=INK)
-    figure.text(right, top, escaped(details), fontsize=10, color="#5B626B", ha="right")
-    handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(_LEFT - 0.012, top), ncols=columns or len(handles),
-        fontsize=10, frameon=False, handlelength=1.6, columnspacing=1.6, borderaxespad=0.3,
-    )  # fmt: skip
-    for handle in legend.legend_handles:
-        if handle is not None and handle.get_alpha():
-            handle.set_alpha(0.6)  # a single dot as pale as those of the cloud could not be seen
-    axes.set_ylabel(unit, color=INK, fontsize=11)
-    lowest.set_xlabel("environment steps", color=INK, fontsize=11)
-    lowest.xaxis.set_major_locator(MaxNLocator(6))
-    lowest.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g} M")
-    )
-    largest = max(map(abs, axes.get_ylim()))
-    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # a step of 2.5 would take more digits
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, largest)))
-    for part in {axes, lowest}:
-        part.grid(axis="y" if part is axes else "x", color="#E4E7EB", linewidth=0.8)
-        part.set_axisbelow(True)
-        part.tick_params(colors=INK, labelsize=10, length=0)
-        for side, spine in part.spines.items():
-            spine.set_visible(side == "bottom")
-            spine.set_color("#B8BEC6")
-
-
-def tick(value: float, largest: float) -> str:
-    """A number on an axis, in as few letters as tell it from the next."""
-    size, unit = next((pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if largest >= 10 * pair[0]), (1, ""))
-    return f"{value / size:.6g}{unit if value else ''}".replace("-", "\N{MINUS SIGN}")
-
-
-def escaped(text: str) -> str:
-    """The text as it is: matplotlib would take what stands between two $ for mathematics."""
-    return text.replace("$", r"\$")
-
-
-def check_output(output: Path) -> None:
-    """Raise TensorqError for a file that cannot be drawn to."""
-    if output.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
-    require_folder(output)
-
-
-def save(figure: Figure, output: Path) -> Path:
-    """Write a figure in the format of the file's name, whole or not at all; returns the file."""
-    picture = io.BytesIO()
-    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 5}} if output.suffix.lower() == ".png" else {}
-    figure.savefig(picture, format=output.suffix[1:].lower(), **options)
-    write_atomically(output, picture.getvalue())
-    return output

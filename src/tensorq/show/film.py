@@ -17,7 +17,8 @@ from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
-from tensorq.show.video import Frame, Pixels, frame_stride, record
+from tensorq.show.gif import Pixels
+from tensorq.show.video import Frame, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever

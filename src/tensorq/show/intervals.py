@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensorq.errors import TensorqError
-from tensorq.show.curve import BLUE, GREY, INK, escaped, save, tick
 from tensorq.show.settings import label
+from tensorq.show.style import BLUE, DPI, GREY, INK, SOFT_INK, escaped, save, tick
 from tensorq.show.tables import ALL_ENVIRONMENTS, METRIC_NAMES, Metric, formatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DPI, _COLUMNS = 150, 3  # panels in a row: more, and a page that is 900 pixels wide makes the text too small to read
+_COLUMNS = 3  # panels in a row: more, and a page that is 900 pixels wide makes the text too small to read
 _WIDTH_INCHES, _LEAST_AXES_INCHES, _MOST_LABEL_INCHES = 8.0, 1.6, 3.0
 _MARGIN_INCHES, _GAP_INCHES, _BELOW_INCHES = 0.2, 0.12, 0.36  # round the picture, beside axes, for ticks
 _LINE_INCHES, _TITLE_LINE_INCHES, _ROW_GAP_INCHES = 0.16, 0.19, 0.09
@@ -51,7 +51,7 @@ def draw_intervals(rows: list[dict[str, Any]], metric: Metric, output: Path) -> 
     caption = _wrap(_caption(rows, metric), _TEXT_POINTS, width - left - _MARGIN_INCHES)
     bottom = _LINE_INCHES * (caption.count("\n") + 1) + _MARGIN_INCHES
     height = bottom + down_panels * (above + down + _BELOW_INCHES)
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     for index, (env, title) in enumerate(zip(environments, titles, strict=True)):
         row, column = divmod(index, columns)
         x, y = left + column * (across + beside), height - (row + 1) * (above + down) - row * _BELOW_INCHES
@@ -76,7 +76,7 @@ def _draw_row(axes: Axes, row: dict[str, Any], y: int, means_inches: float) -> N
     axes.plot(row["interquartile_mean"], y, "|", color=BLUE, markersize=11, markeredgewidth=2.2)
     mean, interval = _numbers(row)
     end = _GAP_INCHES + means_inches
-    for text, inches, side, colour in ((mean, end, "right", INK), (interval, end + _GAP_INCHES, "left", "#5B626B")):
+    for text, inches, side, colour in ((mean, end, "right", INK), (interval, end + _GAP_INCHES, "left", SOFT_INK)):
         axes.annotate(
             text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(72 * inches, 0), textcoords="offset points",
             ha=side, va="center_baseline", fontsize=_TEXT_POINTS, color=colour, annotation_clip=False,

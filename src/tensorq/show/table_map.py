@@ -17,6 +17,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.runs import directory
 from tensorq.show.maps import Panel, World, find_world
+from tensorq.show.style import GREEN, INK, SOFT_INK, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ BoolArray = npt.NDArray[np.bool_]
 MOST_STATES = 200  # of a picture without a map
 _WIDTH_INCHES, _LEFT_INCHES, _RIGHT_INCHES, _TOP_INCHES, _BOTTOM_INCHES = 8.0, 0.7, 0.95, 0.45, 0.42
 _SCALE = ("#FCF8EC", "#D5E6EE", "#8CC0E0", "#2E86C1")
-_INK, _SOFT_INK, _HOLE, _GOAL, _CLIFF, _NOTHING = "#2B3036", "#5B626B", "#46515E", "#009E73", "#D55E00", "#ECEEF0"
+_HOLE, _GOAL, _CLIFF, _NOTHING = "#46515E", GREEN, VERMILION, "#ECEEF0"
 _TIE = 1e-6  # of the whole range: what rounding alone leaves between equal values
 
 
@@ -61,15 +62,9 @@ class TableMap:
         """Draw into a part of a figure that is height_inches high."""
         size, height = self._cell_inches()
         total = self.height_inches
-        figure.text(
-            _LEFT_INCHES / _WIDTH_INCHES,
-            1 - 0.2 / total,
-            "The table of Q-values",
-            fontsize=12,
-            fontweight="bold",
-            color=_INK,
-        )
-        figure.text(1 - 0.28 / _WIDTH_INCHES, 1 - 0.2 / total, self.details, fontsize=10, color=_SOFT_INK, ha="right")
+        left, top = _LEFT_INCHES / _WIDTH_INCHES, 1 - 0.2 / total
+        figure.text(left, top, "The table of Q-values", fontsize=12, fontweight="bold", color=INK)
+        figure.text(1 - 0.28 / _WIDTH_INCHES, top, self.details, fontsize=10, color=SOFT_INK, ha="right")
         if self.world is None:
             _draw_plain(figure, self, total, height)
             return
@@ -83,13 +78,8 @@ class TableMap:
             row, column = divmod(index, self.world.columns)
             left = self._margin_inches(size) + column * (columns * size + _gap(self.world))
             top = _TOP_INCHES + row * (rows * size + _gap(self.world)) + (_TITLE_INCHES if panel.title else 0)
-            box = (
-                left / _WIDTH_INCHES,
-                1 - (top + rows * size) / total,
-                columns * size / _WIDTH_INCHES,
-                rows * size / total,
-            )
-            painter.draw(figure.add_axes(box), panel)
+            across, down = columns * size / _WIDTH_INCHES, rows * size / total
+            painter.draw(figure.add_axes((left / _WIDTH_INCHES, 1 - top / total - down, across, down)), panel)
         right = _WIDTH_INCHES - self._margin_inches(size) + _LEFT_INCHES - _RIGHT_INCHES
         if shown.size:
             _draw_scale(figure, low, high, total, height, right + 0.25)
@@ -168,14 +158,14 @@ class _Painter:
             for sign in (move for move in moves if isinstance(move, str)):
                 # Beside arrows, signs go below them: the one for the passenger to the left, the other to the right.
                 aside = 0.3 if len(moves) > 1 else 0.0
-                axes.text(x + (aside if sign == self.world.moves[-1] else -aside), y + aside, sign, color=_INK,
+                axes.text(x + (aside if sign == self.world.moves[-1] else -aside), y + aside, sign, color=INK,
                           fontsize=7 if aside else 11, ha="center", va="center_baseline")  # fmt: skip
             (single if len(moves) == 1 else tied).extend((x, y, *step) for step in steps)
         self._arrows(axes, single, 0.42 if 0.4 < self.size < 0.7 else 0.5, "mid")
         self._arrows(axes, tied, 0.34 if self.size > 0.4 else 0.42, "tail")
         self._cliff(axes, panel)
         for row, column in self.world.walls:
-            axes.plot([column + 1] * 2, [row, row + 1], color=_INK, linewidth=2.2, solid_capstyle="butt", clip_on=False)
+            axes.plot([column + 1] * 2, [row, row + 1], color=INK, linewidth=2.2, solid_capstyle="butt", clip_on=False)
         axes.add_patch(Rectangle((0, 0), columns, rows, fill=False, edgecolor="#B8BEC6", linewidth=1, clip_on=False))
         if panel.framed:
             row, column = panel.framed
@@ -183,7 +173,7 @@ class _Painter:
                 Rectangle((column, row), 1, 1, fill=False, edgecolor=_GOAL, linewidth=2.2, clip_on=False, zorder=4)
             )
         if panel.title:
-            axes.set_title(panel.title, fontsize=8.5, color=_INK, pad=3)
+            axes.set_title(panel.title, fontsize=8.5, color=INK, pad=3)
 
     def _colour(self, name: str, state: Any) -> tuple[Any, bool]:
         """A cell's colour, and whether there is something to decide."""
@@ -197,12 +187,12 @@ class _Painter:
         if self.size > 0.4 and self.changed[state]:
             axes.text(
                 column + 0.5, row + 0.17, f"{self.values[state]:.{self.decimals}f}".replace("-", "−"),
-                color=_INK, fontsize=min(9.5, 15 * self.size), ha="center", va="center",
+                color=INK, fontsize=min(9.5, 15 * self.size), ha="center", va="center",
             )  # fmt: skip
         if name:
             place, size = ((0.5, 0.89), min(9.0, 14 * self.size)) if self.size > 0.4 else ((0.2, 0.24), 6.5)
             x, y = column + place[0], row + place[1]
-            axes.text(x, y, name, color=_INK, fontsize=size, fontstyle="italic", ha="center", va="center")
+            axes.text(x, y, name, color=INK, fontsize=size, fontstyle="italic", ha="center", va="center")
 
     def _arrows(self, axes: Axes, arrows: list[tuple[float, ...]], length: float, pivot: Any) -> None:
         if not arrows:
@@ -214,7 +204,7 @@ class _Painter:
         axes.quiver(
             x, y, length * right, length * down, angles="xy", scale_units="xy", scale=1, units="x", pivot=pivot,
             width=0.055 if roomy else 0.07, headwidth=4.2 if roomy else 3.4, headlength=4.2 if roomy else 3,
-            headaxislength=3.9 if roomy else 2.8, color=_INK, zorder=3,
+            headaxislength=3.9 if roomy else 2.8, color=INK, zorder=3,
         )  # fmt: skip
 
     def _cliff(self, axes: Axes, panel: Panel) -> None:
@@ -241,7 +231,7 @@ def _draw_scale(figure: SubFigure, low: float, high: float, total: float, height
     axes.imshow(ramp, aspect="auto", origin="lower", cmap=colours, extent=(0, 1, low, high if high > low else low + 1))
     axes.set_xticks([])
     axes.yaxis.tick_right()
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -256,13 +246,8 @@ def _draw_plain(figure: SubFigure, picture: TableMap, total: float, height: floa
     some = bool(np.isfinite(values).any())
     low, high = (np.nanmin(values), np.nanmax(values)) if some else (0.0, 1.0)
     colours = LinearSegmentedColormap.from_list("values", _SCALE).with_extremes(bad=_NOTHING)
-    box = (
-        _LEFT_INCHES / _WIDTH_INCHES,
-        (_BOTTOM_INCHES + 0.25) / total,
-        1 - (_LEFT_INCHES + _RIGHT_INCHES) / _WIDTH_INCHES,
-        (height - 0.25) / total,
-    )
-    axes = figure.add_axes(box)
+    across, down = 1 - (_LEFT_INCHES + _RIGHT_INCHES) / _WIDTH_INCHES, (height - 0.25) / total
+    axes = figure.add_axes((_LEFT_INCHES / _WIDTH_INCHES, (_BOTTOM_INCHES + 0.25) / total, across, down))
     first_state, first_action = picture.first_state, picture.first_action
     extent = (first_state - 0.5, first_state + num_states - 0.5, first_action + num_actions - 0.5, first_action - 0.5)
     axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest", extent=extent)
@@ -271,14 +256,14 @@ def _draw_plain(figure: SubFigure, picture: TableMap, total: float, height: floa
         first_state + states,
         first_action + actions,
         ".",
-        color=_INK,
+        color=INK,
         markersize=float(np.clip(400 / num_states, 2.5, 9)),
     )
-    axes.set_xlabel("state", color=_INK, fontsize=10)
-    axes.set_ylabel("action", color=_INK, fontsize=10)
+    axes.set_xlabel("state", color=INK, fontsize=10)
+    axes.set_ylabel("action", color=INK, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_yticks(first_action + np.arange(num_actions)[:: 1 if num_actions <= 12 else num_actions - 1])
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     if some:
@@ -291,7 +276,7 @@ def _draw_caption(figure: SubFigure, picture: TableMap, signs: str, complete: bo
     text = signs if complete else f"{signs} · grey: as at the start"
     if not picture.changed.any():
         text = f"nothing has been learned yet: all Q-values are still {picture.table.flat[0]:g}, as at the start"
-    figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.12 / total, text, fontsize=9.5, color=_SOFT_INK)
+    figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.12 / total, text, fontsize=9.5, color=SOFT_INK)
 
 
 def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> TableMap | None:

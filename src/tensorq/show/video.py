@@ -1,8 +1,4 @@
-"""A clip of an agent at play, with its Q-values drawn beside each frame, as GIF or MP4.
-
-A GIF is written by hand, but for Pillow's LZW: one palette is chosen for the whole clip, a table maps colours to it,
-and only what changed since the frame before is stored. That is much faster than quantizing every frame, and smaller.
-"""
+"""A clip of an agent at play, with its Q-values drawn beside each frame, as GIF or MP4."""
 
 from __future__ import annotations
 
@@ -10,12 +6,11 @@ import contextlib
 import io
 import math
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +18,12 @@ import numpy.typing as npt
 from tensorq.errors import TensorqError
 from tensorq.extras import extra_command
 from tensorq.runs.checkpoint import require_folder, write_atomically, writing_failed
+from tensorq.show.gif import KEYS, GifFile, Pixels, choose_palette, colour_keys
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-Pixels = npt.NDArray[np.uint8]
-Keys = npt.NDArray[np.uint16]
-
-# Colours that five bits a channel can say exactly: see _keys.
+# Colours that five bits a channel can say exactly, as a GIF stores them.
 _BACKGROUND = (247, 247, 247)
 _RULE = (214, 214, 214)
 _TRACK = (231, 231, 231)
@@ -44,9 +37,7 @@ _SIZE_PIXELS = 600  # about the longer side of the picture, enlarged or reduced 
 # The panel, in pixels: text can still be read where a page shows the video at two thirds of its size.
 _PANEL_WIDTH, _MARGIN, _LINE, _TEXT_SIZE, _ROWS_TOP = 216, 16, 24, 18, 136
 _FRAMES_LOOKED_AT = 128  # a GIF's palette is chosen from these; later frames make do with it
-_COLOURS = 255
-_UNCHANGED = 255  # the palette index that lets the frame before shine through
-_LAST_FRAME_SECONDS = 1.0
+_NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -251,100 +242,22 @@ def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
 
 
 def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
-    source = ((_keys(scene.resized(frame)), replace(frame, image=_NO_IMAGE)) for frame in frames)
+    source = ((colour_keys(scene.resized(frame)), replace(frame, image=_NO_IMAGE)) for frame in frames)
     head = list(islice(source, _FRAMES_LOOKED_AT))
-    canvas = np.full(scene.size[::-1], _keys(np.array([[_BACKGROUND]], np.uint8)), np.uint16)
-    counts, always = np.zeros(_KEYS, np.int64), np.zeros(_KEYS, np.int64)
+    canvas = np.full(scene.size[::-1], colour_keys(np.array([[_BACKGROUND]], np.uint8)), np.uint16)
+    counts, always = np.zeros(KEYS, np.int64), np.zeros(KEYS, np.int64)
     for keys, _ in head:
-        counts += np.bincount(keys.ravel(), minlength=_KEYS)
+        counts += np.bincount(keys.ravel(), minlength=KEYS)
     if scene.panel is not None:
         for _, frame in head:
             scene.panel.see(frame.q_values)
         for _, frame in (head[0], head[-1]):
-            always += np.bincount(_keys(scene.panel.draw(frame)).ravel(), minlength=_KEYS)
-    palette, table = _choose_palette(always, counts)
+            always += np.bincount(colour_keys(scene.panel.draw(frame)).ravel(), minlength=KEYS)
+    palette, table = choose_palette(always, counts)
     file = io.BytesIO()
-    gif = _GifFile(file, scene.size, palette)
+    gif = GifFile(file, scene.size, palette)
     for keys, frame in chain(head, source):
-        scene.place(canvas, keys, None if scene.panel is None else _keys(scene.panel.draw(frame)))
+        scene.place(canvas, keys, None if scene.panel is None else colour_keys(scene.panel.draw(frame)))
         gif.add(table.take(canvas), 1.0 / fps)
     gif.close()
     write_atomically(path, file.getvalue())
-
-
-_KEYS = 1 << 15
-_NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
-
-
-def _keys(image: Pixels) -> Keys:
-    """Colours with five bits a channel, as one number: few enough for a table that maps each to the palette."""
-    five_bits = image >> 3
-    keys: Keys = five_bits[..., 0].astype(np.uint16)
-    for channel in (1, 2):  # in place: every picture comes through here
-        keys <<= 5
-        keys |= five_bits[..., channel]
-    return keys
-
-
-def _choose_palette(always: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> tuple[Pixels, Pixels]:
-    """At most 255 colours, and for every key the nearest of them; `always` are keys that must be among them."""
-    from PIL import Image
-
-    everything = np.arange(_KEYS)
-    five_bits = np.stack([everything >> 10, everything >> 5 & 31, everything & 31], axis=1)
-    colours = (five_bits << 3 | five_bits >> 2).astype(np.uint8)
-    palette = colours[np.flatnonzero(always)[:_COLOURS]]
-    others = np.flatnonzero((counts > 0) & (always == 0))
-    room = _COLOURS - len(palette)
-    if len(others) > room:
-        shares = np.sqrt(counts[others])  # large areas matter more, but must not swallow every colour
-        pixels = np.repeat(colours[others], np.ceil(shares * (50_000 / shares.sum())).astype(int), axis=0)
-        chosen = Image.fromarray(pixels[None]).quantize(room, Image.Quantize.MEDIANCUT).getpalette() or []
-        palette = np.concatenate([palette, np.array(chosen, np.uint8).reshape(-1, 3)[:room]])
-    else:
-        palette = np.concatenate([palette, colours[others]])
-    squares = (palette.astype(np.float32) ** 2).sum(axis=1)
-    distances = squares - 2.0 * (colours.astype(np.float32) @ palette.astype(np.float32).T)
-    return palette, distances.argmin(axis=1).astype(np.uint8)
-
-
-class _GifFile:
-    """GIF89a, endlessly repeated, one palette; each picture only where it differs from the one before."""
-
-    def __init__(self, file: BinaryIO, size: tuple[int, int], palette: Pixels) -> None:
-        self.file, self.before = file, np.full(size[::-1], _UNCHANGED, np.uint8)
-        self.pending: tuple[Pixels, int, int] | None = None
-        self.seconds, self.written_centiseconds = 0.0, 0
-        file.write(struct.pack("<6sHHBBB", b"GIF89a", *size, 0xF7, 0, 0))
-        file.write(palette.tobytes().ljust(768, b"\0"))
-        file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
-
-    def add(self, picture: Pixels, seconds: float) -> None:
-        """Show a picture for so long; one that equals the one before prolongs it."""
-        changed = picture != self.before
-        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
-        if rows.size:
-            self._write_pending()
-            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            pixels = np.where(changed[box], picture[box], np.uint8(_UNCHANGED))
-            self.pending, self.before = (pixels, int(columns[0]), int(rows[0])), picture
-        self.seconds += seconds
-
-    def close(self) -> None:
-        """Hold the last picture a while, and end the file."""
-        self.seconds += _LAST_FRAME_SECONDS
-        self._write_pending()
-        self.file.write(b";")
-
-    def _write_pending(self) -> None:
-        from PIL import Image
-
-        if self.pending is None:
-            return
-        pixels, left, top = self.pending
-        # Times are rounded as they add up: at 30 frames a second pictures last 3, 3 and 4 hundredths, and none is lost.
-        delay = round(100 * self.seconds) - self.written_centiseconds
-        self.written_centiseconds += delay
-        self.file.write(struct.pack("<4sHBB", b"!\xf9\x04\x05", delay, _UNCHANGED, 0))
-        self.file.write(struct.pack("<cHHHHBB", b",", left, top, pixels.shape[1], pixels.shape[0], 0, 8))
-        self.file.write(Image.fromarray(pixels).tobytes("gif", "L") + b"\0")
