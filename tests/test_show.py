@@ -28,7 +28,7 @@ from tensorq.show.progress import Mode, observer
 from tensorq.show.settings import group_by_setting
 from tensorq.show.summary import summary
 from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, print_json, print_table
-from tensorq.show.video import Frame, _Panel, frame_stride, record
+from tensorq.show.video import Frame, _number, _Panel, frame_stride, record
 
 
 class Terminal(io.StringIO):
@@ -766,6 +766,8 @@ def test_the_panel_says_how_far_below_the_best_an_action_is(monkeypatch: pytest.
     drawn.clear()
     panel.draw(Frame(frames(1)[0].image, np.array([1.0, -99.0, np.nan]), 0, 2.5, 8))
     assert drawn == ["8", "2.5", "1.00", "left", "0", "right", "-100.0", "up", "nan"]
+    assert [_number(-2.5, largest) for largest in (2.5e4, 25, 0.25)] == ["-2", "-2.50", "-2.5000"]
+    assert (_number(-2.5e6, 2.5e6), _number(-2.5e-6, 2.5e-6)) == ("-2.5e+06", "-2.5e-06")
 
 
 def test_small_returns_have_two_decimals() -> None:

@@ -100,7 +100,7 @@ class _Panel:
         self.text_top, self.bar = (0.0, (24.0, 33.0)) if self.row >= 36 else (-2.0, (0.0, self.row - 1))
         self.font = _font(_TEXT_SIZE)
         self.row_font = _font(min(_TEXT_SIZE, self.row - 1))
-        width = self.right - self.left - self.row_font.getlength("-0.0000 ")
+        width = self.right - self.left - self.row_font.getlength("-0.000000 ")
         self.names = [_cut(name, self.row_font, width) for name in names]
         self.base = Image.new("RGB", (_PANEL_WIDTH, height), _BACKGROUND)
         draw = ImageDraw.Draw(self.base)
@@ -116,7 +116,7 @@ class _Panel:
 
     def see(self, q_values: npt.NDArray[Any] | None) -> None:
         """Widen the scale of the bars and the numbers to these values; neither shrinks, so that nothing jumps."""
-        if q_values is not None and (finite := q_values[np.isfinite(q_values)]).size:
+        if q_values is not None and (finite := q_values[np.isfinite(q_values)].astype(np.float64)).size:
             self.highest = max(self.highest, abs(float(finite.max())))
             self.largest_gap = max(self.largest_gap, float(np.ptp(finite)))
 
@@ -152,8 +152,10 @@ def _number(value: float, largest: float) -> str:
     """A number with the decimals that show four digits of the largest of its kind; "-" for an illegal action's."""
     if value == -math.inf:
         return "-"
-    decimals = min(max(3 - math.floor(math.log10(largest)), 0), 6) if largest else 0
-    return f"{value:.{decimals}f}" if value and abs(value) < 1e5 else f"{value:.3g}"
+    decimals = max(3 - math.floor(math.log10(largest)), 0) if largest else 0
+    if not abs(value) < 1e5 or value == 0.0:
+        return f"{value:.3g}"
+    return f"{value:.{decimals}f}" if decimals <= 6 else f"{value:.1e}"
 
 
 class _Scene:
