@@ -29,6 +29,7 @@ RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).
 SIDEWAYS = {
     ("config", "errors"),
+    ("process", "errors"),
     ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
     ("agents", "envs.observations"),

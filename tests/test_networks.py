@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +22,7 @@ from tensorq.agents.dqn import DQN
 from tensorq.config import Config
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.networks.build import build_network
+from tensorq.networks.build import build_network, check_function
 from tensorq.networks.layers import RowDense
 from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
@@ -308,6 +314,57 @@ def test_states_other_than_noise_stay_as_they_were_built() -> None:
         assert abs(float(network.outputs(params, obs, floats(*noise))[0, 0, 0] - still[0, 0, 0])) > 0.01
 
 
+def test_noise_is_told_by_the_layer_and_not_by_the_name_of_a_weight() -> None:
+    class Frozen(keras.layers.Layer):  # type: ignore[misc]
+        """Adds a weight that is called noise and is none, and holds a noisy layer of ours."""
+
+        def build(self, input_shape: tuple[int | None, ...]) -> None:
+            self.noise = self.add_weight((2,), initializer="ones", trainable=False, name="noise")
+            self.inner = RowDense(2, 0.5, 1)
+            self.inner.build(input_shape)
+
+        def call(self, inputs: Any) -> Any:
+            return self.inner(inputs) + 10 * self.noise
+
+    nested = keras.Sequential([keras.Input((2,)), Frozen()])
+    network = Network(keras.Sequential([keras.Input((2,)), nested, RowDense(1, 0.5, 2)]))
+    assert network.num_noise == (2 + 2) + (2 + 1)
+    params, obs = tf.constant(network.initial_params()), floats((1, 2))
+    close(network.outputs(params, obs, tf.zeros(7)), network.model(obs).numpy()[:, :, None])
+    assert network.outputs(params, obs, floats(1, 1, 1, 1, 0, 0, 0)) != network.outputs(params, obs)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+@pytest.mark.parametrize("space", [BOX, OBSERVATIONS[1][0], OBSERVATIONS[2][0]], ids=["float32", "uint8", "states"])
+@pytest.mark.parametrize("head", ["expected", "implicit_quantile", "categorical"])
+def test_a_global_policy_does_not_reach_the_default_network(
+    head: Any, space: gym.Space, policy: str, global_policy: Any
+) -> None:
+    config = Config(head=head, noisy=head == "expected", layer_norm=True, dueling=True, hidden_sizes=(8,), num_atoms=3)
+    plain = DQN(config, build_network(space, ACTIONS, config))
+    params = tf.constant(plain.network.initial_params())
+    obs = tf.constant(next(rows for other, rows in OBSERVATIONS if other == space))
+    global_policy(policy)
+    found = DQN(config, build_network(space, ACTIONS, config))
+    np.testing.assert_array_equal(found.network.initial_params(), params)
+    assert {weight.dtype for weight in found.network.model.weights} == {"float32"}
+    np.testing.assert_array_equal(found.q_values(params, obs), plain.q_values(params, obs))
+
+
+@pytest.fixture
+def global_policy() -> Iterator[Callable[[str], None]]:
+    """Sets Keras' global policy and floatx, which are put back after the test."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+
+    def set_policy(name: str) -> None:
+        keras.config.set_dtype_policy(name)
+        keras.config.set_floatx(name.removeprefix("mixed_"))
+
+    yield set_policy
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx(floatx)
+
+
 # --- a network of the user's own --------------------------------------------------------------------------------------
 
 
@@ -353,12 +410,195 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
             "the network's output shape is (None, 3), expected (None, 3, 5) for head categorical.",
         ),
         ({}, lambda space, num_actions: "model", "the network function returned str, expected a keras.Model."),
+        ({}, lambda space, num_actions: {}["none"], "the network function raised KeyError: 'none' ("),
+        (
+            {},
+            lambda space, num_actions: own(3)(gym.spaces.Box(-1, 1, (7, 1)), num_actions),
+            "the network cannot be called with two observations, float32 of shape (2, 2, 3): ",
+        ),
+        (
+            {},
+            lambda space, num_actions: keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten()]),
+            "the network has nothing to train: it has no weights; expected",
+        ),
+        (
+            {},
+            lambda space, num_actions: keras.Sequential([keras.Input((2, 3)), keras.layers.Dense(3, trainable=False)]),
+            "the network has nothing to train: all of its weights are frozen (trainable=False); expected",
+        ),
+        (
+            {},
+            lambda space, num_actions: keras.Model(
+                (x := keras.Input((2, 3))), [keras.layers.Dense(3)(x), keras.layers.Dense(3)(x)]
+            ),
+            "the network has several outputs, expected one, of shape (None, 3).",
+        ),
+        (
+            {},
+            lambda space, num_actions: keras.Model(
+                (parts := [keras.Input((3,)), keras.Input((3,))]), keras.layers.Dense(3)(parts[0] + parts[1])
+            ),
+            "the network has 2 inputs, expected one, which takes whole observations; those of a Dict or Tuple come as "
+            "one flat Box: begin with keras.Input((2, 3)).",
+        ),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(settings: dict[str, Any], function: Any, message: str) -> None:
     with pytest.raises(TensorqError) as caught:
         build_network(BOX, ACTIONS, Config(**settings), function)
     assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_network_takes_and_should_take_is_told() -> None:
+    narrow = own(3)(gym.spaces.Box(-1, 1, (7, 1)), ACTIONS)
+    with pytest.raises(TensorqError, match=r"It takes inputs of shape \(None, 7, 1\), expected \(None, 2, 3\): begin"):
+        build_network(BOX, ACTIONS, Config(), lambda space, num_actions: narrow)
+    # Found without XLA, which takes the nearest row in silence.
+    with pytest.raises(TensorqError, match=r"States come as the space has them, from 3 to 5\.$"):
+        build_network(gym.spaces.Discrete(3, start=3), ACTIONS, Config(), table_of(3))
+
+
+def table_of(rows: int) -> Any:
+    return lambda space, num_actions: keras.Sequential(
+        [keras.Input((), dtype="int32"), keras.layers.Embedding(rows, num_actions)]
+    )
+
+
+def test_a_network_of_the_users_own_gets_states_as_the_space_has_them() -> None:
+    network = build_network(gym.spaces.Discrete(3, start=3), 1, Config(), table_of(6))
+    states = tf.constant([3, 5], tf.int32)
+    close(network.outputs(tf.range(6, dtype=tf.float32), states), [[[3]], [[5]]])
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]
+    """As in most tutorials; `call` takes no `training`."""
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__()
+        self.hidden, self.drop, self.out = keras.layers.Dense(8), keras.layers.Dropout(0.9), keras.layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.out(self.drop(self.hidden(keras.ops.reshape(x, (-1, 6)))))
+
+
+@pytest.mark.filterwarnings("ignore:`build..` was called on layer")  # Keras' own word on a model without build()
+@pytest.mark.parametrize("state", ["unbuilt", "built", "called"])
+def test_a_subclassed_model_is_built(state: str) -> None:
+    def function(space: gym.Space, num_actions: int) -> keras.Model:
+        model = Subclassed(num_actions)
+        if state == "built":
+            model.build((None, *(space.shape or ())))
+        elif state == "called":
+            model(np.zeros((1, 2, 3), np.float32))
+        return model
+
+    network = build_network(BOX, ACTIONS, Config(seed=4), function)
+    assert network.shapes == [(6, 8), (8,), (8, 3), (3,)]
+    params, obs = network.initial_params(), OBSERVATIONS[0][1]
+    hidden = obs.reshape(4, 6) @ params[:48].reshape(6, 8)  # biases begin at 0, and nothing is dropped
+    expected = hidden @ params[56:80].reshape(8, 3)
+    close(network.outputs(tf.constant(params), tf.constant(obs))[:, :, 0], expected, 1e-4)
+    np.testing.assert_array_equal(build_network(BOX, ACTIONS, Config(seed=4), function).initial_params(), params)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_a_network_of_another_dtype_gives_and_learns_float32(policy: str, global_policy: Any) -> None:
+    global_policy(policy)
+    network = build_network(BOX, ACTIONS, Config(), own(3))
+    params, obs = tf.constant(network.initial_params()), tf.constant(OBSERVATIONS[0][1])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def slope(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            outputs = network.outputs(params, obs)
+        return outputs, tape.gradient(outputs, params)
+
+    outputs, gradient = slope(params)
+    assert outputs.dtype == gradient.dtype == params.dtype == tf.float32
+    close(gradient[-3:], [4, 4, 4])  # of the biases, over four observations
+    kernel = params[:18].numpy().reshape(6, 3)
+    close(outputs[:, :, 0], OBSERVATIONS[0][1].reshape(4, 6) @ kernel, 0.02)
+
+
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize("seed", [7, None])
+def test_building_a_network_leaves_the_callers_random_numbers(seed: int | None, default: bool) -> None:
+    def draw() -> list[Any]:
+        tensorflow = 0.0 if seed is None else float(tf.random.uniform(()))
+        return [random.random(), np.random.rand(), tensorflow]
+
+    def begin() -> list[Any]:
+        random.seed(seed or 0)
+        np.random.seed(seed or 0)
+        tf.random.set_seed(seed)
+        return [draw(), draw()]
+
+    expected = begin() + [draw(), draw()]
+    found = begin()
+    one = build_network(BOX, ACTIONS, Config(seed=3), None if default else drawing).initial_params()
+    assert [*found, draw(), draw()] == expected
+    global_seed = tf.compat.v1.random.get_seed(None)[0]
+    assert global_seed == seed
+    begin()
+    again = build_network(BOX, ACTIONS, Config(seed=3), None if default else drawing).initial_params()
+    np.testing.assert_array_equal(one, again)
+    tf.random.set_seed(None)
+
+
+def drawing(space: gym.Space, num_actions: int) -> keras.Model:
+    """A network whose weights come from every generator that there is."""
+    model = own(3)(space, num_actions)
+    values = [random.random(), np.random.rand(), float(tf.random.normal(())), float(keras.random.normal(()))]
+    model.layers[-1].bias.assign(values[1:] + np.float32(values[0]))
+    return model
+
+
+def test_the_weights_of_a_seed_are_those_of_keras_own_seeding() -> None:
+    # As in every version: a run that was started by an earlier one is resumed.
+    keras.utils.set_random_seed(11)
+    model = drawing(BOX, ACTIONS)
+    expected = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+    tf.random.set_seed(None)
+    np.testing.assert_array_equal(build_network(BOX, ACTIONS, Config(seed=11), drawing).initial_params(), expected)
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda space: None, lambda space, num_actions, size: None])
+def test_a_function_that_does_not_take_two_arguments_is_refused(function: Any) -> None:
+    with pytest.raises(TensorqError, match=r"network: received <lambda>\(.*\), expected a function build_model\(obs"):
+        check_function(function)
+
+
+def test_functions_of_two_arguments_and_more_by_default_are_taken() -> None:
+    functions: list[Any] = [None, own(3), dict, lambda *arguments: None, lambda space, num_actions, size=3: None]
+    for function in functions:
+        check_function(function)
+    with pytest.raises(TensorqError, match="network: received a model that is built already"):
+        check_function(own(3)(BOX, ACTIONS))
+
+
+@pytest.mark.parametrize("how", ["variable", "file", "import"])
+def test_keras_on_anything_but_tensorflow_is_refused_in_one_line(tmp_path: Path, how: str) -> None:
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    environment.pop("KERAS_BACKEND", None)
+    if how == "file":
+        (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    elif how == "variable":
+        environment["KERAS_BACKEND"] = "torch"
+    program = "from tensorq.process import import_tensorflow\n"
+    if how == "import":  # Keras is there already, and the variable says nothing
+        program += "import sys, types\n"
+        program += (
+            "sys.modules['keras'] = types.SimpleNamespace(config=types.SimpleNamespace(backend=lambda: 'torch'))\n"
+        )
+    program += "import_tensorflow(1)\n"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(
+        "TensorqError: Keras runs on torch, expected tensorflow: set the environment variable KERAS_BACKEND=tensorflow "
+        "before Keras is imported."
+    )
 
 
 def test_outputs_per_action() -> None:

@@ -20,7 +20,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
-from tensorq.networks.build import NetworkBuilder
+from tensorq.networks.build import NetworkBuilder, check_function
 from tensorq.presets import resolve
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
@@ -206,12 +206,7 @@ def _check_environment(env: Any) -> None:
 
 def _check_functions(network: Any, observers: Any = (), make_env: Any = None) -> None:
     """Refuse, before a folder is made for it, what could not be called."""
-    if network is not None and (not callable(network) or hasattr(network, "trainable_variables")):
-        kind = "a model that is built already" if callable(network) else repr(network)
-        raise TensorqError(
-            f"network: received {kind}, expected a function build_model(observation_space, num_actions) that returns a "
-            "keras.Model, or None for the network of hidden_sizes."
-        )
+    check_function(network)
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
     if make_env is not None and (not callable(make_env) or isinstance(make_env, (gym.Env, VectorEnv))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -17,6 +18,8 @@ CALLED_ELSEWHERE = {
     "train_frequency": "update_period_steps", "verbose": "progress",
 }  # fmt: skip
 _MOST_GUESSES, _UNLIKE = 3, 5
+
+_COLOURS = r"\x1b\[[0-9;]*m"  # of a terminal, which Keras puts into its errors
 
 
 class TensorqError(ValueError):
@@ -72,5 +75,6 @@ def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
 
 def where_raised(error: BaseException) -> str:
     """An exception in a line: its kind, what it says, and the file and line that raised it."""
-    frame, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
+    frame, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(re.sub(_COLOURS, "", str(error)).split())
+    what = what if len(what) <= 300 else f"{what[:300]}..."
     return f"{type(error).__name__}{what and f': {what}'} ({frame.filename}, line {frame.lineno})"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import json
 import os
 import signal
 import socket
@@ -14,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from tensorq.errors import TensorqError
 
 
 @contextlib.contextmanager
@@ -52,9 +56,8 @@ def import_tensorflow(threads: int) -> str | None:
 
     Python's garbage collector leaves alone what is alive then, until `gc.unfreeze()`: 0.6 s less in a run of 8.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr(), _garbage_left():
-        import tensorflow as tf
+    imported_before = "tensorflow" in sys.modules
+    tf = load_tensorflow()
     gc.freeze()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -63,7 +66,46 @@ def import_tensorflow(threads: int) -> str | None:
         used = tf.config.threading.get_intra_op_parallelism_threads()
         if used != threads:
             return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
+    if imported_before:
+        _compile_once()
     return None
+
+
+def load_tensorflow() -> Any:
+    """Import TensorFlow, quietly, and return it; raises TensorqError where Keras is to compute with something else."""
+    backend = _keras_backend()
+    if backend != "tensorflow":
+        raise TensorqError(
+            f"Keras runs on {backend}, expected tensorflow: set the environment variable KERAS_BACKEND=tensorflow "
+            "before Keras is imported."
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr(), _garbage_left():
+        import tensorflow as tf
+    return tf
+
+
+@functools.cache
+def _compile_once() -> None:
+    """Let TensorFlow say here, unheard, what it says when it first compiles: its log level counts at import alone."""
+    import tensorflow as tf
+
+    with _quiet_stderr():
+        tf.function(tf.exp, jit_compile=True, autograph=False)(tf.constant([0.0, 1.0]))
+
+
+def _keras_backend() -> str:
+    """What Keras computes with, or would if it were imported now."""
+    if keras := sys.modules.get("keras"):
+        return str(keras.config.backend())
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        saved = json.loads(Path(home, "keras.json").read_text(encoding="utf-8")).get("backend")
+    except (OSError, ValueError, AttributeError):  # as Keras does
+        saved = None
+    return str(saved or "tensorflow")
 
 
 def process_seconds() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import gymnasium as gym
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
+from tensorq.process import load_tensorflow
 
 if TYPE_CHECKING:
     from tensorq.networks.network import Network
@@ -16,12 +18,34 @@ if TYPE_CHECKING:
 NetworkBuilder = Callable[[gym.Space, int], Any]  # (observation space, number of actions) -> keras.Model
 
 
+def check_function(function: Any) -> None:
+    """Refuse what could not build a network, before anything is made for it; None is the default network."""
+    if function is None:
+        return
+    wanted = (
+        "expected a function build_model(observation_space, num_actions) that returns a keras.Model, or None for the "
+        "network of hidden_sizes."
+    )
+    built = hasattr(function, "trainable_variables") and not isinstance(function, type)
+    if built or not callable(function):
+        kind = "a model that is built already" if built else repr(function)
+        raise TensorqError(f"network: received {kind}, {wanted}")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of some functions written in C
+        return
+    try:
+        signature.bind(None, 0)
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TensorqError(f"network: received {name}{signature}, {wanted}") from None
+
+
 def build_network(
     observation_space: gym.Space, num_actions: int, config: Config, function: NetworkBuilder | None = None
 ) -> Network:
-    """The Q-network, whose weights depend on config.seed alone: also those that training leaves as they are."""
-    import keras
-
+    """The Q-network, whose weights depend on config.seed alone."""
+    load_tensorflow()
     from tensorq.networks.mlp import build_mlp
     from tensorq.networks.network import Network
 
@@ -36,13 +60,6 @@ def build_network(
             "head implicit_quantile belongs to the default network, which is told the fractions: give another head, "
             "such as quantile, or leave out the function."
         )
-    keras.utils.set_random_seed(config.seed)  # the only way to seed initializers that are not ours
-    model = function(observation_space, num_actions)
-    if not isinstance(model, keras.Model):
-        raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
-    expected = (None, num_actions) + ((config.num_atoms,) if config.outputs_per_action > 1 else ())
-    if not model.built or model.output_shape[1:] != expected[1:]:
-        hint = "" if model.built else " Start the model with a keras.Input of the observation's shape."
-        shape = model.output_shape if model.built else "unknown"
-        raise TensorqError(f"the network's output shape is {shape}, expected {expected} for head {config.head}.{hint}")
-    return Network(model)
+    from tensorq.networks.custom import build_custom
+
+    return build_custom(function, observation_space, num_actions, config)

@@ -1,4 +1,4 @@
-"""Keras layers of our own."""
+"""Keras layers of our own, which compute in float32 whatever the global policy is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
     """
 
     def __init__(self, units: int, noise_deviation: float = 0.0, seed: int | None = None, **keywords: Any) -> None:
-        super().__init__(**keywords)
+        super().__init__(**{"dtype": "float32", **keywords})
         self.units = units
         self.noise_deviation = noise_deviation
         self.seed = seed
@@ -47,6 +47,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
             self.kernel_deviation = self.add_weight(self.kernel.shape, initializer=first, name="kernel_deviation")
             self.bias_deviation = self.add_weight(self.bias.shape, initializer=first, name="bias_deviation")
             self.noise = self.add_weight((inputs + self.units,), initializer="zeros", trainable=False, name="noise")
+            self.noise.is_noise = True  # for is_noise: other layers may have a weight of that name
 
     def call(self, inputs: Any) -> Any:
         """[..., inputs] -> [..., units]."""
@@ -67,12 +68,17 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         return {**super().get_config(), **own}
 
 
+def is_noise(weight: Any) -> bool:
+    """Whether a weight is the noise of a RowDense."""
+    return getattr(weight, "is_noise", False)
+
+
 @keras.saving.register_keras_serializable("tensorq")
 class Cosines(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
     """cos(pi i x) for i from 0 to count - 1: what an implicit quantile network sees of a fraction x."""
 
     def __init__(self, count: int, **keywords: Any) -> None:
-        super().__init__(**keywords)
+        super().__init__(**{"dtype": "float32", **keywords})
         self.count = count
 
     def call(self, inputs: Any) -> Any:

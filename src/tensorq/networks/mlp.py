@@ -11,6 +11,8 @@ from tensorq.config import Config
 from tensorq.networks.layers import Cosines, RowDense
 from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON, observation_scaling
 
+FLOAT32 = {"dtype": "float32"}
+
 
 def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) -> keras.Model:
     """Observations [N, ...] to outputs [N, A], or [N, A, M] for a distributional head.
@@ -27,16 +29,18 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. The embedding's biases start at one: the hidden
     layer passes nearly as it is at first. A second output [N, A, 1] is the mean over the fractions, taken before the
     last layer, which is linear: that costs a K-th.
+
+    Everything is float32, whatever Keras' global policy and floatx are.
     """
     deviation = config.noisy_deviation if config.noisy else 0.0
     seed = config.seed * 100
     if isinstance(observation_space, gym.spaces.Discrete):
         inputs = keras.Input((), dtype="int32")
         count, start = int(observation_space.n), int(observation_space.start)
-        x = keras.ops.one_hot(inputs - start, count)
+        x = keras.ops.one_hot(inputs - start, count, dtype="float32")
     else:
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
-        x = keras.layers.Flatten()(inputs)
+        x = keras.layers.Flatten(**FLOAT32)(inputs)
         centre, factor = observation_scaling(observation_space, config)
         if factor is not None:
             x = (x - centre) * factor
@@ -46,25 +50,25 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
             x = RowDense(units, deviation, seed + layer, name=name)(x)
         else:
             kernel = keras.initializers.GlorotUniform(seed=seed + layer)
-            x = keras.layers.Dense(units, kernel_initializer=kernel, name=name)(x)
+            x = keras.layers.Dense(units, kernel_initializer=kernel, name=name, **FLOAT32)(x)
         if config.layer_norm:
-            x = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm")(x)
-        x = keras.layers.ReLU()(x)
+            x = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm", **FLOAT32)(x)
+        x = keras.layers.ReLU(**FLOAT32)(x)
 
     streams, outputs_per_action = num_actions + config.dueling, config.outputs_per_action
     outputs = RowDense(streams * outputs_per_action, deviation, seed + len(config.hidden_sizes), name="outputs")
     if config.head == "implicit_quantile":
-        fractions = keras.Input((None,))
+        fractions = keras.Input((None,), **FLOAT32)
         cosines = Cosines(COSINES)(fractions)
         kernel = keras.initializers.GlorotUniform(seed=seed + 99)
-        first = {"kernel_initializer": kernel, "bias_initializer": "ones"}
+        first = {"kernel_initializer": kernel, "bias_initializer": "ones", **FLOAT32}
         embedding = keras.layers.Dense(x.shape[-1], "relu", name="fractions", **first)(cosines)
         inputs = [inputs, fractions]
         mean = outputs(x * keras.ops.mean(embedding, axis=1))
         found = [keras.ops.transpose(outputs(x[:, None, :] * embedding), (0, 2, 1)), mean[:, :, None]]
     else:
         x = outputs(x)
-        found = [keras.layers.Reshape((streams, outputs_per_action))(x) if outputs_per_action > 1 else x]
+        found = [keras.layers.Reshape((streams, outputs_per_action), **FLOAT32)(x) if outputs_per_action > 1 else x]
     if config.dueling:
         found = [_join_streams(x) for x in found]
     return keras.Model(inputs, found if len(found) > 1 else found[0], name="mlp")

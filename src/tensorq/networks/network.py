@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,25 @@ import tensorflow as tf
 from keras import Model
 
 from tensorq.core.types import Tensor
+from tensorq.networks.layers import is_noise
 
 
 class Network:
-    """Wraps a Keras model: parameters in and out as one vector [P], noise in as another, and no state of its own.
+    """Wraps a built Keras model: parameters in and out as one float32 vector [P], noise in as another, no state.
 
-    Noise goes to the non-trainable weights named `noise`; other such weights (a batch norm's averages, say) stay as
-    they were built.
+    Noise goes to the noisy layers of ours, however deep in the model they are; other weights that are not trained (a
+    batch norm's averages, say) stay as they were built. Whatever the model computes in, float32 comes out.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if _is_noise(weight)]
+        self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if is_noise(weight)]
+        # Keras tells a model's layers that this is no training, but hands `training` on to whatever `call` there is.
+        accepted = inspect.signature(model.call).parameters.values()
+        takes_training = any(each.name == "training" or each.kind == each.VAR_KEYWORD for each in accepted)
+        self._keywords = {"training": False} if takes_training else {}
 
     @property
     def num_noise(self) -> int:
@@ -31,7 +37,9 @@ class Network:
 
     def initial_params(self) -> np.ndarray:
         """The model's own weights, as built: [P] float32."""
-        return np.concatenate([np.ravel(weight.numpy()) for weight in self.model.trainable_variables])
+        return np.concatenate(
+            [np.ravel(weight.numpy()).astype(np.float32) for weight in self.model.trainable_variables]
+        )
 
     def unflatten(self, params: Tensor) -> list[Tensor]:
         """[P] -> the model's weights. By tf.split, whose gradient is one concatenation, where slices' is a long sum."""
@@ -58,19 +66,20 @@ class Network:
         Returns:
             [N, A, M], M outputs an action; 1 if it is the mean.
         """
-        values: list[Any] = [weight.value for weight in self.model.non_trainable_variables]
-        if noise is not None and self.num_noise:
-            parts = iter(tf.split(noise, self._noise_sizes))
-            weights = self.model.non_trainable_variables
-            values = [
-                next(parts) if _is_noise(weight) else value for weight, value in zip(weights, values, strict=True)
-            ]
-        inputs = obs if fractions is None else [obs, fractions]
-        result = self.model.stateless_call(self.unflatten(params), values, inputs, training=False)[0]
+        result = self.result(params, obs, noise, fractions)
         if fractions is not None:
             result = result[int(mean)]  # compiled, the other one is never computed
+        result = tf.cast(result, tf.float32)
         return result if len(result.shape) == 3 else result[:, :, None]
 
-
-def _is_noise(weight: Any) -> bool:
-    return bool(weight.name == "noise")
+    def result(self, params: Tensor, obs: Tensor, noise: Tensor | None = None, fractions: Tensor | None = None) -> Any:
+        """What the model itself returns, as `outputs` takes it."""
+        trainable = zip(self.unflatten(params), self.model.trainable_variables, strict=True)
+        weights = self.model.non_trainable_variables
+        values: list[Any] = [weight.value for weight in weights]
+        if noise is not None and self.num_noise:
+            parts = iter(tf.split(noise, self._noise_sizes))
+            values = [next(parts) if is_noise(weight) else value for weight, value in zip(weights, values, strict=True)]
+        inputs = obs if fractions is None else [obs, fractions]
+        params_cast = [tf.cast(part, weight.dtype) for part, weight in trainable]
+        return self.model.stateless_call(params_cast, values, inputs, **self._keywords)[0]
