@@ -96,6 +96,22 @@ def test_pixels_that_uint8_cannot_hold_are_refused() -> None:
             agent.act(obs)
 
 
+@pytest.mark.parametrize("network", [None, lambda space, count: build_mlp(space, count, CONFIG)])
+def test_observations_that_lead_to_no_number_are_refused(tmp_path: Path, network: Any) -> None:
+    make_run(tmp_path / "run", build_network(*SPACES, CONFIG).initial_params(), "mlp" if network is None else "custom")
+    agent = load_agent(tmp_path / "run", network=network)
+    good, wrong = [0.1, 0.2, 0.3, 0.4], [np.nan, 0, 0, 0]
+    for obs in (wrong, [good, wrong], np.array([wrong], np.float32)):
+        with pytest.raises(
+            TensorqError, match=r"received .*, in which NaN is no number, expected numbers of shape \(4,"
+        ):
+            agent.act(obs)
+    for large in (np.inf, -np.inf, 1e300):
+        with pytest.raises(TensorqError, match=r"the Q-values of .* are not finite: the observation is too large, or"):
+            agent.act([good, [0, large, 0, 0]])
+    assert agent.act([good, good]).shape == (2,)
+
+
 def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
     make_run(run, np.zeros(1, np.float32), "custom")

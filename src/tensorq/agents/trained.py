@@ -39,9 +39,15 @@ class TrainedAgent:
         return " ".join(f"<TrainedAgent: observations {observations}, actions {self._action_space}>".split())
 
     def q_values(self, obs: Any) -> np.ndarray:
-        """Q-values [A] of one observation, or [N, A] of a batch."""
+        """Q-values [A] of one observation, or [N, A] of a batch; raises TensorqError where these are not finite."""
         batch, single = self._batch(obs)
-        result = self._q_function(batch)
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = self._q_function(batch)
+        if not np.isfinite(result).all():
+            raise TensorqError(
+                f"the Q-values of {excerpt(obs)} are not finite: the observation is too large, or the agent's weights "
+                "are."
+            )
         return result[0] if single else result
 
     def act(self, obs: Any, mask: Any = None) -> Any:
@@ -65,12 +71,14 @@ class TrainedAgent:
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
             )
         try:
-            with np.errstate(invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 array = np.asarray(obs, self._dtype)
         except (OverflowError, TypeError, ValueError) as error:
             raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}: {error}.") from error
         if self._dtype.kind != "f" and getattr(obs, "dtype", None) != self._dtype and not np.array_equal(array, obs):
             raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}, which {self._dtype} can hold.")
+        if self._dtype.kind == "f" and np.isnan(array).any():
+            raise TensorqError(f"received {excerpt(obs)}, in which NaN is no number, expected {self._expected()}.")
         if array.shape == self._shape:
             return array[None], True
         if array.shape[1:] == self._shape and array.ndim == len(self._shape) + 1 and len(array):
