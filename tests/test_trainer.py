@@ -394,9 +394,39 @@ def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     def network(space: gym.Space, num_actions: int) -> Any:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(TensorqError, match=r"the network function raised ZeroDivisionError \(.*test_trainer.py, line "):
         trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class FromThree(gym.Env):
+    """Ends at once; action 1 pays the state's number, which is 3, 4 or 5."""
+
+    observation_space, action_space = gym.spaces.Discrete(3, start=3), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.state = int(self.np_random.integers(3, 6))
+        return self.state, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.state, float(self.state * action), True, False, {}
+
+
+def test_states_reach_a_network_of_ones_own_as_the_space_has_them(tmp_path: Path) -> None:
+    def network(space: gym.Space, num_actions: int) -> Any:
+        import keras
+
+        return keras.Sequential([keras.Input((), dtype="int32"), keras.layers.Embedding(6, num_actions)])
+
+    told: list[Event] = []
+    config = dataclasses.replace(CONFIG, learning_rate=0.1, learning_rate_final=0.1, evaluation_period_steps=300)
+    run = trainer.train(config, make=FromThree, network=network, run_dir=tmp_path / "run", observers=[told.append])
+    assert Message("the network is given states as the space has them, from 3 to 5, not counted from 0") in told
+    agent = load_agent(run, network=network)  # rows 0 to 2 of its six belong to no state
+    np.testing.assert_allclose(agent.q_values([3, 4, 5]), [[0, 3], [0, 4], [0, 5]], atol=0.1)
+    assert evaluate_run(run, 20, make=FromThree, network=network).mean > 3.5
+    assert directory.read_result(run)["final"]["mean_return"] > 3.5  # type: ignore[index]
 
 
 def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: Path, told: list[Event | int]) -> None:

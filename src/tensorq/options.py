@@ -93,6 +93,18 @@ def _whole(text: str) -> int:
         return int(number)
 
 
+def _wholes(texts: list[str]) -> tuple[int, ...]:
+    """Whole numbers, also joined as tables show them: 64x64."""
+    try:
+        found = tuple(_whole(part) for text in texts for part in text.split("x"))
+    except (ValueError, OverflowError):
+        found = ()
+    if not found:
+        received = ", ".join(map(repr, texts)) or "nothing"
+        raise ValueError(f"received {received}, expected whole numbers such as 256 256 or 256x256")
+    return found
+
+
 def _numbers() -> Any:
     """How tyro is to read numbers, and what it is to say where it cannot."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
@@ -110,6 +122,14 @@ def _numbers() -> Any:
 
     @registry.primitive_rule
     def rule(info: Any) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type == tuple[int, ...]:
+            return PrimitiveConstructorSpec(
+                nargs="*",
+                metavar="INT [INT ...]",
+                instance_from_str=_wholes,
+                is_instance=lambda value: isinstance(value, tuple),
+                str_from_instance=lambda value: [str(part) for part in value],
+            )
         if info.type not in (int, float):
             return None
         whole = info.type is int
@@ -131,8 +151,6 @@ def _one_line(boxed: str) -> str:
     text = re.split(r" For full helptext| Argument helptext:| Perhaps you meant:", text)[0].rstrip(" .")
     if found := re.search(r"Error parsing (-\S+): .*?(received .*)", text):
         return f"{found[1]}: {found[2]}"
-    if found := re.search(r"Error parsing (-\S+): .* arguments: \[(.*)\]", text):
-        return f"{found[1]}: received {found[2]}, expected whole numbers such as 256 256"
     if found := re.search(r"invalid choice (.*?) for argument '(.*?)'\. Expected one of \((.*?),?\)", text):
         choices = found[3].replace("'", "")
         return f"{found[2]}: received {found[1]}, expected one of {choices}"

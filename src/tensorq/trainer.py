@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import gymnasium as gym
+
 from tensorq.agents.qtable import table_states
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
@@ -58,6 +60,11 @@ def train(
             tell(observers, Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
+    space = environment.observation_space
+    if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
+        first, last = int(space.start), int(space.start + space.n) - 1
+        text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
+        tell(observers, Message(text))
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     kind = _kind(config, network)
     content = {
