@@ -88,6 +88,24 @@ class Run:
         """The agent to act with: the best by greedy evaluation, or the last."""
         return load_agent(self.path, which, self.network)
 
+    def keras_model(self, which: str = "best") -> Any:
+        """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
+
+        Observations are as the space has them, in its dtype, those of a Dict, Tuple, MultiDiscrete or MultiBinary
+        flattened (gymnasium.spaces.flatten); scaling, and the mean of a distributional head, are part of the model.
+        That of the default network and of tables has Keras' own layers alone. The model of a network function of your
+        own is the one that it returned, with a mean behind it where its head is distributional.
+        """
+        from tensorq.evaluation.export import keras_model
+
+        return keras_model(self.path, which, self.network)
+
+    def save(self, output: str | Path, which: str = "best") -> Path:
+        """Write keras_model() as a .keras file, which keras.models.load_model reads, without tensorq too."""
+        from tensorq.evaluation.export import save_model
+
+        return save_model(self.path, _path("output", output), which, self.network)
+
 
 def train(
     env: str | EnvironmentMaker,

@@ -77,13 +77,12 @@ class TrainedAgent:
             raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}: {error}.") from error
         if self._dtype.kind != "f" and getattr(obs, "dtype", None) != self._dtype and not np.array_equal(array, obs):
             raise TensorqError(f"received {excerpt(obs)}, expected {self._expected()}, which {self._dtype} can hold.")
+        single = array.shape == self._shape
+        if not single and (array.ndim != len(self._shape) + 1 or array.shape[1:] != self._shape or not len(array)):
+            raise TensorqError(f"received observations of shape {array.shape}, expected {self._expected()}.")
         if self._dtype.kind == "f" and np.isnan(array).any():
             raise TensorqError(f"received {excerpt(obs)}, in which NaN is no number, expected {self._expected()}.")
-        if array.shape == self._shape:
-            return array[None], True
-        if array.shape[1:] == self._shape and array.ndim == len(self._shape) + 1 and len(array):
-            return array, False
-        raise TensorqError(f"received observations of shape {array.shape}, expected {self._expected()}.")
+        return (array[None] if single else array), single
 
     def _flattened(self, obs: Any) -> Any:
         """One composite observation, a list of them, or a vector environment's batch of them; others as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +12,7 @@ from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker, new_each_time
-from tensorq.envs.description import read_environment
+from tensorq.envs.description import SavedEnvironment, read_environment
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import plain_action_space, plain_observation_space
@@ -31,8 +31,36 @@ if TYPE_CHECKING:
 EVALUATION_ENVS = 20
 
 
+class Kept(NamedTuple):
+    """The parameters of an agent that a run kept, and what they belong to."""
+
+    config: Config
+    params: np.ndarray  # [P]
+    environment: SavedEnvironment
+    network: Network | None  # of a function of the user's; None is the default one, or a table
+
+    @property
+    def spaces(self) -> tuple[gym.Space, int]:
+        """The observation space that the network sees, and the number of actions."""
+        space = plain_observation_space(self.environment.observation_space)
+        return space, int(plain_action_space(self.environment.action_space).n)
+
+
 def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> TrainedAgent:
-    """The agent that a run kept.
+    """The agent that a run kept, as read_kept says."""
+    kept = read_kept(run_dir, which, network)
+    space, num_actions = kept.spaces
+    if kept.config.algorithm == "qtable":
+        q_function: QFunction = QTable(kept.params, space, num_actions)
+    elif kept.network is None:
+        q_function = NumpyNetwork(space, num_actions, kept.config, kept.params)
+    else:
+        q_function = _keras_q_function(kept.network, space, kept.config, kept.params)
+    return TrainedAgent(q_function, kept.environment.observation_space, kept.environment.action_space)
+
+
+def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept:
+    """What a run kept of its agent; raises TensorqError where it does not go with its settings or the network.
 
     Args:
         run_dir: the run's folder.
@@ -57,27 +85,24 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
         if found is None:
             raise TensorqError(f"{run_dir} has no checkpoint yet.")
         tensors = found[0]
-    params = tensors["agent.params"]
-    space = plain_observation_space(environment.observation_space)
-    num_actions = int(plain_action_space(environment.action_space).n)
     if (network is None) != (content.get("network") in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
         names = ("make_env", "network") if environment.custom else ("network",)
         given = directory.python_arguments(run_dir, names)
         call = f"; in Python, tq.open_run({given})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
-    if config.algorithm == "qtable":
-        q_function: QFunction = QTable(params, space, num_actions)
-    elif network is None:
-        expected = num_params(space, num_actions, config)
-        if params.shape != (expected,):
-            raise TensorqError(f"{run_dir}: {params.size} parameters are stored, config.json describes {expected}.")
-        q_function = NumpyNetwork(space, num_actions, config, params)
+    kept = Kept(config, tensors["agent.params"], environment, None)
+    if network is not None:
+        built = build_network(*kept.spaces, config, network)
+        kept = kept._replace(network=built)
+        expected, whose = built.initial_params().size, "the network function built"
+    elif config.algorithm != "qtable":
+        expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
-        q_function = _keras_q_function(
-            build_network(space, num_actions, config, network), space, config, params, run_dir
-        )
-    return TrainedAgent(q_function, environment.observation_space, environment.action_space)
+        return kept  # which QTable checks
+    if kept.params.shape != (expected,):
+        raise TensorqError(f"{run_dir}: {kept.params.size} parameters are stored, {whose} {expected}.")
+    return kept
 
 
 def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
@@ -92,16 +117,11 @@ def _instead(checkpoints: Checkpoints) -> str:
     return "; the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
 
 
-def _keras_q_function(
-    network: Network, space: gym.Space, config: Config, params: np.ndarray, run_dir: Path
-) -> QFunction:
+def _keras_q_function(network: Network, space: gym.Space, config: Config, params: np.ndarray) -> QFunction:
     import tensorflow as tf
 
     from tensorq.agents.dqn import DQN
 
-    expected = network.initial_params().size
-    if params.shape != (expected,):
-        raise TensorqError(f"{run_dir}: {params.size} parameters are stored, the network function built {expected}.")
     agent = DQN(config, network)
 
     def q_function(obs: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ class NumpyNetwork:
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Cut the flat parameter vector [P], in Keras' order."""
         self._space, self._config = observation_space, config
-        self._centre, self._factor = observation_scaling(observation_space, config)
+        self.centre, self.factor = observation_scaling(observation_space, config)
         weights, start = [], 0
         for shape in parameter_shapes(observation_space, num_actions, config):
             weights.append(params[start : start + math.prod(shape)].reshape(shape))
@@ -58,19 +58,20 @@ class NumpyNetwork:
             layer = [next(parts) for _ in range(4 if config.noisy and by_rows else 2)]
             return tuple(weight.T if by_rows else weight for weight in layer)
 
-        self._hidden = []
+        self.hidden = []
         for _ in config.hidden_sizes:
             weights_here = dense(by_rows=config.noisy)
-            self._hidden.append((weights_here, (next(parts), next(parts)) if config.layer_norm else None))
-        self._embedding = dense(by_rows=False) if config.head == "implicit_quantile" else None
-        self._output = dense(by_rows=True)
-        noisy = [layer for layer, _ in self._hidden] + [self._output]
+            self.hidden.append((weights_here, (next(parts), next(parts)) if config.layer_norm else None))
+        self.embedding = dense(by_rows=False) if config.head == "implicit_quantile" else None
+        self.output = dense(by_rows=True)
+        noisy = [layer for layer, _ in self.hidden] + [self.output]
         self.num_noise = sum(sum(layer[0].shape) for layer in noisy) if config.noisy else 0
-        if self._embedding is not None:
+        if self.embedding is not None:
             fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
             self._cosines = np.cos(math.pi * np.arange(COSINES, dtype=np.float32) * fractions[:, None])
+        self.support: FloatArray | None = None
         if config.head in ("categorical", "hl_gauss"):
-            self._support = np.linspace(*config.support, dtype=np.float32)
+            self.support = np.linspace(*config.support, dtype=np.float32)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
@@ -79,10 +80,10 @@ class NumpyNetwork:
             x[np.arange(len(obs)), state_rows(obs, int(self._space.start), int(self._space.n))] = 1
         else:
             x = np.asarray(obs, np.float32).reshape(len(obs), -1)
-            if self._factor is not None:
-                x = (x - self._centre) * self._factor
+            if self.factor is not None:
+                x = (x - self.centre) * self.factor
         used = 0
-        for weights, norm in self._hidden:
+        for weights, norm in self.hidden:
             x = _apply(weights, x, None if noise is None else noise[used:])
             used += x.shape[1] + weights[0].shape[0]
             if norm is not None:
@@ -90,12 +91,20 @@ class NumpyNetwork:
                 variance = np.square(centred).mean(axis=1, keepdims=True)
                 x = centred / np.sqrt(variance + np.float32(LAYER_NORM_EPSILON)) * norm[0] + norm[1]
             x = np.maximum(x, 0)
-        if self._embedding is not None:
-            kernel, bias = self._embedding
-            # What follows is linear, so the mean over fractions may be taken here.
-            x = x * np.maximum(self._cosines @ kernel + bias, 0).mean(axis=0)
-        x = _apply(self._output, x, None if noise is None else noise[used:])
+        if self.embedding is not None:
+            x = x * self.fractions_mean()
+        x = _apply(self.output, x, None if noise is None else noise[used:])
         return self._to_q_values(x)
+
+    def fractions_mean(self) -> FloatArray:
+        """What the last hidden layer of an implicit quantile network is multiplied by, [units].
+
+        The mean over the acting fractions may be taken here, as what follows is linear.
+        """
+        assert self.embedding is not None
+        kernel, bias = self.embedding
+        result: FloatArray = np.maximum(self._cosines @ kernel + bias, 0).mean(axis=0)
+        return result
 
     def _to_q_values(self, outputs: FloatArray) -> FloatArray:
         """[N, rows] to [N, A]."""
@@ -107,9 +116,9 @@ class NumpyNetwork:
         if config.dueling:
             advantages = outputs[:, 1:]
             outputs = outputs[:, :1] + advantages - advantages.mean(axis=1, keepdims=True)
-        if config.head in ("categorical", "hl_gauss"):
+        if self.support is not None:
             weights = np.exp(outputs - outputs.max(axis=2, keepdims=True))
-            outputs = (weights @ self._support) / weights.sum(axis=2)
+            outputs = (weights @ self.support) / weights.sum(axis=2)
         return outputs
 
 

@@ -1,0 +1,47 @@
+"""A run's agent as a Keras model, to be used without tensorq."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tensorq.agents.qtable import QTable
+from tensorq.errors import TensorqError, where_raised
+from tensorq.evaluation.load import read_kept
+from tensorq.networks.build import NetworkBuilder
+from tensorq.process import load_tensorflow
+from tensorq.runs.checkpoint import require_folder, write_atomically
+
+if TYPE_CHECKING:
+    import keras
+
+
+def keras_model(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> keras.Model:
+    """The agent that a run kept: plain observations [N, ...] to Q-values [N, A]; see load.read_kept."""
+    load_tensorflow()
+    from tensorq.networks import standard
+
+    kept = read_kept(run_dir, which, network)
+    space: Any = kept.spaces[0]
+    if kept.config.algorithm == "qtable":
+        return standard.standard_table(space, QTable(kept.params, *kept.spaces).table)
+    if kept.network is None:
+        return standard.standard_mlp(*kept.spaces, kept.config, kept.params)
+    return standard.custom_model(kept.network, space, kept.config, kept.params)
+
+
+def save_model(run_dir: Path, file: Path, which: str = "best", network: NetworkBuilder | None = None) -> Path:
+    """Write the agent as a .keras file, atomically, and return where it is."""
+    if file.suffix != ".keras":
+        raise TensorqError(f"output: received {str(file)!r}, expected a file name that ends in .keras.")
+    require_folder(file)
+    model = keras_model(run_dir, which, network)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "agent.keras")
+        try:
+            model.save(written)
+        except Exception as error:  # of a user's own layers
+            raise TensorqError(f"{type(model).__name__} cannot be saved: {where_raised(error)}") from error
+        write_atomically(file, written.read_bytes())
+    return file

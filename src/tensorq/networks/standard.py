@@ -1,0 +1,126 @@
+"""Trained agents as Keras models that anybody can load: observations in, Q-values out, of Keras' own layers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+
+from tensorq.config import Config
+from tensorq.networks.mlp import FLOAT32
+from tensorq.networks.network import Network
+from tensorq.networks.numpy_network import LAYER_NORM_EPSILON, NumpyNetwork
+
+
+def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config, params: np.ndarray) -> keras.Model:
+    """The default network with parameters [P]: observations [N, ...] to Q-values [N, A].
+
+    What is linear after the last hidden layer becomes part of the last kernel: the streams of a dueling network, the
+    mean over quantiles, the embedding of the acting fractions. Noisy layers are those of their means. States are looked
+    up in the first layer's kernel, which is what its product with one-hot states would do.
+    """
+    network = NumpyNetwork(observation_space, num_actions, config, params)
+    layers: list[Any] = []
+    weights: list[np.ndarray] = []
+    discrete = isinstance(observation_space, gym.spaces.Discrete)
+
+    def add_dense(kernel: np.ndarray, bias: np.ndarray, name: str) -> None:
+        if discrete and not layers:
+            layers.append(keras.layers.Embedding(*kernel.shape, "zeros", name=name, **FLOAT32))
+            weights.append(kernel + bias)
+        else:
+            layers.append(keras.layers.Dense(len(bias), kernel_initializer="zeros", name=name, **FLOAT32))
+            weights.extend([kernel, bias])
+
+    if not discrete:
+        layers.append(keras.layers.Flatten(**FLOAT32))
+        if network.factor is not None:
+            layers.append(_scaling(network.centre, network.factor))
+    for number, (dense, norm) in enumerate(network.hidden, 1):
+        add_dense(dense[0], dense[1], f"hidden_{number}")
+        if norm is not None:
+            layers.append(
+                keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"hidden_{number}_norm", **FLOAT32)
+            )
+            weights.extend(norm)
+        layers.append(keras.layers.ReLU(**FLOAT32))
+    kernel, bias = (weight.astype(np.float64) for weight in network.output[:2])
+    if network.embedding is not None:
+        kernel *= network.fractions_mean()[:, None]
+    add_dense(_folded(kernel, config), _folded(bias, config), "outputs")
+    if network.support is not None:
+        layers.append(keras.layers.Reshape((num_actions, len(network.support)), **FLOAT32))
+        layers += _expectation_layers(num_actions, network.support)
+        weights.append(network.support[:, None])
+    return _model(observation_space, layers, weights)
+
+
+def standard_table(observation_space: gym.spaces.Discrete, table: np.ndarray) -> keras.Model:
+    """A table of Q-values [S, A]: states [N] to Q-values [N, A], in float64 as the table has them."""
+    lookup = keras.layers.Embedding(*table.shape, "zeros", dtype="float64", name="table")
+    return _model(observation_space, [lookup], [table])
+
+
+def custom_model(network: Network, observation_space: gym.Space, config: Config, params: np.ndarray) -> keras.Model:
+    """The model that a user's function built, with parameters [P]; where it has not Q-values, with a mean behind it."""
+    model = network.model
+    for weight, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
+        weight.assign(value)
+    inputs = _inputs(observation_space)
+    outputs = model(inputs)
+    if len(outputs.shape) == 2 and outputs.dtype == "float32":
+        return model
+    outputs = keras.ops.cast(outputs, "float32")
+    if config.head == "quantile":
+        outputs = keras.ops.mean(outputs, axis=-1)
+    elif len(outputs.shape) == 3:
+        support = np.linspace(*config.support, dtype=np.float32)
+        for layer in _expectation_layers(outputs.shape[1], support):
+            outputs = layer(outputs)
+            if layer.weights:
+                layer.set_weights([support[:, None]])
+    return keras.Model(inputs, outputs, name="agent")
+
+
+def _inputs(space: gym.Space) -> Any:
+    dtype = "int32" if isinstance(space, gym.spaces.Discrete) else str(space.dtype)
+    return keras.Input(space.shape, dtype=dtype, name="observation")
+
+
+def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> keras.Model:
+    """The layers one after the other, with their weights; states are counted from 0."""
+    inputs = x = _inputs(space)
+    if isinstance(space, gym.spaces.Discrete) and space.start:
+        x = x - int(space.start)
+    for layer in layers:
+        x = layer(x)
+    model = keras.Model(inputs, x, name="agent")
+    model.set_weights(weights)
+    return model
+
+
+def _scaling(centre: Any, factor: Any) -> Any:
+    """x -> (x - centre) * factor, as observation_scaling has it."""
+    if np.ndim(factor) == 0:
+        return keras.layers.Rescaling(float(factor), **FLOAT32)
+    centre, factor = (np.broadcast_to(part, factor.shape).astype(np.float64) for part in (centre, factor))
+    return keras.layers.Normalization(mean=centre.tolist(), variance=(1 / factor**2).tolist(), **FLOAT32)
+
+
+def _folded(weight: np.ndarray, config: Config) -> np.ndarray:
+    """Of the last layer's kernel [units, rows] or bias [rows], what belongs to the outputs [..., A * M]."""
+    weight = weight.reshape(*weight.shape[:-1], -1, config.outputs_per_action)
+    if config.dueling:
+        advantages = weight[..., 1:, :]
+        weight = weight[..., :1, :] + advantages - advantages.mean(axis=-2, keepdims=True)
+    if config.head == "quantile":
+        weight = weight.mean(axis=-1, keepdims=True)
+    return weight.reshape(*weight.shape[:-2], -1).astype(np.float32)
+
+
+def _expectation_layers(num_actions: int, support: np.ndarray) -> list[Any]:
+    """Logits [N, A, M] to the mean [N, A] of the support, which is the weight of the second layer."""
+    mean = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="support", **FLOAT32)
+    return [keras.layers.Softmax(**FLOAT32), mean, keras.layers.Reshape((num_actions,), **FLOAT32)]
