@@ -25,8 +25,6 @@ from tensorq.runs import directory
 from test_load import CONFIG, OBS, SPACES, half_frozen, make_run
 from test_networks import ACTIONS, HEADS, OBSERVATIONS, OFF_ON, Subclassed, own
 
-# While it writes a file Keras uses what NumPy will take away.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SETTINGS: dict[str, Any] = {"num_atoms": 11, "value_min": -20, "value_max": 50}
 WIDE = gym.spaces.Box(np.float32([1000, -np.inf, 0]), np.float32([1001, np.inf, 5]))
 SPACES_TO_SHOW = [

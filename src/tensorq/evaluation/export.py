@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ def save_model(run_dir: Path, file: Path, which: str = "best", network: NetworkB
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "agent.keras")
         try:
-            model.save(written)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's, about what Keras does
+                model.save(written)
         except Exception as error:  # of a user's own layers
             raise TensorqError(f"{type(model).__name__} cannot be saved: {where_raised(error)}") from error
         write_atomically(file, written.read_bytes())
