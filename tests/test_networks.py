@@ -353,16 +353,18 @@ def test_a_global_policy_does_not_reach_the_default_network(
 
 @pytest.fixture
 def global_policy() -> Iterator[Callable[[str], None]]:
-    """Sets Keras' global policy and floatx, which are put back after the test."""
+    """Sets Keras' global policy and what goes with it in a keras.json, all put back after the test."""
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
 
     def set_policy(name: str) -> None:
         keras.config.set_dtype_policy(name)
         keras.config.set_floatx(name.removeprefix("mixed_"))
+        keras.config.set_image_data_format("channels_first")
 
     yield set_policy
     keras.config.set_dtype_policy(policy)
     keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format("channels_last")
 
 
 # --- a network of the user's own --------------------------------------------------------------------------------------
@@ -505,6 +507,7 @@ def test_a_subclassed_model_is_built(state: str) -> None:
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_a_network_of_another_dtype_gives_and_learns_float32(policy: str, global_policy: Any) -> None:
     global_policy(policy)
+    keras.config.set_image_data_format("channels_last")  # which the user's Flatten looks at
     network = build_network(BOX, ACTIONS, Config(), own(3))
     params, obs = tf.constant(network.initial_params()), tf.constant(OBSERVATIONS[0][1])
 

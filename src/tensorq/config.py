@@ -56,7 +56,7 @@ class Config:
     loss: Literal["mse", "huber"] = "huber"
     """Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside); only head expected has the choice."""
     hidden_sizes: tuple[int, ...] = (256,)
-    """Units of each hidden layer of the default network."""
+    """Units of each hidden layer of the default network; () in Python is a linear one."""
     scale_observations: bool = False
     """Bring observations whose space has finite bounds to [-1, 1]; pixels are always brought to [0, 1]."""
     pixels: Literal["by_bounds", "by_dtype"] = "by_bounds"

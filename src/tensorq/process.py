@@ -56,8 +56,11 @@ def import_tensorflow(threads: int) -> str | None:
 
     Python's garbage collector leaves alone what is alive then, until `gc.unfreeze()`: 0.6 s less in a run of 8.
     """
-    imported_before = "tensorflow" in sys.modules
-    tf = load_tensorflow()
+    require_keras_on_tensorflow()
+    heard = _heard()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr(), _garbage_left():
+        import tensorflow as tf
     gc.freeze()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -66,28 +69,41 @@ def import_tensorflow(threads: int) -> str | None:
         used = tf.config.threading.get_intra_op_parallelism_threads()
         if used != threads:
             return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
-    if imported_before:
+    if heard:
         _compile_once()
     return None
 
 
-def load_tensorflow() -> Any:
-    """Import TensorFlow, quietly, and return it; raises TensorqError where Keras is to compute with something else."""
+def load_tensorflow() -> None:
+    """Import TensorFlow quietly, where no run has: for a model to look at. Threads are what they are."""
+    require_keras_on_tensorflow()
+    heard = _heard()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr(), _garbage_left():
+        import tensorflow  # noqa: F401
+    if heard:
+        _compile_once()
+
+
+def require_keras_on_tensorflow() -> None:
+    """Raise TensorqError where Keras computes with something else, or would; imports neither."""
     backend = _keras_backend()
     if backend != "tensorflow":
         raise TensorqError(
             f"Keras runs on {backend}, expected tensorflow: set the environment variable KERAS_BACKEND=tensorflow "
             "before Keras is imported."
         )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr(), _garbage_left():
-        import tensorflow as tf
-    return tf
+
+
+@functools.cache
+def _heard() -> bool:
+    """Whether somebody else has imported TensorFlow, whose log level is then fixed; asked first before we do."""
+    return "tensorflow" in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
 
 
 @functools.cache
 def _compile_once() -> None:
-    """Let TensorFlow say here, unheard, what it says when it first compiles: its log level counts at import alone."""
+    """Let TensorFlow say here, unheard, what it says when it first computes and compiles."""
     import tensorflow as tf
 
     with _quiet_stderr():

@@ -30,7 +30,7 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
     layer passes nearly as it is at first. A second output [N, A, 1] is the mean over the fractions, taken before the
     last layer, which is linear: that costs a K-th.
 
-    Everything is float32, whatever Keras' global policy and floatx are.
+    Everything is float32 and flattened in the order of the observation, whatever Keras' global settings say.
     """
     deviation = config.noisy_deviation if config.noisy else 0.0
     seed = config.seed * 100
@@ -40,7 +40,7 @@ def build_mlp(observation_space: gym.Space, num_actions: int, config: Config) ->
         x = keras.ops.one_hot(inputs - start, count, dtype="float32")
     else:
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
-        x = keras.layers.Flatten(**FLOAT32)(inputs)
+        x = keras.layers.Flatten("channels_last", **FLOAT32)(inputs)
         centre, factor = observation_scaling(observation_space, config)
         if factor is not None:
             x = (x - centre) * factor

@@ -35,7 +35,7 @@ def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config,
             weights.extend([kernel, bias])
 
     if not discrete:
-        layers.append(keras.layers.Flatten(**FLOAT32))
+        layers.append(keras.layers.Flatten("channels_last", **FLOAT32))
         if network.factor is not None:
             layers.append(_scaling(network.centre, network.factor))
     for number, (dense, norm) in enumerate(network.hidden, 1):
