@@ -30,7 +30,15 @@ def reset_once(env: gym.Env, seed: int | None = None) -> tuple[Any, Mapping[str,
 
 def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
     """What one step gives, as Gymnasium's interface has it; raises EnvironmentFailed for anything else."""
-    observed, reward, terminated, truncated, info = check_step(env, call(env, "step", action))
+    try:
+        result: Any = env.step(action)
+    except TensorqError:
+        raise
+    except Exception as error:
+        raise failure(env, "step", error) from error
+    if type(result) is not tuple or len(result) != 5 or type(result[4]) is not dict:  # quicker than what follows
+        result = check_step(env, result)
+    observed, reward, terminated, truncated, info = result
     if not isinstance(reward, (float, int)) or not math.isfinite(reward):
         reward = _number(env, reward)
     if type(terminated) is not bool:

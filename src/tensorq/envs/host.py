@@ -114,24 +114,30 @@ class SingleEnvironments:
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
-        obs, next_obs = np.empty_like(self.obs), np.empty_like(self.obs)
-        mask, next_mask = (None, None) if self.mask is None else (np.empty_like(self.mask), np.empty_like(self.mask))
+        next_obs, next_mask = np.empty_like(self.obs), None if self.mask is None else np.empty_like(self.mask)
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
+        over = []
         for index, env in enumerate(self._envs):
             observed, reward[index], ended, cut, info = step_once(env, self._to_native(actions[index]))
             terminated[index], truncated[index] = ended, cut
-            next_obs[index] = obs[index] = self._read(observed)
+            next_obs[index] = self._read(observed)
             legal = self._legal(info)
             if next_mask is not None:
                 next_mask[index] = legal
             if ended or cut:
-                observed, info = reset_once(env)
+                over.append(index)
+        obs, mask = next_obs, next_mask
+        if over:
+            obs, mask = next_obs.copy(), None if next_mask is None else next_mask.copy()
+            for index in over:
+                observed, info = reset_once(self._envs[index])
                 obs[index] = self._read(observed)
                 legal = self._legal(info)
-            if mask is not None:
-                mask[index] = legal
-                check_choice(mask[index])
+                if mask is not None:
+                    mask[index] = legal
+        if mask is not None:
+            check_choice(mask)
         self.obs, self.mask = obs, mask
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 

@@ -32,21 +32,20 @@ class ObservationReader:
         self.dtype, self.shape = obs_layout(self.plain)
         self._leaves = [_Leaf(leaf) for leaf in leaves(space)]
         self._single = None if is_composite(space) else self._leaves[0]
+        self._box, self._native = isinstance(space, spaces.Box), self._leaves[0].dtype
 
     def __call__(self, obs: Any, rows: int | None = None) -> np.ndarray:
         """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
+        usual = self._box and type(obs) is np.ndarray and obs.dtype == self._native
+        if usual and obs.shape == (self.shape if rows is None else (rows, *self.shape)):  # nothing else to look at
+            return obs.astype(self.dtype, copy=False)
         if self._single is not None:
-            array = self._single.read(obs, rows)
-            if array.dtype == self.dtype:
-                return array
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-                return array.astype(self.dtype)
+            return self._single.read(obs, rows).astype(self.dtype, copy=False)
         out = np.zeros((1 if rows is None else rows, *self.shape), self.dtype)
         start = 0
-        with np.errstate(over="ignore"):
-            for leaf, part in zip(self._leaves, _parts(self.space, obs), strict=True):
-                leaf.write(leaf.read(part, rows), out[:, start : start + leaf.size])
-                start += leaf.size
+        for leaf, part in zip(self._leaves, _parts(self.space, obs), strict=True):
+            leaf.write(leaf.read(part, rows), out[:, start : start + leaf.size])
+            start += leaf.size
         return out[0] if rows is None else out
 
     def check_bounds(self, array: np.ndarray) -> None:

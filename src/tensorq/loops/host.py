@@ -94,7 +94,7 @@ class HostLoop:
         while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
             if interrupted():
                 raise Interrupted(episodes)
-            obs, mask = envs.obs.copy(), None if envs.mask is None else envs.mask.copy()
+            obs, mask = envs.obs, envs.mask
             actions = self._act(obs, mask)
             step = self._repeatable.step(actions)
             over = step.terminated if step.next_mask is None else step.terminated | ~step.next_mask.any(axis=1)
