@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -444,12 +445,14 @@ def test_an_epsilon_of_0_has_no_panel(tmp_path: Path, drawn: Drawn) -> None:
 def test_runs_of_a_nameless_function_and_the_loop_that_was_taken(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", env="lambda", custom=True)
     assert "<!-- environment of a function -->" in draw_run(run, tmp_path / "a.svg").read_text()
-    runs = [make_run(tmp_path / name, loop=loop) for name, loop in (("b", "auto"), ("c", "host"), ("d", "auto"))]
+    names = (("b", "auto", 0), ("c", "host", 0), ("d", "auto", 1))
+    runs = [make_run(tmp_path / name, seed, loop=loop) for name, loop, seed in names]
     for path, loop in zip(runs, ("compiled", "host", None), strict=True):
         document = json.loads((path / "config.json").read_text())
         (path / "config.json").write_text(json.dumps({**document, **({"loop": loop} if loop else {})}))
-    labels = [setting.label for setting in group_by_setting(runs)]
-    assert labels == ["dqn loop=compiled", "dqn loop=host", "dqn loop=auto"]  # the last is from before it was kept
+    settings = group_by_setting(runs)
+    assert [setting.label for setting in settings] == ["dqn loop=compiled", "dqn loop=host"]
+    assert len(settings[0].runs) == 2  # the last is from before it was kept
 
 
 def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -605,6 +608,31 @@ def test_a_comparison_fits_into_80_columns(tmp_path: Path) -> None:
     words = " ".join(captured.get().split())
     for part in ("gamma 0.99", "hidden_sizes 8x9", "gamma 0.9 ", "hidden_sizes none", "123456", "unfinished", "400.0"):
         assert part in words
+
+
+def test_runs_of_two_versions_are_one_setting_where_they_did_the_same(tmp_path: Path) -> None:
+    """A run before kept fewer settings, and each bound of a space; HL-Gauss had no spare bins."""
+    paths = {
+        head: [make_run(tmp_path / f"{head}{seed}", seed, head=head) for seed in (0, 1)]
+        for head in ("expected", "hl_gauss")
+    }
+    for path in (paths["expected"][1], paths["hl_gauss"][1]):
+        document = json.loads((path / "config.json").read_text())
+        document["config"] = dataclasses.asdict(Config.from_dict(document["config"]))
+        document["loop"] = "compiled"
+        (path / "config.json").write_text(json.dumps(document))
+    for path, bound in zip(paths["expected"], ([1.0, 1.0], 1.0), strict=True):
+        document = json.loads((path / "config.json").read_text())
+        document["environment"]["observation_space"] = {
+            "shape": [2],
+            "dtype": "float32",
+            "low": bound,
+            "high": [2.0, 2.0],
+        }
+        (path / "config.json").write_text(json.dumps(document))
+    assert [len(setting.runs) for setting in group_by_setting(paths["expected"])] == [2]
+    first, second = group_by_setting(paths["hl_gauss"])
+    assert (first.changes, second.changes) == ({"hl_gauss_spare_bins": 0}, {"hl_gauss_spare_bins": 3})
 
 
 @pytest.mark.parametrize("use", [lambda runs: compare(runs)[1], group_by_setting])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-import gymnasium as gym
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tensorq.core.types import Tensor
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
 
 # Environment id -> where its world is; read without importing TensorFlow.
 WORLDS = {
@@ -30,8 +31,8 @@ class World(Protocol):
     A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`.
     """
 
-    observation_space: gym.spaces.Box
-    action_space: gym.spaces.Discrete
+    observation_space: spaces.Box
+    action_space: spaces.Discrete
     max_episode_steps: int
     reset_uniforms: int  # width of reset's u
     step_uniforms: int  # width of step's u; 0 where the world is deterministic
@@ -55,7 +56,9 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
         return f"{env} has no compiled world, as {', '.join(WORLDS)} have"
     if env_args:
         return f"the compiled world of {env} takes no {', '.join(env_args)}"
-    spec, (entry_point, limit) = gym.spec(env), ORIGINALS[env]
+    import gymnasium
+
+    spec, (entry_point, limit) = gymnasium.spec(env), ORIGINALS[env]
     if spec.entry_point != entry_point or spec.kwargs or spec.additional_wrappers:
         return f"{env} is registered as another environment than Gymnasium's own"
     if spec.max_episode_steps != limit:

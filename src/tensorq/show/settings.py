@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tensorq.config import Config
+from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.runs import directory
 from tensorq.runs.directory import read_config, read_result
@@ -92,21 +95,41 @@ def read_run(run_dir: Path) -> SavedRun:
     return SavedRun(
         path=run_dir,
         config=config,
-        setting={
-            **{name: value for name, value in config.items() if name != "seed"},
-            "loop": document.get("loop", config.get("loop")),  # the one that was taken, where config says auto
-            "network": document.get("network"),
-            **(
-                {f"environment.{name}": value for name, value in environment.items()}
-                if isinstance(environment, dict)
-                else {}
-            ),
-        },
+        setting=_setting(document, config, environment if isinstance(environment, dict) else {}),
         solved_return=finite_number(solved_return),
         metrics=metrics,
         episodes=episodes,
         result=result,
     )
+
+
+def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    """What makes runs differ in more than luck, written alike whichever version of tensorq wrote the run."""
+    try:
+        full = dataclasses.asdict(Config.from_saved(config))
+    except TensorqError:
+        full = dict(config)
+    text = json.dumps(environment.get("observation_space"))
+    for name, matters in (("pixels", '"uint8"' in text), ("hl_gauss_spare_bins", full.get("head") == "hl_gauss")):
+        if not matters:
+            full[name] = getattr(Config, name)
+    world = full.get("env") in WORLDS and full.get("algorithm") != "qtable" and full.get("loop") != "host"
+    loop = None if environment.get("custom") else document.get("loop", "compiled" if world else "host")
+    return {
+        **{name: value for name, value in full.items() if name != "seed"},
+        "loop": loop,  # the one that was taken, where config says auto; a function's environment has no other
+        "network": document.get("network"),
+        **{f"environment.{name}": _in_short(value) for name, value in environment.items()},
+    }
+
+
+def _in_short(value: Any) -> Any:
+    """Spaces with one bound for all numbers where all have the same, as they are kept today."""
+    if not isinstance(value, dict):
+        return value
+    bounds = {name: value[name] for name in ("low", "high") if isinstance(value.get(name), list)}
+    same = {name: bound[0] for name, bound in bounds.items() if bound and all(each == bound[0] for each in bound)}
+    return {name: _in_short(part) for name, part in {**value, **same}.items()}
 
 
 def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], object] = lambda run: None) -> list[Setting]:
