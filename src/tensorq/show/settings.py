@@ -114,10 +114,11 @@ def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict
         if not matters:
             full[name] = getattr(Config, name)
     world = full.get("env") in WORLDS and full.get("algorithm") != "qtable" and full.get("loop") != "host"
-    loop = None if environment.get("custom") else document.get("loop", "compiled" if world else "host")
+    full["loop"] = document.get("loop", "compiled" if world else "host")  # the one that was taken, where it says auto
+    if environment.get("custom"):
+        del full["loop"]  # a function's environment has no other
     return {
         **{name: value for name, value in full.items() if name != "seed"},
-        "loop": loop,  # the one that was taken, where config says auto; a function's environment has no other
         "network": document.get("network"),
         **{f"environment.{name}": _in_short(value) for name, value in environment.items()},
     }
