@@ -29,7 +29,7 @@ def build_custom(
         try:
             model = function(observation_space, num_actions)
         except Exception as error:
-            raise TensorqError(f"the network function raised {where_raised(error)}") from error
+            raise TensorqError(f"the network function raised {where_raised(error)}.") from error
         if not isinstance(model, keras.Model):
             raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
         if len(getattr(model, "inputs", None) or [None]) > 1:
@@ -47,8 +47,7 @@ def build_custom(
         except Exception as error:
             raise TensorqError(
                 f"the network cannot be called with two observations, {obs.dtype} of shape {obs.shape}: "
-                f"{where_raised(error)}"
-                f".{_hint(model, observation_space)}"
+                f"{where_raised(error)}.{_hint(model, observation_space)}"
             ) from error
     expected = (num_actions,) + ((config.num_atoms,) if config.outputs_per_action > 1 else ())
     if not tf.is_tensor(found):
