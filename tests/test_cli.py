@@ -54,7 +54,14 @@ REFUSED = [
     (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma? `tensorq train"),
     (["train", "CartPole-v1", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate? `tensorq train"),
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
-    (["train", "CartPole-v1", "--gama=1", "--foo", "3"], "unknown options --gama (did you mean --gamma?), --foo."),
+    (
+        ["train", "CartPole-v1", "--gama=1", "--foo", "3"],
+        "unknown options --gama (did you mean --gamma?), --foo (one of",
+    ),
+    (
+        ["train", "FrozenLake-v1", "--is-slippery", "False"],
+        "of the environment's own is --env-arg is_slippery=VALUE. `",
+    ),
     (["train", "CartPole-v1", "--no-double=1", "--no-noisy=2"], "--no-double takes no value: received '1'. `tensorq"),
     (["train", "CartPole-v1", ""], "unexpected ''. `tensorq"),
     (["train", "Foo-v0", "--help"], "unknown environment 'Foo-v0': `tensorq envs` lists those there are."),

@@ -296,7 +296,7 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
 def test_a_lost_table_is_not_begun_again(run: Path, table: str) -> None:
     (run / table).unlink()
     before = contents(run)
-    with pytest.raises(TensorqError, match=f"{table} is missing: put it back, or train again into another run folder"):
+    with pytest.raises(TensorqError, match=f"{table} is missing: put it back, or train again into another run_dir"):
         trainer.resume(run, steps=1_000, make=make)
     assert contents(run) == before
 

@@ -167,8 +167,15 @@ def _unknown(words: list[str], arguments: list[str], target: Any) -> str:
     options = [_to_option(name) for name in fields] + [_to_option(f"no_{name}") for name in fields]
     names = dict.fromkeys(word.partition("=")[0] for word in words if word.startswith("-"))
     if unknown := [name for name in names if name not in options]:
-        close = [similar(name.strip("-").replace("-", "_"), fields) for name in unknown]
+        plain = [name.strip("-").replace("-", "_") for name in unknown]
+        close = [similar(name, fields) for name in plain]
         hints = [f"did you mean {' or '.join(map(_to_option, found))}?" if found else "" for found in close]
+        if "env_arg" in fields:  # as tutorials have is_slippery
+            own = [
+                f"one of the environment's own is --env-arg {name}=VALUE" if name.isidentifier() else ""
+                for name in plain
+            ]
+            hints = [hint or other for hint, other in zip(hints, own, strict=True)]
         if len(unknown) == 1:
             return f"unknown option {unknown[0]}" + (f": {hints[0]}" if hints[0] else "")
         listed = (name + (f" ({hint})" if hint else "") for name, hint in zip(unknown, hints, strict=True))
