@@ -209,7 +209,10 @@ def test_a_rollout_is_what_happened_and_teaches_the_q_values_known(kind: str, tm
     case.advance(8_000)
     case.loop.evaluate()
     np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=1e-3)
-    assert case.loop.updates == case.config.updates_owed(case.loop.steps) or "NEXT_STEP" in kind
+    # Where rows that only reset fill a rollout, it ends before as many steps: some of a round's updates come too early.
+    config, owed = case.config, case.config.updates_owed(case.loop.steps)
+    a_round = config.updates_owed(4 * config.rollout_length)
+    assert owed <= case.loop.updates < owed + (a_round if "NEXT_STEP" in kind else 1)
     assert case.agent.traces == 1
     case.loop.close()
 

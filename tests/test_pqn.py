@@ -18,6 +18,7 @@ from tensorq.networks.build import build_network
 
 STATES, ACTIONS = 3, 2
 Q = np.array([[1, 2], [4, 3], [10, 20]])  # [states, actions]
+BOTH = 2  # batches of 3 in a rollout of 6 steps
 
 
 def agent(**settings: Any) -> PQN:
@@ -144,7 +145,7 @@ def test_targets_are_those_of_the_beginning_in_every_epoch() -> None:
     state, steps = pqn.init(), rollout(obs=[[0, 1], [2, 3], [4, 5]])
     expected = np.sort(np.ravel(pqn.targets(state.params, steps)))
     assert len(set(expected.tolist())) > 3
-    state, _ = learn_rollout(config, pqn, tf.constant(1, tf.int64), state, steps, UpdateSums.none())
+    state, _ = learn_rollout(config, pqn, tf.constant(1, tf.int64), state, steps, UpdateSums.none(), BOTH)
     for epoch in state.params.numpy()[-12:].reshape(2, 6):
         np.testing.assert_allclose(np.sort(epoch), expected, rtol=1e-6)
 
@@ -157,7 +158,7 @@ def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
     orders = []
     for seed, first in ((1, 0), (2, 0), (1, 4)):
         state = pqn.init()._replace(params=tf.zeros(14), updates=tf.constant(first, tf.int64))
-        state, _ = learn_rollout(config, pqn, tf.constant(seed, tf.int64), state, numbered, UpdateSums.none())
+        state, _ = learn_rollout(config, pqn, tf.constant(seed, tf.int64), state, numbered, UpdateSums.none(), BOTH)
         assert int(state.updates) == first + 4
         orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
     assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)

@@ -60,9 +60,11 @@ class FromRollouts:
         self, seed: Tensor, agent: AgentState, memory: DeviceRolloutState, steps: Tensor, sums: UpdateSums
     ) -> tuple[AgentState, DeviceRolloutState, UpdateSums]:
         """All the updates of a rollout that is full, else none."""
+        config = self._config
+        batches = tf.constant(config.num_envs * config.rollout_length // config.batch_size, tf.int64)
         agent, sums = tf.cond(
             self._memory.full(memory),
-            lambda: learn_rollout(self._config, self._agent, seed, agent, Rollout(*memory.columns), sums),
+            lambda: learn_rollout(config, self._agent, seed, agent, Rollout(*memory.columns), sums, batches),
             lambda: (agent, sums),
         )
         return agent, memory, sums

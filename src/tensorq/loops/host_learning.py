@@ -203,7 +203,7 @@ class FromRollouts:
         self._row = 0
         specs = [tf.TensorSpec(column.shape, column.dtype) for column in self._columns]
         program = tf.function(self._round, jit_compile=True, autograph=False)
-        self._call = program.get_concrete_function(*specs)
+        self._call = program.get_concrete_function(tf.TensorSpec((), tf.int64), *specs)
 
     def add(self, step: Step) -> None:
         """Write a step of each environment into the next row."""
@@ -221,19 +221,24 @@ class FromRollouts:
         if self._row < self._config.rollout_length:
             return 0.0, 0.0
         self._row = 0
-        size = self._config.num_envs * self._config.rollout_length
-        count = self._config.rollout_epochs * (size // self._config.batch_size)
-        rest = self.agent.take(self._call(*map(tf.constant, self._columns)).numpy(), count)
+        # Rows that only reset teach nothing: a rollout has as many batches as its other steps fill, and no step that is
+        # left over is lost to the count, so that updates are in step with environment steps, and schedules with both.
+        valid = int(self._columns[Rollout._fields.index("weight")].sum())
+        batches = steps // self._config.batch_size - (steps - valid) // self._config.batch_size
+        count = self._config.rollout_epochs * batches
+        given = tf.constant(batches, tf.int64), *map(tf.constant, self._columns)
+        rest = self.agent.take(self._call(*given).numpy(), count)
         loss_sum, q_sum, bad_update = map(float, rest)
         if bad_update >= 0:
             raise NotFinite(self.agent.updates - count + int(bad_update), steps)
         return loss_sum, q_sum
 
-    def _round(self, *columns: Tensor) -> Tensor:
+    def _round(self, batches: Tensor, *columns: Tensor) -> Tensor:
         """Learn from a rollout; returns new parameters [P], the two sums and the first bad update's place as one."""
         seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
         before = state.updates
-        state, found = learn_rollout(self._config, self._pqn, seed, state, Rollout(*columns), UpdateSums.none())
+        rollout, sums = Rollout(*columns), UpdateSums.none()
+        state, found = learn_rollout(self._config, self._pqn, seed, state, rollout, sums, batches)
         self.agent.assign(state)
         bad = tf.where(found.bad_update < 0, found.bad_update, found.bad_update - before)
         return tf.concat([state.params, [found.loss_sum, found.q_sum, tf.cast(bad, tf.float32)]], axis=0)

@@ -32,11 +32,14 @@ class UpdateSums(NamedTuple):
 
 
 def learn_rollout(
-    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, sums: UpdateSums
+    config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, sums: UpdateSums, batches: Tensor
 ) -> tuple[AgentState, UpdateSums]:
-    """rollout_epochs times all steps of a rollout, in shuffled batches; both loops learn so."""
+    """rollout_epochs times the steps of a rollout, in shuffled batches; both loops learn so.
+
+    `batches`, an int64 scalar, is how many of an epoch's batches are learned from: all of them, unless there are rows
+    with weight 0, which come last in the order.
+    """
     size = config.num_envs * config.rollout_length
-    batches = size // config.batch_size
     target = pqn.targets(agent.params, rollout)
     columns = (rollout.obs, rollout.action, target, rollout.weight)
     flat = [tf.reshape(column, (size, *column.shape[2:])) for column in columns]
@@ -49,8 +52,9 @@ def learn_rollout(
     def epoch(number: Tensor, agent: AgentState, sums: UpdateSums) -> tuple[Any, ...]:
         # An epoch is known by the updates made when it begins, whichever loop it is in.
         bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
-        order = tf.reshape(tf.argsort(random.to_uniforms(bits)), (batches, config.batch_size))
-        carry = (tf.constant(0), agent, order, sums)
+        keys = random.to_uniforms(bits) + (1 - tf.reshape(rollout.weight, [-1]))
+        order = tf.reshape(tf.argsort(keys), (size // config.batch_size, config.batch_size))
+        carry = (zero, agent, order, sums)
         _, agent, _, sums = tf.while_loop(lambda index, *_: index < batches, update, carry)
         return number + 1, agent, sums
 
