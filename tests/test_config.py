@@ -46,7 +46,7 @@ def refusal(**settings: Any) -> str:
 
 def test_every_number_is_covered_here() -> None:
     rest = {"algorithm", "env", "env_args", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer", "pixels"}
-    assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest == set(FIELD_NAMES)
+    assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest | {"stop_return"} == set(FIELD_NAMES)
 
 
 def test_what_no_preset_says_is_what_the_papers_have() -> None:
@@ -504,3 +504,17 @@ def test_a_preset_s_loss_is_left_out_where_the_head_has_its_own() -> None:
     assert resolve("LunarLander-v3", head="quantile").loss == "huber"
     with pytest.raises(TensorqError, match="loss mse does not go with head quantile"):
         resolve("LunarLander-v3", head="quantile", loss="mse")
+
+
+def test_a_goal_wants_evaluations_of_a_hundred_episodes() -> None:
+    assert Config(stop_return=475).stop_return == 475.0  # a float
+    for wrong in ("475", True, float("nan"), float("inf")):
+        with pytest.raises(TensorqError, match="stop_return: received .*, expected a number"):
+            Config(stop_return=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TensorqError, match="stop_return: received 475 with evaluation_period_steps 0, expected eval"):
+        Config(stop_return=475.0, evaluation_period_steps=0)
+    # All at once in the compiled loop; the host loop plays the rest where a few have reached it.
+    config = Config(stop_return=475.0, evaluation_episodes=20)
+    assert [config.num_evaluation_episodes(loop) for loop in ("compiled", "host")] == [100, 20]
+    config = Config(evaluation_episodes=20)
+    assert [config.num_evaluation_episodes(loop) for loop in ("compiled", "host")] == [20, 20]

@@ -17,9 +17,11 @@ import pytest
 from forked import CONTEXT
 from tensorq import trainer, training
 from tensorq.config import Config
+from tensorq.errors import TensorqError
 from tensorq.events import Event, Progress
 from tensorq.presets import preset_names, resolve
-from tensorq.runs import checkpoint
+from tensorq.runs import checkpoint, directory
+from tensorq.stopped import Stopped
 
 KILLS = 20
 SMALL: dict[str, Any] = {
@@ -200,3 +202,106 @@ def end_the_same(tmp_path: Path, config: Config, make: Any) -> Collection[str]:
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     return expected.keys()
+
+
+class Crossing(gym.Env):
+    """Five places in a row, begun at a random one; each step pays where it leads. It can be told to fail."""
+
+    observation_space, action_space = gym.spaces.Discrete(5), gym.spaces.Discrete(2)
+    made = 0
+    failure: tuple[int, str, int, BaseException] | None = None  # which environment, what of it, which call, with what
+
+    def __init__(self) -> None:
+        Crossing.made += 1
+        self.number, self.calls = Crossing.made, {"reset": 0, "step": 0}
+
+    def _called(self, name: str) -> None:
+        self.calls[name] += 1
+        if self.failure and self.failure[:3] == (self.number, name, self.calls[name]):
+            raise self.failure[3]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.place, self.age = int(self.np_random.integers(5)), 0
+        self._called("reset")
+        return self.place, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        self.place = min(max(self.place + (1 if self.np_random.random() < 0.5 + 0.3 * action else -1), 0), 4)
+        self.age += 1
+        self._called("step")
+        return self.place, float(self.place), False, self.age == 7, {}
+
+
+TABLE: dict[str, Any] = {
+    "algorithm": "qtable", "num_envs": 2, "steps": 700, "evaluation_period_steps": 150, "evaluation_episodes": 3,
+    "log_period_steps": 100, "checkpoint_period_steps": 200,
+}  # fmt: skip
+# Environment 1 is only looked at, 2 and 3 are trained in, those from 4 on play evaluations. Each of the two has a reset
+# when it is made and when the run begins, one in seven steps, and one at each checkpoint, the first at its 100th step.
+FAILURES = {
+    "in the first step": (3, "step", 1),
+    "in a step": (3, "step", 160),
+    "in a reset after an episode": (3, "reset", 12),
+    "in a reset at a boundary": (3, "reset", 2 + 100 // 7 + 1),
+    "in an evaluation": (4, "step", 20),
+    "in the last evaluation": (6, "step", 7 * 4 + 3),
+    "in an evaluation in the only environment": (1, "step", 150 + 10),
+}
+
+
+def crossed(path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, failure: Any = None) -> Path:
+    monkeypatch.setattr(training.Training, "_show", lambda self: None)
+    monkeypatch.setattr(Crossing, "made", 0)
+    monkeypatch.setattr(Crossing, "failure", failure)
+    if (path / "config.json").exists():
+        return trainer.resume(path, make=Crossing)
+    return trainer.train(config, make=Crossing, run_dir=path)
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_an_environment_that_fails_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: tuple[int, str, int]
+) -> None:
+    only = {"num_envs": 1, "single_environment": True} if failure[0] == 1 else {}
+    config, error = Config(**TABLE | only), RuntimeError("simulator\nlost")
+    whole, path = crossed(tmp_path / "whole", config, monkeypatch), tmp_path / "failed"
+    line = r"Crossing raised RuntimeError: simulator lost \(.*test_exact_resume.py, line \d+\)"
+    with pytest.raises(TensorqError, match=line) as caught:
+        crossed(path, config, monkeypatch, (*failure, error))
+    assert caught.value.__cause__ is error
+    steps = checkpoint.Checkpoints(path / "checkpoints").newest_steps()
+    way_on = f"; the run is saved: tq.resume('{path}', make_env=make_env) goes on from step {steps:,}"
+    assert str(caught.value).endswith(way_on)
+    if failure[:2] == (3, "step"):
+        assert steps == 2 * (failure[2] - 1)
+    crossed(path, config, monkeypatch)
+    assert contents(path) == contents(whole)
+    results = [directory.read_result(run) or {} for run in (whole, path)]
+    for name in ("steps", "updates", "episodes", "best", "final"):
+        assert results[0][name] == results[1][name]
+
+
+@pytest.mark.parametrize("wish", [KeyboardInterrupt(), SystemExit(), SystemExit("window closed")], ids=repr)
+@pytest.mark.parametrize("failure", [(3, "step", 160), (4, "reset", 3)], ids=["in a step", "in an evaluation"])
+def test_an_environment_that_ends_the_process_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Any, wish: BaseException
+) -> None:
+    """As a window does that is closed."""
+    with pytest.raises(Stopped) as caught:
+        crossed(tmp_path / "run", Config(**TABLE), monkeypatch, (*failure, wish))
+    assert (caught.value.exit_code, caught.value.__cause__) == (130, wish)
+    assert checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").newest_steps() == caught.value.steps > 100
+
+
+def test_what_was_due_when_an_environment_failed_is_not_done_for_a_later_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At step 690 only the end is due, with its evaluation; a run that goes on to 900 instead passes there."""
+    config, path = Config(**TABLE | {"steps": 690}), tmp_path / "failed"
+    whole = crossed(tmp_path / "whole", Config(**TABLE | {"steps": 900}), monkeypatch)
+    with pytest.raises(TensorqError, match="goes on from step 690"):
+        crossed(path, config, monkeypatch, (*FAILURES["in the last evaluation"], RuntimeError()))
+    monkeypatch.setattr(Crossing, "failure", None)
+    trainer.resume(path, make=Crossing, steps=900)
+    assert contents(path) == contents(whole)

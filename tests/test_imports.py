@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"networks", "presets"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
-    {"loops", "show"},
+    {"loops", "show", "stopped"},
     {"training", "options"},
     {"trainer"},
     {"api"},
@@ -37,8 +37,8 @@ SIDEWAYS = {
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "training", "process", "config", "presets", "events", "errors", "extras",
-    "runs", "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
+    "cli", "options", "api", "trainer", "training", "stopped", "process", "config", "presets", "events", "errors",
+    "extras", "runs", "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
     "loops.table", "loops.build",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same
 from tensorq.agents.dqn import DQN
 from tensorq.core import random
+from tensorq.envs.calls import EnvironmentFailed
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Interrupted, NotFinite
@@ -199,6 +200,33 @@ def test_an_interruption_before_the_stop_is_not_in_the_next_report(case: Case) -
     assert [*stopped.value.episodes, *report.episodes] == expected.episodes
     assert (report.loss, report.mean_q) == (expected.loss, expected.mean_q)
     assert_same(case.loop.save(), final)
+
+
+@pytest.mark.parametrize("shared_case", ["host", "host 4", "host vector of 4"], indirect=True)
+def test_an_environment_that_fails_interrupts_between_two_steps(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = case.advance(300)
+    final = case.loop.save()
+    case.loop.restore(case.first)
+    envs, failed = case.loop._envs, EnvironmentFailed("simulator lost")  # type: ignore[union-attr]
+    step, calls = envs.step, iter(range(60))
+
+    def failing(actions: np.ndarray) -> Any:
+        if next(calls, None) is None:
+            raise failed
+        return step(actions)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted) as stopped:
+        patched.setattr(envs, "step", failing)
+        case.advance(300)
+    assert stopped.value.__cause__ is failed
+    assert 0 < case.loop.steps < 300
+    saved = case.loop.save()
+    case.advance(400)  # astray
+    case.loop.restore(saved)
+    assert [*stopped.value.episodes, *case.advance(300)] == expected
+    found = case.loop.save()
+    del final["replay.segments"], found["replay.segments"]  # one more where one more was saved
+    assert_same(found, final)
 
 
 def test_restoring_goes_on_to_the_bit(case: Case) -> None:

@@ -20,7 +20,7 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.events import Event, Progress
-from tensorq.loops.loop import NotFinite
+from tensorq.loops.loop import Interrupted, NotFinite
 from tensorq.loops.table import TableLoop
 from tensorq.presets import resolve
 from tensorq.runs.checkpoint import load as load_checkpoint
@@ -79,7 +79,10 @@ def limited(steps: int = 3, reward: float = 1.0) -> gym.Env:
 def learned(make: Callable[[], Any], **settings: Any) -> TableLoop:
     config = Config(**SMALL | settings)
     loop = TableLoop(config, make)
-    loop.advance(config.steps, None, lambda: False)
+    try:
+        loop.advance(config.steps, None, lambda: False)
+    except Interrupted as interrupted:
+        raise interrupted.__cause__ or interrupted from None
     loop.close()
     return loop
 

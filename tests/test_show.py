@@ -196,9 +196,18 @@ def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_on
     ]
 
 
+def test_the_summary_says_why_a_run_ended_before_its_end_and_how_it_goes_on() -> None:
+    result = {"steps": 50, "stopped": "it was good enough", "best": {"steps": 7, "mean_return": 480.0, "episodes": 100}}
+    lines = summary(Finished(Path("a run"), result), Started(Config(), Path("a run"), "host", None, 0))
+    assert lines[1] == "stopped before its end: it was good enough"
+    assert lines[-1] == "       tensorq resume 'a run'"
+    started = Started(Config(), Path("a run"), "host", None, 0, ("make_env",), None)
+    assert summary(Finished(Path("a run"), result), started)[-1] == "       tq.resume('a run', make_env=make_env)"
+
+
 def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
     text = watch("plain", io.StringIO(), iter([Finished(tmp_path, {"best": None})]))
-    assert "without a greedy evaluation" in text and "- steps" in text
+    assert "no greedy evaluation gave a finite return" in text and "- steps" in text
 
 
 def test_json_lines_are_strict_json(tmp_path: Path) -> None:

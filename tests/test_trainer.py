@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
 import shutil
 import signal
 import time
@@ -17,13 +18,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import tensorq as tq
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
-from tensorq.events import Event, Message, Progress, Started
+from tensorq.evaluation.play import Episodes
+from tensorq.events import Audience, Event, Finished, Message, Progress, Started
 from tensorq.loops.loop import require_fitting
 from tensorq.networks.numpy_network import num_params
 from tensorq.runs import checkpoint, directory
@@ -31,7 +34,8 @@ from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import after_freeing, free_replay, replay_bytes
 from tensorq.runs.tables import read_table
 from tensorq.show import film
-from tensorq.training import Stopped, Training
+from tensorq.stopped import Stopped
+from tensorq.training import Training
 from test_load import make_run
 
 CONFIG = Config(
@@ -70,7 +74,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> Training:
     environment = describe("CartPole-v1") if config.env == "mine" else describe(config.env)
-    return Training(config, environment, None, RunDirectory(path), [told.append], began)
+    return Training(config, environment, None, RunDirectory(path), Audience([told.append]), began)
 
 
 def test_garbage_collection_is_as_it_was_once_a_run_has_ended(finished: Path) -> None:
@@ -344,10 +348,15 @@ def test_why_there_is_no_best_agent(run: Path) -> None:
         load_agent(run)
     rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
     (run / "metrics.csv").write_text("".join(rows[:5]))  # the only evaluation was at the end
-    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped; the last agent"):
+    with pytest.raises(
+        TensorqError,
+        match="kept no agent yet: no greedy evaluation gave a finite .*; the last agent is there",
+    ):
         load_agent(run)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(TensorqError, match="kept no agent yet: none was evaluated before it stopped.$"):
+    with pytest.raises(
+        TensorqError, match="kept no agent yet: no greedy evaluation gave a finite return before it stopped.$"
+    ):
         load_agent(run)
 
 
@@ -577,3 +586,302 @@ def test_updates_wait_again_each_time_that_a_replay_is_freed(tmp_path: Path) -> 
     assert begins(True, 4_000, 500) == (1_500, 1_000, 500)
     assert begins(True, 300) == (800, 300, 500)  # it had not begun to learn
     assert begins(True, 2_000, learning_starts_steps=0) == (64, 64, 64)  # a batch
+
+
+class Rows(gym.Env):
+    """Three steps that pay what `pay` says; its picture and its end can fail."""
+
+    observation_space, action_space = gym.spaces.Discrete(3), gym.spaces.Discrete(2)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    render_mode = "rgb_array"
+    pay: float = 1.0
+    at_close: BaseException | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict]:
+        super().reset(seed=seed)
+        self.age = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        self.age += 1
+        return self.age % 3, self.pay, self.age == 3, False, {}
+
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3), np.uint8)
+
+    def close(self) -> None:
+        if self.at_close:
+            raise self.at_close
+
+
+TABLE = Config(
+    env="rows", algorithm="qtable", steps=600, evaluation_period_steps=200, evaluation_episodes=2, log_period_steps=100,
+    checkpoint_period_steps=300,
+)  # fmt: skip
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time for pictures."""
+    monkeypatch.setattr(Training, "_show", lambda self: None)
+
+
+def texts(told: list[Event]) -> list[str]:
+    return [event.text for event in told if isinstance(event, Message)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("display is gone"), SystemExit(1)], ids=repr)
+def test_an_environment_that_cannot_be_closed_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(Rows, "at_close", error)
+    told: list[Event] = []
+    run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
+    assert {"result.json", "curve.png", "video.gif"} <= {path.name for path in run.iterdir()}
+    warnings = [text for text in texts(told) if text.startswith("warning: closing the environment failed: ")]
+    assert len(warnings) == 3  # the one that is looked at, those of the run, and the one that is filmed
+    assert all(f"{type(error).__name__}: {error} (" in text for text in warnings)
+    for use in (lambda: evaluate_run(run, 2, make=Rows), lambda: film.film(run, tmp_path / "a.gif", make=Rows)):
+        with pytest.warns(UserWarning, match="closing the environment failed: "):
+            use()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations at 200, 400 and 600 steps."""
+    means = iter([np.nan, np.inf, np.nan, -3.0, np.inf])
+    monkeypatch.setattr("tensorq.loops.table.TableLoop.evaluate", lambda self: np.full(2, next(means)))
+    told: list[Event] = []
+    run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
+    result = directory.read_result(run) or {}
+    assert (result["best"], result["final"]["mean_return"], result["solved"]) == (None, None, None)
+    assert (run / "metrics.csv").read_text().count(",nan") == 2
+    warnings = [text for text in texts(told) if "the greedy evaluation" in text]
+    assert len(warnings) == 1 and "at step 200 gave a mean return of nan: rewards that are not finite" in warnings[0]
+    with pytest.raises(TensorqError, match="kept no agent yet: no greedy evaluation gave a finite return"):
+        load_agent(run)
+    trainer.resume(
+        run, make=Rows, steps=1_000
+    )  # a number at 800 is better than what was none, and an infinity no better
+    assert (directory.read_result(run) or {})["best"] == {"steps": 800, "mean_return": -3.0, "episodes": 2}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_best_agent_without_a_number_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions kept those."""
+    run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run")
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints")
+    tensors, metadata, _ = checkpoints.latest(print) or ({}, {}, None)
+    checkpoints.save(600, tensors, {**metadata, "best": {**metadata["best"], "mean_return": np.nan}})
+    monkeypatch.setattr(Rows, "pay", -1.0)
+    trainer.resume(run, make=Rows, steps=700)
+    assert (
+        (directory.read_result(run) or {})["best"]["mean_return"]
+        == checkpoint.load(checkpoints.best_path)[1]["mean_return"]
+        == -3
+    )
+
+
+@pytest.mark.parametrize("drawn", ["tensorq.show.curve.draw_run", "tensorq.show.film.film"])
+def test_a_stop_while_pictures_are_drawn_leaves_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: str
+) -> None:
+    def interrupted(*given: object, **keywords: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(drawn, interrupted)
+    told: list[Event] = []
+    with pytest.raises(
+        Stopped, match=r"stopped; the run is finished, without all of its pictures: `tensorq plot"
+    ) as caught:
+        trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
+    assert caught.value.exit_code == 130
+    assert isinstance(told[-1], Finished) and told[-1].result["steps"] == 600
+    assert (directory.read_result(tmp_path / "run") or {})["finished"]
+
+
+def test_a_signal_that_comes_when_training_is_over_leaves_the_pictures_out(tmp_path: Path) -> None:
+    def observe(event: Event) -> None:
+        if isinstance(event, Progress) and event.steps == 600:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="the run is finished") as caught:
+        trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[observe])
+    assert caught.value.exit_code == 143
+    assert not (tmp_path / "run" / "curve.png").exists()
+
+
+def rows_of(run: Path, column: str) -> list[float]:
+    return read_table(run / "metrics.csv")[column].tolist()
+
+
+@pytest.mark.parametrize(
+    ("pay", "goal", "ends_at", "episodes"), [(1.0, 3.0, 200, 100), (1.0, 3.1, 600, 2)], ids=["reached", "missed"]
+)
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_stops_at_its_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pay: float, goal: float, ends_at: int, episodes: int
+) -> None:
+    monkeypatch.setattr(Rows, "pay", pay)
+    config = dataclasses.replace(TABLE, stop_return=goal)
+    run = trainer.train(config, make=Rows, run_dir=tmp_path / "run")
+    result = directory.read_result(run) or {}
+    assert (result["steps"], result["best"]["episodes"]) == (ends_at, episodes)
+    reason = "the mean return of 100 greedy episodes, 3, reached stop_return 3"
+    assert result["stopped"] == (reason if ends_at == 200 else None)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_goal_is_decided_by_a_hundred_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of 4 reach a goal of 3.5, and a hundred of 3 to 4 do not."""
+    played: list[int] = []
+
+    def returns(envs: Any, q_values: Any, seeds: list[int], most_steps: int) -> Episodes:
+        played.append(len(seeds))
+        return Episodes(np.full(len(seeds), 4.0 if len(seeds) == 2 else 3.0), np.zeros(len(seeds)), 0)
+
+    monkeypatch.setattr("tensorq.evaluation.play.play_episodes", returns)
+    run = trainer.train(dataclasses.replace(TABLE, stop_return=3.5), make=Rows, run_dir=tmp_path / "run")
+    assert played == [2, 98] * 3
+    result = directory.read_result(run) or {}
+    assert (result["steps"], result["stopped"]) == (600, None)
+    # 2 * 4 + 98 * 3 = 302 of 100 episodes
+    assert result["best"] == {"steps": 600, "mean_return": 3.02, "episodes": 100}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_reached_its_goal_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(TABLE, stop_return=3.0)
+    run = trainer.train(config, make=Rows, run_dir=tmp_path / "run")
+    trainer.resume(run, make=Rows)
+    result = directory.read_result(run) or {}
+    assert (result["steps"], rows_of(run, "steps")) == (400, [100, 200, 300, 400])
+    assert result["stopped"]
+    (run / "result.json").unlink()  # killed before it was written: the run had stopped there
+    trainer.resume(run, make=Rows)
+    assert directory.read_result(run) == {
+        **result,
+        **{name: (directory.read_result(run) or {})[name] for name in CLOCK},
+    }
+    monkeypatch.setattr(Rows, "pay", 0.0)
+
+    def die(event: Event) -> None:
+        if isinstance(event, Progress):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):  # a run that was told to go on and dies at once is told no more
+        trainer.resume(run, make=Rows, observers=[die])
+    trainer.resume(run, make=Rows)
+    assert ((directory.read_result(run) or {})["steps"], (directory.read_result(run) or {})["stopped"]) == (600, None)
+
+
+CLOCK = ("seconds", "steps_per_second", "process_seconds")
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "rows"), [(Message, 0, [0]), (Started, 0, [0]), (Progress, 100, [100]), (Finished, 600, None)]
+)
+def test_an_observer_ends_a_run(tmp_path: Path, kind: type, steps: int, rows: list[int] | None) -> None:
+    told: list[Event] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, kind):
+            raise tq.StopTraining("enough")
+
+    config = dataclasses.replace(TABLE, num_envs=2)
+    maker = partial(gym.vector.SyncVectorEnv, [Rows] * 4) if kind is Message else Rows  # which gets a message at once
+    run = trainer.train(config, make=maker, run_dir=tmp_path / "run", observers=[stop, told.append])
+    result = directory.read_result(run) or {}
+    assert (result["steps"], result["stopped"]) == (steps, None if kind is Finished else "enough")
+    assert isinstance(told[-1], Finished) and (run / "curve.png").exists()
+    if rows:
+        assert (rows_of(run, "steps"), rows_of(run, "evaluation_return")) == (rows, [3.0])
+        trainer.resume(run, make=maker)
+        assert rows_of(run, "steps")[-1] == 600
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_begins_with_the_kept_parameters_of_another(tmp_path: Path) -> None:
+    first = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "first")
+    best = first / "checkpoints" / "best.safetensors"
+    expected = checkpoint.load(best)[0]["agent.params"]
+    assert expected.any()
+
+    def stop(event: Event) -> None:
+        raise tq.StopTraining
+
+    config = dataclasses.replace(TABLE, seed=5, num_envs=2, gamma=0.5)
+    run = trainer.train(config, make=Rows, run_dir=tmp_path / "run", init_from=first, observers=[stop])
+    assert directory.read_config(run)["init_from"] == {
+        "path": str(best), "sha256": hashlib.sha256(best.read_bytes()).hexdigest()
+    }  # fmt: skip
+    tensors = checkpoint.load(next((run / "checkpoints").glob("step_*")))[0]
+    assert tensors["agent.params"].tolist() == expected.tolist()
+    assert (tensors["agent.updates"], tensors["steps"]) == (0, 0)
+
+    whole = trainer.train(config, make=Rows, run_dir=tmp_path / "whole", init_from=first)
+
+    def die(event: Event) -> None:
+        if isinstance(event, Progress):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        trainer.train(config, make=Rows, run_dir=tmp_path / "killed", init_from=first, observers=[die])
+    shutil.rmtree(first)
+    killed = trainer.resume(tmp_path / "killed", make=Rows)
+    for name in ("metrics.csv", "episodes.csv", "checkpoints/best.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    (killed / "checkpoints" / "initial.safetensors").unlink()
+    trainer.resume(killed, make=Rows, steps=700)
+
+
+def test_what_does_not_fit_is_not_begun_with(finished: Path, tmp_path: Path) -> None:
+    custom = lambda space, count: None  # noqa: E731
+    cases: list[tuple[dict[str, Any], Any, Any, str]] = [
+        ({"hidden_sizes": (5,)}, make, None, r"has hidden_sizes \(4,\), this run's has hidden_sizes \(5,\): its param"),
+        (
+            {"head": "quantile", "num_atoms": 3},
+            make,
+            None,
+            "has head expected, num_atoms 1, this run's has head quantile, num",
+        ),
+        ({"dueling": True}, make, None, "dueling False, this run's has dueling True"),
+        ({}, partial(gym.make, "Acrobot-v1"), None, r"was trained on observations Box.* this run's are Box.*\(6,\)"),
+        ({}, make, custom, "has the default network, this run a network function's network"),
+    ]
+    for settings, maker, network, message in cases:
+        config = dataclasses.replace(CONFIG, **settings)
+        with pytest.raises(TensorqError, match=f"init_from: .*{message}"):
+            trainer.train(config, make=maker, network=network, run_dir=tmp_path / "run", init_from=finished)
+    with pytest.raises(TensorqError, match="no_run does not exist; expected the folder of a run"):
+        trainer.train(CONFIG, make=make, run_dir=tmp_path / "run", init_from=tmp_path / "no_run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_parameters_become_those_of_a_network_and_its_target(finished: Path, tmp_path: Path) -> None:
+    """Of a network function, whose size is not known before it has built one, too."""
+    sizes = iter([8, 4])
+
+    def network(space: gym.Space, count: int) -> Any:
+        import keras
+
+        return keras.Sequential([keras.Input(space.shape), keras.layers.Dense(next(sizes)), keras.layers.Dense(count)])
+
+    def stop(event: Event) -> None:
+        raise tq.StopTraining
+
+    params = checkpoint.load(finished / "checkpoints" / "best.safetensors")[0]["agent.params"]
+    run = trainer.train(CONFIG, make=make, run_dir=tmp_path / "run", init_from=finished, observers=[stop])
+    tensors = checkpoint.load(next((run / "checkpoints").glob("step_*")))[0]
+    for name in ("agent.params", "agent.target_params"):
+        np.testing.assert_array_equal(tensors[name], params)
+    assert not tensors["agent.optimizer.first_moment"].any()
+
+    content = directory.read_config(run)
+    directory.write_json(run / "config.json", {**content, "network": "custom"})
+    with pytest.raises(
+        TensorqError, match="init_from: the network that was taken has 30 parameters, this run's has 58"
+    ):
+        trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "other", init_from=run)
+    assert not (tmp_path / "other").exists()

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from tensorq.api import Run, load, open_run, resume, train
     from tensorq.config import Config
     from tensorq.errors import TensorqError
-    from tensorq.training import Stopped
+    from tensorq.events import StopTraining
+    from tensorq.stopped import Stopped
 
 _HOMES = {
     "Config": "tensorq.config",
     "Run": "tensorq.api",
-    "Stopped": "tensorq.training",
+    "StopTraining": "tensorq.events",
+    "Stopped": "tensorq.stopped",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
     "load": "tensorq.api",
@@ -32,7 +34,9 @@ _HOMES = {
     "resume": "tensorq.api",
     "train": "tensorq.api",
 }
-__all__ = ["Config", "Run", "Stopped", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train"]
+__all__ = [
+    "Config", "Run", "StopTraining", "Stopped", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

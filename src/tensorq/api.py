@@ -113,6 +113,7 @@ def train(
     preset: str = DEFAULT_PRESET,
     network: NetworkBuilder | None = None,
     run_dir: str | Path | None = None,
+    init_from: str | Path | None = None,
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
     **settings: Any,
@@ -124,8 +125,10 @@ def train(
         preset: the settings to start from.
         network: build_model(observation_space, num_actions) -> keras.Model, instead of the default MLP.
         run_dir: a folder that is new or empty; by default one below runs/.
+        init_from: a run whose kept best parameters to begin with. Everything else is new, and any setting may be
+            another, but those that the network is built of; the environment may be, if it looks the same.
         progress: "auto", "live", "plain", "json" or "quiet".
-        observers: further callables that get every event, one at a time.
+        observers: further callables that get every event, one at a time; StopTraining, if one raises it, ends the run.
         settings: any field of Config.
 
     Raises:
@@ -137,12 +140,13 @@ def train(
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
     folder = None if run_dir is None else _path("run_dir", run_dir)
+    other_run = None if init_from is None else _path("init_from", init_from)
     if isinstance(env, str):
         require_known(env)  # before the settings, whose errors would be of no use
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
-    check_names(settings, ("network", "run_dir", "progress", "observers"))
+    check_names(settings, ("network", "run_dir", "init_from", "progress", "observers"))
     config = resolve(name, preset, **settings)
     show = observer(progress)
     try:
@@ -151,6 +155,7 @@ def train(
             make=make,
             network=network,
             run_dir=folder,
+            init_from=other_run,
             observers=[show, *observers],
         )
     finally:
@@ -203,7 +208,8 @@ def _path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-_EXAMPLES = {"path": "runs/CartPole-v1-dqn-seed0", "run_dir": "runs/mine", "output": "runs/mine/video.gif"}
+_RUN = "runs/CartPole-v1-dqn-seed0"
+_EXAMPLES = {"path": _RUN, "init_from": _RUN, "run_dir": "runs/mine", "output": "runs/mine/video.gif"}
 
 
 def _check_environment(env: Any) -> None:

@@ -47,6 +47,10 @@ class TrainOptions(Config):
     """A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text."""
     run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN")] = None
     """Folder for the run, new or empty."""
+    init_from: Annotated[Path | None, _optional("RUN", "new ones")] = None
+    """Begin with the kept best parameters of another run, whose network must be built of the same settings. Optimizer,
+    replay and schedules are new; any other setting may differ."""
+    stop_return: Annotated[float | None, _optional("FLOAT", "none")] = None
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -82,7 +86,13 @@ def train(arguments: list[str]) -> None:
     config = Config(**{**settings, "env_args": {**options.env_args, **env_arguments(options.env_arg)}})
 
     with _progress(options.quiet, options.json) as show:
-        trainer.train(config, run_dir=options.run_dir, observers=[show], seconds_before=process_seconds())
+        trainer.train(
+            config,
+            run_dir=options.run_dir,
+            init_from=options.init_from,
+            observers=[show],
+            seconds_before=process_seconds(),
+        )
 
 
 def _named(run: Path, env: str | None, render_mode: str | None = None) -> EnvironmentMaker | None:
@@ -104,7 +114,7 @@ def resume(
     quiet: bool = False,
     json: bool = False,
 ) -> None:
-    """Go on with a run from its last checkpoint.
+    """Go on with a run from its last checkpoint. One that stop_return or an observer ended goes on to its own end.
 
     Args:
         run: The run's folder.
@@ -133,7 +143,7 @@ def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", env: En
     from tensorq.evaluation.load import evaluate_run
     from tensorq.show import episodes as show
 
-    played = evaluate_run(run, episodes, which=which, make=_named(run, env))
+    played = evaluate_run(run, episodes, which=which, make=_named(run, env), warn=_warn)
     (show.print_json if json else show.print_episodes)(run, which, played)
 
 
@@ -178,7 +188,7 @@ def record(
     from tensorq.show.film import film
 
     make = _named(run, env, render_mode="rgb_array")
-    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make))
+    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make, warn=_warn))
 
 
 def compare(
@@ -321,12 +331,18 @@ def run(arguments: list[str]) -> int:
     except TensorqError as error:
         print(f"tensorq: {error}", file=sys.stderr)
         return 2
-    except SystemExit as stop:  # --help
-        return int(stop.code or 0)
+    except SystemExit as stop:  # --help, or an environment that ends the process where there is no run to save
+        if stop.code:
+            print(f"tensorq: stopped by SystemExit: {stop.code}", file=sys.stderr)
+        return 2 if stop.code else 0
     except KeyboardInterrupt as stop:  # training.Stopped says more
         print(f"tensorq: {str(stop) or 'stopped'}", file=sys.stderr)
         return int(getattr(stop, "exit_code", 130))
     return 0
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _help() -> str:

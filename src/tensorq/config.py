@@ -36,6 +36,9 @@ class Config:
     """Environment steps to train for."""
     episodes: int = 0
     """Stop after this many finished training episodes, if that comes first; 0 means no such limit."""
+    stop_return: float | None = None
+    """Stop at the first greedy evaluation whose mean return over at least 100 episodes reaches this, if that comes
+    first. `tensorq resume` then goes on, until an evaluation reaches it again or the run ends."""
     num_envs: int = 1
     """Environments stepped side by side."""
     single_environment: bool = False
@@ -210,6 +213,11 @@ class Config:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")
         if self.munchausen_clip > 0:
             raise TensorqError(f"munchausen_clip: received {self.munchausen_clip}, expected at most 0.")
+        if self.stop_return is not None and not self.evaluation_period_steps:
+            raise TensorqError(
+                f"stop_return: received {self.stop_return:g} with evaluation_period_steps 0, expected evaluations "
+                "at which it can be reached: give evaluation_period_steps (--evaluation-period-steps) above 0."
+            )
         {"dqn": self._check_dqn, "pqn": self._check_pqn, "qtable": self._check_table}[self.algorithm]()
 
     def __repr__(self) -> str:
@@ -309,8 +317,9 @@ class Config:
         return linear(first, final, self.importance_anneal_updates, updates, minimum)
 
     def num_evaluation_episodes(self, loop: str) -> int:
-        """Greedy episodes in one evaluation: which the compiled loop plays all at once."""
-        return self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]
+        """Greedy episodes in one evaluation: which the compiled loop plays all at once, enough for stop_return."""
+        episodes = self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]
+        return episodes if loop == "host" or self.stop_return is None else max(episodes, SOLVED_EPISODES)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -414,6 +423,10 @@ def _check_types(config: Config) -> None:
         value = getattr(config, name)
         if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
             value = value.item()
+        if type(None) in get_args(wanted):
+            if value is None:
+                continue
+            wanted = get_args(wanted)[0]
         if get_args(wanted) and isinstance(get_args(wanted)[0], str):
             if value not in get_args(wanted):
                 raise TensorqError(f"{name}: received {value!r}, expected one of {', '.join(get_args(wanted))}.")

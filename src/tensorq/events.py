@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,3 +62,28 @@ class Finished:
 
 Event = Message | Started | Progress | Finished
 Observer = Callable[[Event], None]
+
+
+class StopTraining(Exception):
+    """Raised by an observer to end the run: `train` finishes it and returns it, and result.json has the reason."""
+
+
+class Audience:
+    """The observers of one run. Each gets every event, one event at a time, whichever thread tells it."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers, self._telling = observers, threading.Lock()
+        self.stop_reason: str | None = None  # of the first StopTraining that an observer raised
+
+    def tell(self, event: Event) -> None:
+        """Give every observer an event; a StopTraining is kept until the run can end."""
+        with self._telling:
+            for observer in self._observers:
+                try:
+                    observer(event)
+                except StopTraining as stop:
+                    self.stop_reason = self.stop_reason or str(stop) or "an observer stopped the run"
+
+    def warn(self, text: str) -> None:
+        """Give every observer a warning."""
+        self.tell(Message(f"warning: {text}"))

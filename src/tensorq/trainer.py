@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 
@@ -15,9 +17,10 @@ from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe, read_environment
 from tensorq.envs.registry import saved_id
-from tensorq.envs.spaces import obs_layout
+from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.events import Message, Observer
+from tensorq.evaluation.load import Kept, read_params
+from tensorq.events import Audience, Message, Observer
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
 from tensorq.networks.numpy_network import num_params
@@ -25,8 +28,9 @@ from tensorq.replay.host import row_dtype
 from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
 from tensorq.replay.priorities import TREE_BYTES
 from tensorq.runs import directory as run_directory
+from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
-from tensorq.training import Training, tell
+from tensorq.training import Training
 
 MOST_UPDATES_A_STEP = 1_000  # more would seem to hang
 
@@ -37,6 +41,7 @@ def train(
     make: EnvironmentMaker | None = None,
     network: NetworkBuilder | None = None,
     run_dir: Path | None = None,
+    init_from: Path | None = None,
     observers: Sequence[Observer] = (),
     seconds_before: float = 0.0,
 ) -> Path:
@@ -47,35 +52,45 @@ def train(
         make: makes the environment, where config.env is not an id of Gymnasium's.
         network: builds the Q-network, instead of an MLP of config.hidden_sizes.
         run_dir: a folder that is new or empty; by default runs/ENV-PRESET-seedN.
+        init_from: a run whose kept best parameters this one begins with.
         observers: called with every event.
         seconds_before: what somebody has waited for already, and seconds_to_solved should count.
     """
     began = time.perf_counter() - seconds_before
+    audience = Audience(observers)
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
-    environment = describe(config.env, make, config.env_args, single=config.single_environment)
+    environment = describe(config.env, make, config.env_args, single=config.single_environment, warn=audience.warn)
     if environment.num_envs is not None:
         if config.num_envs not in (Config.num_envs, environment.num_envs):
             text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
-            tell(observers, Message(text))
+            audience.tell(Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
     _check(config, environment, network)
     space = environment.observation_space
     if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
         first, last = int(space.start), int(space.start + space.n) - 1
         text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
-        tell(observers, Message(text))
+        audience.tell(Message(text))
     folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     kind = _kind(config, network)
-    content = {
+    content: dict[str, Any] = {
         "config": dataclasses.asdict(config),
         "environment": environment.to_json(),
         "network": kind,
         "loop": loop_kind(config, environment),
     }
+    initial: bytes | None = None
+    if init_from is not None:
+        saved = _fitting_agent(init_from, config, environment, kind)
+        initial = saved.path.read_bytes()
+        content["init_from"] = {"path": os.path.abspath(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
     with run_directory.create(folder, content) as directory:
-        training = Training(config, environment, network, directory, observers, began)
+        taken = initial is not None
+        training = Training(config, environment, network, directory, audience, began, has_initial_params=taken)
         try:
+            if initial is not None:
+                Checkpoints(directory.checkpoints_path).save_initial(initial)
             training.run()
         except Exception:
             if not training.ready:  # nothing that could be resumed, and the folder would be in the way
@@ -103,6 +118,7 @@ def resume(
         observers: called with every event.
     """
     began = time.perf_counter()
+    audience = Audience(observers)
     directory = run_directory.open(run_dir)
     content = run_directory.read_config(run_dir)
     old = Config.from_saved(content["config"])
@@ -126,7 +142,7 @@ def resume(
             hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
     env = config.env if make else saved_id(config.env)
-    environment = describe(env, make, config.env_args, single=config.single_environment)
+    environment = describe(env, make, config.env_args, single=config.single_environment, warn=audience.warn)
     saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
     loop = loop_kind(config, environment)
     if content.get("loop", loop) != loop:
@@ -145,7 +161,7 @@ def resume(
         if config != old:
             _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
             if config.steps < old.steps:
-                tell(observers, Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
+                audience.tell(Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
             run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
         directory.result_path.unlink(missing_ok=True)
 
@@ -154,8 +170,18 @@ def resume(
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
-                tell(observers, Message(f"warning: {name} is {now}, the run began with {before}: not exact any more"))
-        Training(config, environment, network, directory, observers, began, on_restored).run()
+                audience.warn(f"{name} is {now}, the run began with {before}: not exact any more")
+        Training(
+            config,
+            environment,
+            network,
+            directory,
+            audience,
+            began,
+            on_restored,
+            goes_on=result is not None,
+            has_initial_params="init_from" in content,
+        ).run()
     return directory.path
 
 
@@ -171,6 +197,50 @@ def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int
 def _kind(config: Config, network: NetworkBuilder | None) -> str:
     """What holds the Q-values, as config.json names it."""
     return "table" if config.algorithm == "qtable" else "mlp" if network is None else "custom"
+
+
+def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind: str) -> Kept:
+    """The kept best agent of a run that another begins with; raises TensorqError where its network does not fit.
+
+    Of network functions only the number of parameters can be compared, once they have built their networks.
+    """
+    saved = read_params(run_dir)
+    if saved.kind != kind:
+        raise TensorqError(
+            f"init_from: {run_dir} has {_KINDS.get(str(saved.kind), saved.kind)}, this run {_KINDS[kind]}: its "
+            "parameters mean nothing there."
+        )
+    there = saved.environment.observation_space, saved.environment.action_space
+    here = environment.native_observation_space, environment.native_action_space
+    if _seen(*there) != _seen(*here):
+        raise TensorqError(
+            f"init_from: {run_dir} was trained on observations {there[0]} with actions {there[1]}, this run's are "
+            f"{here[0]} with {here[1]}: expected the same shapes and numbers."
+        )
+    if kind == "mlp":
+        one, other = _built(saved.config), _built(config)
+        if names := [name for name in one if one[name] != other[name]]:
+            its, own = (", ".join(f"{name} {each[name]}" for name in names) for each in (one, other))
+            raise TensorqError(
+                f"init_from: the network of {run_dir} has {its}, this run's has {own}: its parameters do not fit. "
+                "Give the same."
+            )
+    return saved
+
+
+_KINDS = {"mlp": "the default network", "custom": "a network function's network", "table": "a table of Q-values"}
+
+
+def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object, ...]:
+    """What a network sees of an environment: the layout of observations and of their parts, and how many actions."""
+    sizes = [gym.spaces.flatdim(leaf) for leaf in leaves(observation_space)]
+    return obs_layout(plain_observation_space(observation_space)), sizes, int(plain_action_space(action_space).n)
+
+
+def _built(config: Config) -> dict[str, object]:
+    """What, beside the environment, the default network is built of."""
+    names = ("hidden_sizes", "head", "dueling", "noisy", "layer_norm", "scale_observations")
+    return {**{name: getattr(config, name) for name in names}, "num_atoms": config.outputs_per_action}
 
 
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:

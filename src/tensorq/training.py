@@ -7,30 +7,42 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import shlex
-import threading
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tensorq.config import SOLVED_EPISODES, Config
+from tensorq.envs.calls import close_or_warn
 from tensorq.envs.description import Environment
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.errors import TensorqError
-from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Observer, Progress, Started
+from tensorq.events import RECENT_EPISODES, Audience, Finished, Message, Progress, Started
 from tensorq.loops.build import build_loop, loop_kind
-from tensorq.loops.loop import Episode, Interrupted, Loop, NotFinite, Report, require_fitting
+from tensorq.loops.loop import (
+    ENVIRONMENT_FAILURES,
+    UNREPORTED,
+    Episode,
+    Interrupted,
+    Loop,
+    NotFinite,
+    Report,
+    require_fitting,
+)
 from tensorq.networks.build import NetworkBuilder
 from tensorq.process import Signals, import_tensorflow, process_seconds
 from tensorq.runs import directory as run_directory
-from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.directory import RunDirectory, python_arguments
+from tensorq.runs.checkpoint import Checkpoints, load
+from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import REFILL, after_freeing, with_empty_replay
 from tensorq.runs.tables import CsvTable, read_table
+from tensorq.stopped import Stopped, how_to_resume
 
 METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
@@ -38,24 +50,6 @@ METRICS = (
 EPISODES = ("episode", "steps", "env_index", "length", "return")
 BEST = "best.params"  # in a checkpoint: the best agent's so far
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
-
-
-class Stopped(KeyboardInterrupt):
-    """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
-
-    `run_dir` is the run's folder, `steps` where it will go on.
-    """
-
-    def __init__(
-        self, run_dir: Path, steps: int, signal_number: int, needs: Sequence[str] = (), named: str | None = ""
-    ) -> None:
-        """Name the run, the step from which it will go on, the signal that ended it, and how Started says to go on."""
-        how = f"tq.resume({python_arguments(run_dir, needs)})"
-        if named is not None:
-            how = f"`tensorq resume {shlex.quote(str(run_dir))}{named}`, or {how} in Python,"
-        look = f"; `tensorq plot {shlex.quote(str(run_dir))}` draws how far it came" if steps else ""
-        super().__init__(f"stopped; {how} goes on from step {steps:,}{look}")
-        self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
 
 
 class Training:
@@ -67,18 +61,26 @@ class Training:
         environment: Environment,
         network: NetworkBuilder | None,
         directory: RunDirectory,
-        observers: Sequence[Observer],
+        audience: Audience,
         began: float,
         on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
+        *,
+        goes_on: bool = False,
+        has_initial_params: bool = False,
     ) -> None:
-        """Take what `train` takes; when this process began, and what to do once its steps and episodes are known."""
+        """Take what `train` takes; when this process began, and what to do once its steps and episodes are known.
+
+        `goes_on` says that the run had finished before, so that what had stopped it before its end does not any more;
+        `has_initial_params` that it begins with parameters of another run's, which are among its checkpoints.
+        """
         self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
         self._needs = _needs(config, environment, network)
         self._named = _named(config, self._needs)
-        self._observers, self._telling = observers, threading.Lock()
-        self._began, self._on_restored = began, on_restored
+        self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
+        self._began, self._on_restored, self._goes_on = began, on_restored, goes_on
+        self._has_initial_params = has_initial_params
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._episodes = 0
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -91,6 +93,9 @@ class Training:
         self._steps_to_solved: int | None = None
         self._checkpoint_steps = 0
         self._refill_steps = 0  # in which replays that were freed filled again
+        self._settled_steps = 0  # of the last stop at which all that was due has been done
+        self._report: Report | None = None  # of steps that have no row in metrics.csv yet
+        self._stopped_by: str | None = None  # what ended the run before its steps or episodes did
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
@@ -108,7 +113,7 @@ class Training:
                 if warning:
                     self._tell(Message(warning))
             if signals():
-                raise self._stopped(signals, self._checkpoints.newest_steps())
+                raise self._stopped(self._checkpoints.newest_steps(), signals.received)
             if self.config.algorithm != "qtable":
                 self._tell(Message("compiling ..."))
             kind = loop_kind(self.config, self.environment)
@@ -116,15 +121,20 @@ class Training:
                 self._warn_of_cut_episodes()
             for text in self.environment.warnings(kind, self.config.loop):
                 self._tell(Message(text))
-            found = self._checkpoints.latest(lambda text: self._tell(Message(f"warning: {text}")))
+            found = self._checkpoints.latest(self._warn)
             loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
-            with contextlib.closing(loop), metrics, episodes:
+            with contextlib.ExitStack() as stack, metrics, episodes:
+                stack.callback(close_or_warn, loop, self._warn)
                 self._restore(loop, found, metrics, episodes)
                 del found  # or its replay would stay in memory
                 self._on_restored(loop.steps, self._episodes)
                 self.ready = True
+                self._started, self._started_steps = time.perf_counter(), loop.steps
+                if self._stopped_by and self._goes_on:
+                    self._stopped_by = None
+                    self._save(loop, metrics, episodes)  # or a kill would make the run end where it had been stopped
                 path, goal = self.directory.path, self.environment.solved_return
                 self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs, self._named))
                 try:
@@ -132,7 +142,7 @@ class Training:
                 except Interrupted as interrupted:
                     self._record_episodes(interrupted.episodes, episodes)
                     self._save(loop, metrics, episodes)
-                    raise self._stopped(signals, self._checkpoint_steps) from None
+                    raise self._ended_by(interrupted.__cause__, signals) from _origin(interrupted.__cause__)
                 except NotFinite as error:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
             if not loop.updates:
@@ -140,15 +150,26 @@ class Training:
                 text = f"warning: nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}"
                 self._tell(Message(text))
             result = self._write_result(loop)
-        self._show()
+        stopped = signals.received
+        try:
+            if not stopped:
+                self._show()
+        except KeyboardInterrupt:
+            stopped = signal.SIGINT
         self._tell(Finished(self.directory.path, result))
+        if stopped:
+            raise self._stopped(loop.steps, stopped, finished=True)
 
-    def _tell(self, event: Event) -> None:
-        with self._telling:  # the news of a signal comes from another thread
-            tell(self._observers, event)
+    def _stopped(self, steps: int, signal_number: int, finished: bool = False) -> Stopped:
+        return Stopped(self.directory.path, steps, signal_number, self._needs, self._named, finished)
 
-    def _stopped(self, signals: Signals, steps: int) -> Stopped:
-        return Stopped(self.directory.path, steps, signals.received, self._needs, self._named)
+    def _ended_by(self, failure: BaseException | None, signals: Signals) -> BaseException:
+        """What to raise where training was interrupted, by a signal or by an environment, and the run is saved."""
+        if isinstance(failure, TensorqError):
+            how = how_to_resume(self.directory.path, self._checkpoint_steps, self._needs, self._named)
+            return TensorqError(f"{str(failure).rstrip('.')}; the run is saved: {how}")
+        # An environment that wants the process to end, because its window was closed, say, speaks for the user.
+        return self._stopped(self._checkpoint_steps, signals.received or signal.SIGINT)
 
     def _warn_of_cut_episodes(self) -> None:
         period, count = self.config.checkpoint_period_steps, self.config.num_envs
@@ -170,8 +191,8 @@ class Training:
             return self.config
         config, self._refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
         if filling:
-            text = f"warning: the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
-            self._tell(Message(f"{text}and the run is not exact any more"))
+            text = f"the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
+            self._warn(f"{text}and the run is not exact any more")
         return config
 
     def _restore(self, loop: Loop, found: Checkpoint | None, metrics: CsvTable, episodes: CsvTable) -> None:
@@ -180,6 +201,8 @@ class Training:
             self._refuse_lost_checkpoints()
             metrics.truncate(0)
             episodes.truncate(0)
+            if self._has_initial_params:
+                self._begin_with(load(self._checkpoints.initial_path)[0]["agent.params"], loop)
             return
         tensors, metadata, path = found
         self._best = metadata["best"]
@@ -187,19 +210,37 @@ class Training:
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)
         require_fitting(tensors, fresh, path)
+        if self._best is not None and not math.isfinite(self._best["mean_return"]):  # once, those were kept
+            self._best = best = None
+            self._checkpoints.best_path.unlink(missing_ok=True)
         if best is not None:  # what was kept later, if anything was, belongs to a future that is given up
             self._keep(best)
         if not loop.restore(tensors):
-            text = "warning: the same actions led the environments elsewhere: their episodes begin again, not exactly"
-            self._tell(Message(text))
+            self._warn("the same actions led the environments elsewhere: their episodes begin again, not exactly")
         metrics.truncate(metadata["metrics_bytes"])
         episodes.truncate(metadata["episodes_bytes"])
         self._checkpoint_steps = loop.steps
+        self._settled_steps = metadata.get("settled_steps", loop.steps)
+        self._stopped_by = metadata.get("stopped")
         self._episodes = metadata["episodes"]
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
         self._seconds = metadata["seconds"]
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
         self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
+
+    def _begin_with(self, params: np.ndarray, loop: Loop) -> None:
+        """Give a loop that has not begun other parameters [P]; what goes with them stays new."""
+        tensors = loop.save()
+        expected = tensors["agent.params"].size
+        if params.size != expected:
+            raise TensorqError(
+                f"init_from: the network that was taken has {params.size:,} parameters, this run's has {expected:,}: "
+                "give the network function that it was trained with."
+            )
+        for name in ("agent.params", "agent.target_params"):
+            if name in tensors and tensors[name].size:
+                tensors[name] = params
+        loop.restore(tensors)
 
     def _refuse_lost_tables(self) -> None:
         """Refuse to begin tables again where a checkpoint knows how long they were."""
@@ -226,6 +267,8 @@ class Training:
     def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
         metadata = {
             "steps": loop.steps,
+            "settled_steps": self._settled_steps,
+            "stopped": self._stopped_by,
             "updates": loop.updates,
             "episodes": self._episodes,
             "metrics_bytes": metrics.position(),
@@ -238,7 +281,10 @@ class Training:
             "final_return": self._final_return,
             REFILL: self._refill_steps,
         }
-        self._checkpoints.save(loop.steps, {**loop.save(), **self._best_params}, metadata)
+        tensors = {**loop.save(), **self._best_params}
+        if self._report is not None:  # given back, for the row to be written when the run goes on
+            tensors[UNREPORTED] = self._report.sums
+        self._checkpoints.save(loop.steps, tensors, metadata)
         self._checkpoint_steps = loop.steps
 
     def _last_checkpoint(self) -> str:
@@ -249,25 +295,44 @@ class Training:
 
     def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: Signals) -> None:
         config = self.config
-        self._started = time.perf_counter()
-        self._started_steps = loop.steps
-        while not self._finished(loop):
-            before = loop.steps
+        # A run that was saved at a stop, because an environment failed there, begins with what was due at it.
+        while self._settled_steps < loop.steps or not self._over(loop):
+            self._listen(loop)
+            before = self._settled_steps
             left = config.episodes - self._episodes if config.episodes else None
-            report = loop.advance(self._next_stop(before), left, signals)
-            finished = self._record_episodes(report.episodes, episodes)
-            end = self._finished(loop)
+            stop = loop.steps if self._over(loop) else self._next_stop(before)
+            self._report = loop.advance(stop, left, signals)
+            new_returns = self._record_episodes(self._report.episodes, episodes)
 
-            def due(period: int, before: int = before, end: bool = end) -> bool:
-                return end or (period > 0 and loop.steps // period > before // period)
+            def due(period: int, before: int = before) -> bool:
+                return self._over(loop) or (period > 0 and loop.steps // period > before // period)
 
+            # Until the row is written nothing may be done that would change when it is done again.
             evaluation = self._evaluate(loop) if due(config.evaluation_period_steps) else None
-            self._record_metrics(loop, report, finished, evaluation, metrics)
+            progress = self._progress(loop, self._report, new_returns, evaluation)
+            self._tell(progress)
+            self._listen(loop)
+            if evaluation is None and self._over(loop):
+                evaluation = self._evaluate(loop)
+                progress = self._progress(loop, self._report, (), evaluation)
+                self._tell(progress)
+            if due(config.checkpoint_period_steps):
+                with _interrupting():
+                    loop.boundary()
+            metrics.append([[getattr(progress, name) for name in METRICS]])
             metrics.flush()  # for whoever draws a run that is not over
             episodes.flush()
+            self._report, self._settled_steps = None, loop.steps
             if due(config.checkpoint_period_steps):
-                loop.boundary()
                 self._save(loop, metrics, episodes)
+
+    def _listen(self, loop: Loop) -> None:
+        """End the run if an observer asked for it before it is finished."""
+        if self._audience.stop_reason and not self._finished(loop):
+            self._stopped_by = self._audience.stop_reason
+
+    def _over(self, loop: Loop) -> bool:
+        return self._stopped_by is not None or self._finished(loop)
 
     def _finished(self, loop: Loop) -> bool:
         config = self.config
@@ -288,15 +353,28 @@ class Training:
         return returns
 
     def _evaluate(self, loop: Loop) -> float:
-        """Play greedily, and keep the agent if no earlier one did better."""
-        returns = loop.evaluate()
+        """Play greedily, and keep the agent if no earlier one did better; a run that reaches its goal is over."""
+        with _interrupting():
+            returns = loop.evaluate()
         mean = float(returns.mean())
-        self._final_return = mean
+        known_before, self._final_return = self._final_return, mean
+        if not math.isfinite(mean):
+            if known_before is None or math.isfinite(known_before):  # else it was said
+                self._warn(
+                    f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards that are not "
+                    "finite, or whose sum is not. An agent without a number is not kept as the best"
+                )
+            return mean
         if self._best is None or mean >= self._best["mean_return"]:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
             self._keep(loop.params())
             if self._seconds_to_solved is None and self._solved():
                 self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
+        goal = self.config.stop_return
+        if goal is not None and mean >= goal and not self._over(loop):
+            self._stopped_by = (
+                f"the mean return of {len(returns)} greedy episodes, {mean:g}, reached stop_return {goal:g}"
+            )
         return mean
 
     def _keep(self, params: np.ndarray) -> None:
@@ -312,10 +390,8 @@ class Training:
             return None
         return best["mean_return"] >= goal
 
-    def _record_metrics(
-        self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None, table: CsvTable
-    ) -> None:
-        progress = Progress(
+    def _progress(self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None) -> Progress:
+        return Progress(
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._episodes,
@@ -330,8 +406,6 @@ class Training:
             seconds=self._training_seconds(),
             steps_per_second=(loop.steps - self._started_steps) / (time.perf_counter() - self._started),
         )
-        table.append([[getattr(progress, name) for name in METRICS]])
-        self._tell(progress)
 
     def _training_seconds(self) -> float:
         return self._seconds + time.perf_counter() - self._started
@@ -345,6 +419,7 @@ class Training:
         seconds = self._training_seconds()
         result: dict[str, Any] = {
             "finished": True,
+            "stopped": self._stopped_by,
             "steps": loop.steps,
             "updates": loop.updates,
             "episodes": self._episodes,
@@ -374,12 +449,13 @@ class Training:
         make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
         path, video = self.directory.path, self.directory.video_path
         if not self.config.single_environment:
-            makers.append(("video", lambda: film(path, video, short=True, make=make, network=self._network)))
+            keywords: dict[str, Any] = {"short": True, "make": make, "network": self._network, "warn": self._warn}
+            makers.append(("video", lambda: film(path, video, **keywords)))
         self._tell(Message("drawing the curve and the video ..."))
         for name, draw in makers:
             try:
                 draw()
-            except Exception as error:  # an environment's own drawing may fail in any way
+            except (Exception, SystemExit) as error:  # an environment's own drawing may fail in any way
                 self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))
 
 
@@ -396,7 +472,15 @@ def _named(config: Config, needs: Sequence[str]) -> str | None:
     return f" --env {shlex.quote(config.env)}" if ":" in config.env and "network" not in needs else None
 
 
-def tell(observers: Sequence[Observer], event: Event) -> None:
-    """Every observer an event."""
-    for observer in observers:
-        observer(event)
+@contextlib.contextmanager
+def _interrupting() -> Iterator[None]:
+    """Interrupt training where an environment fails apart from a step: in an evaluation or at a boundary."""
+    try:
+        yield
+    except ENVIRONMENT_FAILURES as failure:
+        raise Interrupted from failure
+
+
+def _origin(failure: BaseException | None) -> BaseException | None:
+    """The error that an environment raised, where ours was made of it."""
+    return failure.__cause__ or failure if failure else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +18,15 @@ from tensorq.envs.spaces import excerpt
 from tensorq.errors import TensorqError, where_raised
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
+Warn = Callable[[str], object]  # takes one line: warnings.warn, or what tells it to whoever watches
+
+
+class Closable(Protocol):
+    """An environment, or what holds some."""
+
+    def close(self) -> object:
+        """Release it."""
+        ...
 
 
 class EnvironmentFailed(TensorqError):
@@ -117,6 +127,14 @@ def _flag(env: Any, name: str, value: Any) -> bool:
             f"step() of {environment_name(env)} gave {name} {excerpt(value)}, expected True or False."
         )
     return bool(array)
+
+
+def close_or_warn(closable: Closable, warn: Warn = warnings.warn) -> None:
+    """Close what nothing depends on any more: an error that it raises is only a warning."""
+    try:
+        closable.close()
+    except (Exception, SystemExit) as error:
+        warn(f"closing the environment failed: {where_raised(error)}")
 
 
 def require_seed(env: gym.Env) -> None:

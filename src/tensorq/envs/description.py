@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers import vector as vector_wrappers
 
-from tensorq.envs.calls import EnvironmentMaker, environment_name, new_each_time, only_one
+from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, environment_name, new_each_time, only_one
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import (
     plain_action_space,
@@ -83,7 +84,12 @@ class Environment:
 
 
 def describe(
-    env: str, make: EnvironmentMaker | None = None, env_args: Mapping[str, Any] | None = None, *, single: bool = False
+    env: str,
+    make: EnvironmentMaker | None = None,
+    env_args: Mapping[str, Any] | None = None,
+    *,
+    single: bool = False,
+    warn: Warn = warnings.warn,
 ) -> Environment:
     """Make the environment once and look at it; raises TensorqError for what tensorq cannot play.
 
@@ -92,6 +98,7 @@ def describe(
         make: a function of the user's.
         env_args: keywords for gymnasium.make.
         single: whether this one is the only one that is ever made, and stays open for training.
+        warn: called with one line where the environment raises as it is closed.
     """
     maker = new_each_time(make or gymnasium_maker(env, env_args))
     maker = only_one(maker) if single else maker
@@ -108,7 +115,7 @@ def describe(
         normalising = tuple(dict.fromkeys(_normalising(instance)))
     finally:
         if isinstance(instance, (VectorEnv, gym.Env)) and not single:
-            instance.close()
+            close_or_warn(instance, warn)
     return Environment(
         id=env,
         make=maker,

@@ -5,6 +5,7 @@ No TensorFlow here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -151,8 +152,9 @@ class SingleEnvironments:
 
     def close(self) -> None:
         """Close them all."""
-        for env in self._envs:
-            env.close()
+        with contextlib.ExitStack() as stack:  # goes on to the next one if one raises
+            for env in self._envs:
+                stack.callback(env.close)
 
 
 class VectorEnvironments:
@@ -298,21 +300,22 @@ class Repeatable:
 
     def begin(self, steps: int) -> None:
         """A boundary after `steps`: all episodes end, and new ones begin, seeded by (seed, steps)."""
-        self._began_at = steps
-        self._actions = bytearray()
         self.envs.reset(seeds_for(self._seed, steps, self.envs.num_envs))
+        self._began_at, self._actions, self._obs = steps, bytearray(), self.envs.obs
 
     def step(self, actions: np.ndarray) -> Transitions:
-        """Act once in each environment."""
+        """Act once in each environment. One that raises does not count: `save` tells of the steps before."""
+        made = self.envs.step(actions)
         self._actions += actions.astype(np.int32).tobytes()
-        return self.envs.step(actions)
+        self._obs = self.envs.obs
+        return made
 
     def save(self) -> dict[str, np.ndarray]:
         """What brings them back; the observations tell whether it did."""
         return {
             "boundary.steps": np.array(self._began_at, np.int64),
             "boundary.actions": np.frombuffer(bytes(self._actions), np.int32).reshape(-1, self.envs.num_envs),
-            "boundary.obs": self.envs.obs.copy(),
+            "boundary.obs": self._obs.copy(),
         }
 
     def restore(self, tensors: dict[str, np.ndarray], live: Callable[[Transitions], None]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from tensorq.agents.qtable import QTable
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
-from tensorq.envs.calls import EnvironmentMaker, new_each_time
+from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, new_each_time
 from tensorq.envs.description import SavedEnvironment, read_environment
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
@@ -36,8 +37,10 @@ class Kept(NamedTuple):
 
     config: Config
     params: np.ndarray  # [P]
+    path: Path  # the file that they are in
     environment: SavedEnvironment
-    network: Network | None  # of a function of the user's; None is the default one, or a table
+    kind: object  # what holds the Q-values, as config.json names it: "mlp", "custom" or "table"
+    network: Network | None = None  # of a function of the user's, once it is built
 
     @property
     def spaces(self) -> tuple[gym.Space, int]:
@@ -67,31 +70,14 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
         which: "best", by greedy evaluation while training, or "last".
         network: the function that built the network, if the run was started with one.
     """
-    if which not in ("best", "last"):
-        raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
-    run = directory.open(run_dir)
-    content = directory.read_config(run_dir)
-    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
-    checkpoints = Checkpoints(run.checkpoints_path)
-    if which == "best":
-        if not checkpoints.best_path.exists():
-            raise TensorqError(_why_no_best(run_dir, checkpoints))
-        try:
-            tensors, _ = load_checkpoint(checkpoints.best_path)
-        except TensorqError as error:
-            raise TensorqError(f"{error}{_instead(checkpoints)}.") from error
-    else:
-        found = checkpoints.latest(lambda text: None)
-        if found is None:
-            raise TensorqError(f"{run_dir} has no checkpoint yet.")
-        tensors = found[0]
-    if (network is None) != (content.get("network") in ("mlp", "table")):
+    kept = read_params(run_dir, which)
+    config, environment = kept.config, kept.environment
+    if (network is None) != (kept.kind in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
         names = ("make_env", "network") if environment.custom else ("network",)
         given = directory.python_arguments(run_dir, names)
         call = f"; in Python, tq.open_run({given})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
-    kept = Kept(config, tensors["agent.params"], environment, None)
     if network is not None:
         built = build_network(*kept.spaces, config, network)
         kept = kept._replace(network=built)
@@ -105,12 +91,36 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
     return kept
 
 
+def read_params(run_dir: Path, which: str = "best") -> Kept:
+    """The same with nothing compared, and no network built."""
+    if which not in ("best", "last"):
+        raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
+    run = directory.open(run_dir)
+    content = directory.read_config(run_dir)
+    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
+    checkpoints = Checkpoints(run.checkpoints_path)
+    if which == "best":
+        path = checkpoints.best_path
+        if not path.exists():
+            raise TensorqError(_why_no_best(run_dir, checkpoints))
+        try:
+            tensors, _ = load_checkpoint(path)
+        except TensorqError as error:
+            raise TensorqError(f"{error}{_instead(checkpoints)}.") from error
+    else:
+        found = checkpoints.latest(lambda text: None)
+        if found is None:
+            raise TensorqError(f"{run_dir} has no checkpoint yet.")
+        tensors, _, path = found
+    return Kept(config, tensors["agent.params"], path, environment, content.get("network"))
+
+
 def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
     """Whether there has been a best agent, and what there is instead."""
     metrics, instead = run_dir / "metrics.csv", _instead(checkpoints)
     if metrics.exists() and np.isfinite(read_table(metrics).get("evaluation_return", [])).any():
         return f"{checkpoints.best_path} is missing: put it back{instead}."
-    return f"{run_dir} has kept no agent yet: none was evaluated before it stopped{instead}."
+    return f"{run_dir} has kept no agent yet: no greedy evaluation gave a finite return before it stopped{instead}."
 
 
 def _instead(checkpoints: Checkpoints) -> str:
@@ -154,6 +164,7 @@ def evaluate_run(
     which: str = "best",
     make: EnvironmentMaker | None = None,
     network: NetworkBuilder | None = None,
+    warn: Warn = warnings.warn,
 ) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
@@ -168,4 +179,4 @@ def evaluate_run(
         seeds = seeds_for(0, 0, episodes, evaluation=True)
         return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
     finally:
-        envs.close()
+        close_or_warn(envs, warn)

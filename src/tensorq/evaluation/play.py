@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tensorq.agents.trained import QFunction, greedy
-from tensorq.config import Config
+from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import HostEnvironments, make_host_environments, seeds_for
 
@@ -71,13 +71,20 @@ class Selection:
         self._envs = shared  # others are made when they are needed, and kept: some take long to make
 
     def returns(self, q_values: QFunction, steps: int) -> np.ndarray:
-        """Returns [episodes], once `steps` environment steps are done."""
+        """Returns [episodes], once `steps` environment steps are done.
+
+        Where a few episodes reach config.stop_return, more are played, and all of them count: as many as decide.
+        """
         config = self._config
         episodes = config.num_evaluation_episodes("host")
         if self._envs is None:
             self._envs = make_host_environments(self._make, min(SELECTION_ENVS, episodes))
-        seeds = seeds_for(config.seed, 2**32 + steps, episodes)
-        return play_episodes(self._envs, q_values, seeds, config.evaluation_max_episode_steps).returns
+        seeds = seeds_for(config.seed, 2**32 + steps, max(episodes, SOLVED_EPISODES))
+        most_steps, rest = config.evaluation_max_episode_steps, seeds[episodes:]
+        returns = play_episodes(self._envs, q_values, seeds[:episodes], most_steps).returns
+        if config.stop_return is not None and rest and returns.mean() >= config.stop_return:
+            returns = np.append(returns, play_episodes(self._envs, q_values, rest, most_steps).returns)
+        return returns
 
     def close(self) -> None:
         """Close the environments."""

@@ -16,7 +16,7 @@ from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
 from tensorq.loops.compiled_learning import make_learning
-from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.loops.loop import UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
 
 MAX_STEPS_PER_CALL = 20_000
@@ -180,9 +180,9 @@ class CompiledLoop:
                 raise NotFinite(bad_update, self.steps)
             sums = record.sums
             self._unreported += (float(sums.loss_sum), float(sums.q_sum), self.updates - updates_before)
-        loss_sum, q_sum, made = self._unreported.tolist()
+        report = Report(episodes, self._unreported.copy())
         self._unreported[:] = 0
-        return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
+        return report
 
     def _finished(self, record: Record) -> list[Episode]:
         """The episodes in a record of the steps that follow self.steps."""
@@ -205,14 +205,14 @@ class CompiledLoop:
     def save(self) -> Tensors:
         """Every tensor of the state, by name."""
         tensors = {name: tensor.numpy() for name, tensor in _named("", self._state)}
-        return {**tensors, "unreported": self._unreported.copy()}
+        return {**tensors, UNREPORTED: self._unreported.copy()}
 
     def restore(self, tensors: Tensors) -> bool:
         """Become what was saved, exactly."""
         names = [name for name, _ in _named("", self._state)]
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
         self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
-        self._unreported = tensors["unreported"].copy()
+        self._unreported = tensors[UNREPORTED].copy()
         return True
 
     def params(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.envs.spaces import obs_layout
 from tensorq.evaluation.play import Selection
 from tensorq.loops.host_learning import Step, make_learning
-from tensorq.loops.loop import Episode, Interrupted, Report, Tensors
+from tensorq.loops.loop import ENVIRONMENT_FAILURES, UNREPORTED, Episode, Interrupted, Report, Tensors
 
 NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
 
@@ -96,7 +97,10 @@ class HostLoop:
                 raise Interrupted(episodes)
             obs, mask = envs.obs, envs.mask
             actions = self._act(obs, mask)
-            step = self._repeatable.step(actions)
+            try:
+                step = self._repeatable.step(actions)
+            except ENVIRONMENT_FAILURES as failure:
+                raise Interrupted(episodes) from failure
             over = step.terminated if step.next_mask is None else step.terminated | ~step.next_mask.any(axis=1)
             discount, ended = config.gamma * ~over, (step.terminated | step.truncated) & step.valid
             self.learning.add(Step(obs, mask, actions, discount, ended, step))
@@ -109,9 +113,9 @@ class HostLoop:
             updates_before = self.updates
             losses, means = self.learning.learn(self.steps)
             self._unreported += (losses, means, self.updates - updates_before)
-        loss_sum, q_sum, made = self._unreported.tolist()
+        report = Report(episodes, self._unreported.copy())
         self._unreported[:] = 0
-        return Report(episodes, loss_sum / made if made else None, q_sum / made if made else None)
+        return report
 
     def _live(self, step: Transitions) -> None:
         """Count a step's length and reward; those of an episode that it ends stay until the next step."""
@@ -154,7 +158,7 @@ class HostLoop:
         return {
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
-            "unreported": self._unreported.copy(),
+            UNREPORTED: self._unreported.copy(),
             **self._repeatable.save(),
             **self.learning.save(),
         }
@@ -163,7 +167,7 @@ class HostLoop:
         """Become what was saved; False where the environments, given the same actions, went another way."""
         self.learning.restore(tensors)
         self.steps, self._vector_steps = int(tensors["steps"]), int(tensors["vector_steps"])
-        self._unreported = tensors["unreported"].copy()
+        self._unreported = tensors[UNREPORTED].copy()
         self._age[:], self._total_return[:], self._ended[:] = 0, 0.0, False
         exact = self._repeatable.restore(tensors, self._live)
         if not exact:
@@ -175,7 +179,7 @@ class HostLoop:
         return self.learning.agent.params.copy()
 
     def close(self) -> None:
-        """Close the environments and files."""
-        self._envs.close()
-        self._selection.close()
-        self.learning.close()
+        """Close the environments and files: all of them, whichever raises."""
+        with contextlib.ExitStack() as stack:
+            for part in (self._envs, self._selection, self.learning):
+                stack.callback(part.close)

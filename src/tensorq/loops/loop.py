@@ -11,6 +11,9 @@ import numpy as np
 from tensorq.errors import TensorqError
 
 Tensors = dict[str, np.ndarray]
+# What ends an environment's step or reset: an error, or its wish that the process should end (a window was closed).
+ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
+UNREPORTED = "unreported"  # in what a loop saves: losses, mean Q-values and updates [3] since the last report
 OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in what a loop saves: what grows as a run goes on
 
 
@@ -27,8 +30,19 @@ class Report(NamedTuple):
     """What happened between two stops."""
 
     episodes: list[Episode]
-    loss: float | None  # mean over the updates made, None where there were none
-    mean_q: float | None
+    sums: np.ndarray  # [3]: losses, mean Q-values and updates
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over the updates made, None where there were none."""
+        loss_sum, _, made = self.sums.tolist()
+        return loss_sum / made if made else None
+
+    @property
+    def mean_q(self) -> float | None:
+        """The same of Q-values."""
+        _, q_sum, made = self.sums.tolist()
+        return q_sum / made if made else None
 
 
 class NotFinite(TensorqError):
@@ -42,7 +56,10 @@ class NotFinite(TensorqError):
 
 
 class Interrupted(Exception):
-    """The user asked to stop; raised between two steps, with the episodes that no report has told of yet."""
+    """The user asked to stop, or an environment failed, which is the cause then.
+
+    The loop is between two steps and can be saved; `episodes` are those that no report has told of yet.
+    """
 
     def __init__(self, episodes: Sequence[Episode] = ()) -> None:
         self.episodes = episodes
@@ -59,7 +76,10 @@ class Loop(Protocol):
         ...
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
-        """Train to `stop_steps` environment steps, or to the end of max_episodes more episodes."""
+        """Train to `stop_steps` environment steps, or to the end of max_episodes more episodes.
+
+        Raises Interrupted where `interrupted` says so or an environment fails, and NotFinite.
+        """
         ...
 
     def evaluate(self) -> np.ndarray:
@@ -83,7 +103,7 @@ class Loop(Protocol):
         ...
 
     def close(self) -> None:
-        """Release environments and files."""
+        """Release environments and files: all of them, whichever raises."""
         ...
 
 

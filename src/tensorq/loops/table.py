@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from tensorq.core import host_random
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.evaluation.play import Selection
-from tensorq.loops.loop import Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.loops.loop import ENVIRONMENT_FAILURES, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 
 
 class TableLoop:
@@ -43,7 +44,10 @@ class TableLoop:
                 raise Interrupted(episodes)
             states = (envs.obs - self._first_state).tolist()
             actions = self._act(states)
-            step = self._repeatable.step(np.array(actions))
+            try:
+                step = self._repeatable.step(np.array(actions))
+            except ENVIRONMENT_FAILURES as failure:
+                raise Interrupted(episodes) from failure
             self._vector_steps += 1
             squares = values = 0.0
             updates_before = self.updates
@@ -66,9 +70,9 @@ class TableLoop:
                 if episode := self._count(index, rewards[index], terminated[index] or truncated[index]):
                     episodes.append(episode)
             self._unreported += (squares, values, self.updates - updates_before)
-        squares, values, made = self._unreported.tolist()
+        report = Report(episodes, self._unreported.copy())
         self._unreported[:] = 0
-        return Report(episodes, squares / made if made else None, values / made if made else None)
+        return report
 
     def _count(self, index: int, reward: float, done: bool) -> Episode | None:
         """Count an environment's step and reward; the episode that ends with it."""
@@ -116,7 +120,7 @@ class TableLoop:
             "agent.updates": np.array(self.updates, np.int64),
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
-            "unreported": self._unreported.copy(),
+            UNREPORTED: self._unreported.copy(),
             **self._repeatable.save(),
         }
 
@@ -125,7 +129,7 @@ class TableLoop:
         self._q.table[:] = tensors["agent.params"].reshape(self._q.table.shape)
         self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
         self._vector_steps = int(tensors["vector_steps"])
-        self._unreported = tensors["unreported"].copy()
+        self._unreported = tensors[UNREPORTED].copy()
         count = self._envs.num_envs
         self._age, self._total_return = [0] * count, [0.0] * count
         exact = self._repeatable.restore(tensors, self._live)
@@ -138,6 +142,7 @@ class TableLoop:
         return self._q.table.flatten()
 
     def close(self) -> None:
-        """Close the environments."""
-        self._envs.close()
-        self._selection.close()
+        """Close the environments: all of them, whichever raises."""
+        with contextlib.ExitStack() as stack:
+            for part in (self._envs, self._selection):
+                stack.callback(part.close)

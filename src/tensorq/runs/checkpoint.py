@@ -202,6 +202,11 @@ class Checkpoints:
         """Where the best agent is kept; the file may not exist yet."""
         return self.folder / "best.safetensors"
 
+    @property
+    def initial_path(self) -> Path:
+        """The parameters that a run began with where they are another run's: a copy of the file that they were in."""
+        return self.folder / "initial.safetensors"
+
     def step_paths(self) -> list[Path]:
         """Return the periodic checkpoints, newest first, verified or not."""
         try:
@@ -236,6 +241,11 @@ class Checkpoints:
         self._make_ready()
         save(self.best_path, tensors, metadata)
         return self.best_path
+
+    def save_initial(self, data: bytes) -> None:
+        """Keep the bytes of a checkpoint that the run begins with."""
+        self._make_ready()
+        write_atomically(self.initial_path, data)
 
     def latest(self, warn: Callable[[str], None]) -> tuple[dict[str, np.ndarray], dict[str, Any], Path] | None:
         """Load the newest checkpoint that is good, or None when there are none; say so when it is not the newest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.calls import EnvironmentMaker, reset_once, step_once
+from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, reset_once, step_once
 from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
@@ -47,6 +48,7 @@ def film(
     short: bool = False,
     make: EnvironmentMaker | None = None,
     network: NetworkBuilder | None = None,
+    warn: Warn = warnings.warn,
 ) -> Path:
     """Write a .gif or .mp4 of one greedy episode in Gymnasium's own environment, no screen needed.
 
@@ -59,6 +61,7 @@ def film(
         short: end the clip after SHORT_CLIP_SECONDS, if the episode is not over by then.
         make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
         network: the function that built the network, if the run was started with one.
+        warn: called with one line where the environment raises as it is closed.
     """
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
@@ -66,7 +69,7 @@ def film(
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
-        env.close()
+        close_or_warn(env, warn)
         why = "has no render_mode='rgb_array': make it with that"
         if not isinstance(env, gym.Env):
             why = "is a VectorEnv, and a video shows one"
@@ -84,7 +87,7 @@ def film(
             names = [str(action) for action in range(int(actions.start), int(actions.start + actions.n))]
         return record(frames, output, fps=fps / stride, plain=plain, action_names=names)
     finally:
-        env.close()
+        close_or_warn(env, warn)
 
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:

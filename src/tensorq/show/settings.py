@@ -120,6 +120,7 @@ def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict
     return {
         **{name: value for name, value in full.items() if name != "seed"},
         "network": document.get("network"),
+        **({"init_from": True} if "init_from" in document else {}),
         **{f"environment.{name}": _in_short(value) for name, value in environment.items()},
     }
 

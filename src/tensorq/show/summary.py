@@ -22,8 +22,9 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     best_return = finite_number(best.get("mean_return"))
     resumed_steps = 0 if started is None else started.steps_done
     kept = f"best greedy return {format_return(best_return)} at step {format_number(best.get('steps'), ',.0f')}"
+    stopped = result.get("stopped")
     if best_return is None:
-        first = ["finished, without a greedy evaluation"]
+        first = ["finished; no greedy evaluation gave a finite return, so no agent was kept"]
     elif solved_return is None:
         first = [kept]
     elif result.get("solved") is None:
@@ -37,6 +38,7 @@ def summary(event: Finished, started: Started | None) -> list[str]:
     counts = [f"{format_number(result.get(name), ',.0f')} {name}" for name in ("steps", "updates", "episodes")]
     lines = [
         *first,
+        *([f"stopped before its end: {stopped}"] if stopped else []),
         f"{', '.join(counts)} in {seconds}, {format_number(result.get('steps_per_second'), ',.0f')} steps/s",
         "",
     ]
@@ -52,7 +54,9 @@ def summary(event: Finished, started: Started | None) -> list[str]:
         following = [f"run = tq.open_run({given})", "run.evaluate().mean"] + (["run.record()"] if films else [])
     else:
         following = [f"tensorq evaluate {run}{named}"] + ([f"tensorq record {run}{named}"] if films else [])
-    if steps is not None:
+    if stopped:  # it goes on to the end that it was given
+        following.append(f"tq.resume({given})" if named is None else f"tensorq resume {run}{named}")
+    elif steps is not None:
         # A run that was ended by its episodes goes on when it is given more of those.
         limit = 0 if started is None else started.config.episodes
         ended = limit and (finite_number(result.get("episodes")) or 0) >= limit

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.config import Config
-from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.calls import EnvironmentMaker, close_or_warn
 from tensorq.envs.description import read_environment
 from tensorq.envs.spaces import plain_action_space
 from tensorq.errors import TensorqError
@@ -307,7 +307,7 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
     else:
         inner = getattr(env, "unwrapped", env)
         world, mask_of = find_world(inner), getattr(inner, "action_mask", None)
-        env.close()
+        close_or_warn(env, lambda text: None)  # it has told what it had to
     if world is None and len(table) > MOST_STATES:
         return None
     legal = np.ones(table.shape, bool)
