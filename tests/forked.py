@@ -1,10 +1,12 @@
-"""The `tensorq` command in processes that start at once: forked from a server that has imported TensorFlow."""
+"""Processes that start at once: the `tensorq` command, from a server that has imported TensorFlow; and plain forks."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,6 +53,25 @@ def run(*arguments: object, cwd: Path, code: int = 0) -> Command:
     assert command.wait() == code, command.errors
     assert "Traceback" not in command.errors
     return command
+
+
+def in_a_fork(function: Callable[[], str]) -> str:
+    """What the function returns in a child that is forked from this process here and now."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.write(writer, function().encode())
+            code = 0
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode())
+        os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as output:
+        text = output.read()
+    assert os.waitpid(child, 0)[1] == 0, text
+    return text
 
 
 def _main(arguments: list[str], cwd: Path, outputs: tuple[Path, Path]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from forked import run, start
+from forked import in_a_fork, run, start
 from tensorq import cli
+from tensorq.errors import TensorqError
 from tensorq.options import last_value
+from tensorq.paths import absolute, shown
 from tensorq.process import Signals, _quiet_stderr
 
 QUICK = [
@@ -104,8 +108,8 @@ REFUSED = [
         ["train", "CartPole-v1", "--learning-starts-steps", "9000", "--steps", "9000"],
         "learning_starts_steps 9000 is not",
     ),
-    (["train", "CartPole-v1", "--replay-capacity", "1000000000000"], "of memory and"),
-    (["train", "CartPole-v1", "--hidden-sizes", "1000000", "1000000"], "of memory, and"),
+    (["train", "CartPole-v1", "--replay-capacity", "1000000000000"], "replay_capacity 1,000,000,000,000 needs"),
+    (["train", "CartPole-v1", "--hidden-sizes", "1000000", "1000000"], "hidden_sizes 1000000 1000000 need"),
     (["train", "CartPol-v1", "--steps", "5"], "unknown environment 'CartPol-v1'"),
     (["train", ""], "the environment's name is empty"),
     (["train", ":"], "environment ':': expected an id such as CartPole-v1, or MODULE:ID"),
@@ -300,6 +304,49 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     assert written == [(1, b"\x1b[?25h")]  # the cursor, in the terminal only
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_the_signals_that_there_were_before() -> None:
+    def handlers() -> str:
+        return f"{signal.getsignal(signal.SIGTERM)} {signal.getsignal(signal.SIGINT)} {signal.set_wakeup_fd(-1)}"
+
+    before = handlers()
+    with Signals(), Signals():
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert in_a_fork(handlers) == before
+
+
+def test_other_signals_are_told_to_who_was_told_before() -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    handler = signal.signal(signal.SIGUSR1, lambda *_: None)
+    before = signal.set_wakeup_fd(writer.fileno())
+    try:
+        with reader, writer:
+            with Signals():
+                signal.raise_signal(signal.SIGUSR1)
+                reader.settimeout(10)
+                assert reader.recv(1) == bytes([signal.SIGUSR1])
+            assert signal.set_wakeup_fd(before) == writer.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGUSR1, handler)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a system that tells who handles signals")
+def test_handlers_that_c_has_installed_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulthandler.register(signal.SIGTERM)  # Python knows nothing of it
+    try:
+        with Signals():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    finally:
+        faulthandler.unregister(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # one that was there before Python
+    with Signals() as signals:
+        assert signals._previous == {}
+
+
 def test_a_signal_is_told_while_the_main_thread_is_busy() -> None:
     told: list[float] = []
     with Signals(lambda: told.append(time.monotonic())):
@@ -327,10 +374,46 @@ def test_ctrl_c_while_modules_are_read_leaves_no_traceback() -> None:
 
 def test_closed_streams_are_neither_missed_nor_given_to_files() -> None:
     code = (
-        "import os, sys; from tensorq import cli; cli._open_standard_streams(); print('lost', flush=True)\n"
+        "import os, sys; from tensorq import streams; streams.open_missing(); print('lost', flush=True)\n"
         "sys.exit(os.open(os.devnull, os.O_RDONLY) < 3 or None in (sys.stdin, sys.stdout, sys.stderr))"
     )
     assert subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [(["--help"], ""), (["presets"], "1"), (["compare", "run", "--json"], "")]
+)
+def test_output_that_cannot_be_written_gets_one_line(finished: Path, arguments: list[str], unbuffered: str) -> None:
+    command = [sys.executable, "-X", "dev", "-m", "tensorq", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, cwd=finished.parent, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "tensorq: cannot write the output: No space left on device\n")
+
+
+def test_paths_are_whole_in_use_and_short_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "a b"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute("run") == here / "run" and absolute("~/run") == tmp_path / "run" and absolute(here) == here
+    assert shown(f"{here}/run: `tensorq resume {here}/run`, tq.resume('{here}/run')") == (
+        "run: `tensorq resume run`, tq.resume('run')"
+    )
+    for text in (str(here), f"/mnt{here}/run", f"{here}s/run", f"in {here}/ or", str(tmp_path / "run")):
+        assert shown(text) == text
+    os.chdir("/")
+    assert shown("/run: 3 / 4") == "/run: 3 / 4"
+    with pytest.raises(TensorqError, match="~nobody-here/run: there is no such home folder; write the whole path"):
+        absolute("~nobody-here/run")
+    os.chdir(here)
+    here.rmdir()
+    with pytest.raises(TensorqError, match="run: the current folder has been removed"):
+        absolute("run")
+    assert shown(here / "run") == f"{here}/run"
 
 
 def test_tensorflow_can_be_imported_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import tensorq
 SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
-    {"errors", "config", "events", "core", "process", "extras"},
+    {"errors", "config", "events", "core", "paths", "process", "streams", "extras"},
     {"networks", "presets"},
     {"agents", "replay", "envs"},
     {"runs", "evaluation"},
@@ -32,12 +32,16 @@ SIDEWAYS = {
     ("process", "errors"),
     ("config", "core.schedules"),  # plain numbers
     ("events", "config"),
+    ("paths", "errors"),
+    ("process", "errors"),
     ("agents", "envs.observations"),
     ("agents", "envs.spaces"),
+    ("replay", "envs.spaces"),  # obs_layout: in what dtype and shape observations come
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "training", "stopped", "process", "config", "presets", "events", "errors",
+    "cli", "options", "api", "trainer", "training", "stopped", "paths", "process", "config", "presets", "events",
+    "errors",
     "extras", "runs", "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
     "loops.table", "loops.build",
 )  # fmt: skip

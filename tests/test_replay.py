@@ -12,6 +12,7 @@ import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -429,20 +430,30 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_network_that_does_not_fit_is_refused_with_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
-    memory.check_network_fits(2**26, (8, 8))  # 4 vectors of 2^26 float32
-    with pytest.raises(TensorqError, match=r"hidden_sizes 8 8 make 67,108,865 parameters, .* 1.0 GiB of memory"):
-        memory.check_network_fits(2**26 + 1, (8, 8))
+def test_what_does_not_fit_is_refused_by_the_setting_that_is_too_large() -> None:
+    config = Config(num_atoms=1_000, head="quantile", batch_size=100)
+    by_both = memory.Demand(("batch_size", "num_atoms"), lambda config: config.batch_size * config.num_atoms**2)
+    memory.check_fits(config, [by_both], 100 * 1_000**2)
+    memory.check_fits(config, [by_both], None)  # nobody knows how much there is
+    # 64 * 1000^2 with the default of the one, 100 * 51^2 with that of the other; 0.8 * 1000 * 10 / 95.4 = 83
+    with pytest.raises(
+        TensorqError, match=r"^num_atoms 1,000 needs 95 MiB of memory, and 10 MiB .*-num-atoms\) to abo"
+    ):
+        memory.check_fits(config, [by_both], 10 * 2**20)
+    by_one = memory.Demand(("replay_capacity",), lambda config: config.replay_capacity * 2**15)
+    # 100 000 times 32 KiB are 3.05 GiB; 0.8 * 100 000 / 3.05 = 26 214
+    with pytest.raises(
+        TensorqError, match="^replay_capacity 100,000 needs 3.1 GiB of disk, .* 1.0 GiB .* about 26,214"
+    ):
+        memory.check_fits(config, [by_one], 2**30, "disk")
+    demands = memory.demands(Box(-1, 1, (1_000,)), 2, "host", default_network=True)
+    # 4 float32 vectors of 1000 * 256 weights; of 1000 * 8 they would fit
+    with pytest.raises(
+        TensorqError, match="^the environment's observations and actions need a network of 4 MiB of mem"
+    ):
+        memory.check_fits(config, demands[:1], 2**20)
+    memory.check_fits(Config(hidden_sizes=(8,)), demands[:2], 2**20)
 
 
-def test_a_replay_that_does_not_fit_is_refused_with_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**30)
-    memory.check_fits(3 * 2**30, 1000)
-    # 0.8 * 1000 * 3 / 4 = 600
-    with pytest.raises(TensorqError, match=r"1,000 needs 4.0 GiB of memory and 3.0 GiB are available: .* about 600"):
-        memory.check_fits(4 * 2**30, 1000)
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    memory.check_fits(2**60, 1000)
-    monkeypatch.undo()
+def test_available_memory_is_told() -> None:
     assert 2**20 < (memory.available_bytes() or 0) < 2**50

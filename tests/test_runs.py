@@ -11,15 +11,19 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
 from tensorq.errors import TensorqError
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.checkpoint import Checkpoints, DamagedCheckpoint
+from tensorq.runs.directory import RunDirectory
 from tensorq.runs.tables import CsvTable, read_table
 
 TENSORS: dict[str, np.ndarray] = {
@@ -274,8 +278,8 @@ def test_links_out_of_the_run_are_refused(tmp_path: Path) -> None:
     run.metrics_path.symlink_to(outside / "new.csv")
     with pytest.raises(TensorqError, match="is a link"):
         CsvTable(run.metrics_path, ["a"])
-    run.lock_path.unlink()
-    run.lock_path.symlink_to(outside / "lock")
+    (run.path / "lock").unlink()
+    (run.path / "lock").symlink_to(outside / "lock")
     with pytest.raises(TensorqError, match="is a link"):
         run.lock()
     assert os.listdir(outside) == ["a.safetensors"]
@@ -472,17 +476,68 @@ def test_a_failed_write_leaves_the_old_json(tmp_path: Path, monkeypatch: pytest.
     assert directory.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["result.json"]
 
 
-def test_default_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # where the repository lies, somebody may have trained
-    assert directory.default_run_dir("CartPole-v1", "dqn", 1) == Path("runs/CartPole-v1-dqn-seed1")
-    names = []
-    for _ in range(3):
-        path = directory.default_run_dir("../my:ALE/Pong v5", "a/b.toml", 0, parent=tmp_path)
-        names.append(path.name)
-        assert path.parent == tmp_path
-        path.mkdir()
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+    assert next(directory.default_run_dirs(Path("runs"), "CartPole-v1", "dqn", 1)) == Path("runs/CartPole-v1-dqn-seed1")
     first = "my-ALE-Pong-v5-a-b.toml-seed0"
-    assert names == [first, f"{first}-2", f"{first}-3"]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / f"{first}-2").symlink_to("nowhere")
+    ready = threading.Barrier(8)
+
+    def begin(_: int) -> RunDirectory:
+        ready.wait()
+        folders = directory.default_run_dirs(tmp_path / "runs", "../my:ALE/Pong v5", "a/b.toml", 0)
+        return directory.create_in_first_free(folders, {})
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(begin, range(8)))
+    assert {run.path.name for run in runs} == {first, *(f"{first}-{number}" for number in range(3, 10))}
+    assert all(run.config_path.exists() for run in runs)
+    for run in runs:
+        run.unlock()
+
+
+def test_what_never_began_takes_back_what_it_made_and_no_more(tmp_path: Path) -> None:
+    deep, given = tmp_path / "a" / "b" / "run", tmp_path / "given"
+    given.mkdir()
+    for path in (deep, given):
+        with directory.create(path, {}) as run:
+            run.metrics_path.write_text("steps\n")
+            run.remove()
+    assert os.listdir(tmp_path) == ["given"] and not os.listdir(given)
+    with directory.create(deep, {}) as run:
+        (deep / "notes.txt").write_text("of the user's")
+        run.remove()
+    assert os.listdir(deep) == ["notes.txt"]
+
+
+def test_only_leftovers_of_our_own_are_removed(tmp_path: Path) -> None:
+    run = directory.create(tmp_path / "run", {})
+    run.unlock()
+    ours = [".config.json.12.tmp", ".video.mp4.7.tmp"]
+    others = [".mine.tmp", ".notes.txt.12.tmp", ".config.json.tmp", "config.json.12.tmp"]
+    for name in (*ours, *others):
+        (run.path / name).write_text("")
+    (run.path / ".a.json.1.tmp").mkdir()
+    (run.path / ".b.json.1.tmp").symlink_to(tmp_path)
+    with run:
+        kept = {".a.json.1.tmp", ".b.json.1.tmp", "config.json", "lock", *others}
+        assert set(os.listdir(run.path)) == kept
+
+
+def test_a_beginning_that_was_killed_is_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("1\n")
+    (tmp_path / ".config.json.1.tmp").write_text("{")
+    directory.create(tmp_path, {}).unlock()
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "lock"]
+
+
+def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlockable(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(filelock, "lock_descriptor", unlockable)
+    with directory.create(tmp_path / "run", {}):
+        assert (tmp_path / "run" / "lock").read_text() == f"{os.getpid()}\n"
 
 
 TRAINER = """

@@ -840,6 +840,28 @@ def test_mp4(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_an_ffmpeg_that_fails_costs_neither_the_old_video_nor_a_line_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        with pytest.raises(TensorqError, match=r"clip.mp4: ffmpeg stopped before the end .* bytes are free") as caught:
+            record(frames(10, 201, 301), path, fps=30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+    with pytest.raises(TensorqError, match=r"clip.mp4: ffmpeg does not start: .*none.*; write a .gif"):
+        record(frames(10, 201, 301), path, fps=30)
+    assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Iterator[Frame]:
         yield frames(1)[0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import gc
 import hashlib
+import os
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +19,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tensorq as tq
+from forked import in_a_fork
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
@@ -29,6 +33,7 @@ from tensorq.evaluation.play import Episodes
 from tensorq.events import Audience, Event, Finished, Message, Progress, Started
 from tensorq.loops.loop import require_fitting
 from tensorq.networks.numpy_network import num_params
+from tensorq.presets import resolve
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import after_freeing, free_replay, replay_bytes
@@ -54,16 +59,50 @@ def told() -> list[Event | int]:
     return []
 
 
+def process() -> dict[str, Any]:
+    """What a run might leave changed in the process that it is in."""
+    names = ("SDL_VIDEODRIVER", "TF_CPP_MIN_LOG_LEVEL")
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    return {
+        "environment": {name: os.environ.get(name) for name in names},
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "wakeup": wakeup,
+        "garbage": (gc.isenabled(), gc.get_freeze_count() > 10_000),
+        "path": list(sys.path),
+        "folder": os.getcwd(),
+        "tensor_float_32": tf.config.experimental.tensor_float_32_execution_enabled(),
+    }
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, told: list[Event | int]) -> Path:
+def processes() -> list[dict[str, Any]]:
+    """The state of the process before the finished run, when it started, and after it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, told: list[Event | int], processes: list[dict[str, Any]]
+) -> Iterator[Path]:
     run = tmp_path_factory.mktemp("trainer") / "run"
 
     def observe(event: Event) -> None:
         told.append(event)
+        if isinstance(event, Started):
+            processes.append(process())
         if isinstance(event, Progress):
             told.append((run / "metrics.csv").read_text().count("\n") - 1)
 
-    return trainer.train(CONFIG, make=make, run_dir=run, observers=[observe])
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in process()["environment"]:
+            patch.delenv(name, raising=False)
+        processes.append(process())
+        trainer.train(CONFIG, make=make, run_dir=run, observers=[observe])
+        processes.append(process())
+    gc.unfreeze()
+    yield run
 
 
 @pytest.fixture
@@ -77,9 +116,23 @@ def training(path: Path, told: list[Event], config: Config = CONFIG, began: floa
     return Training(config, environment, None, RunDirectory(path), Audience([told.append]), began)
 
 
-def test_garbage_collection_is_as_it_was_once_a_run_has_ended(finished: Path) -> None:
-    assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+def test_a_run_leaves_the_process_as_it_was(finished: Path, processes: list[dict[str, Any]]) -> None:
+    before, started, after = processes
+    assert after == before
+    assert before["garbage"] == (True, True) and before["tensor_float_32"] and not started["tensor_float_32"]
+    assert started["signals"] != before["signals"] and started["environment"]["TF_CPP_MIN_LOG_LEVEL"] == "3"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_forked_from_one_that_trained_may_learn_tables_alone(finished: Path, tmp_path: Path) -> None:
+    def train() -> str:
+        with pytest.raises(TensorqError, match="forked from one in which TensorFlow .*get_context.'spawn'") as caught:
+            trainer.train(CONFIG, make=make, run_dir=tmp_path / "run")
+        trainer.train(resolve("FrozenLake-v1", "qtable", steps=300), run_dir=tmp_path / "table")
+        return str(caught.value)
+
+    assert "\n" not in in_a_fork(train) and sorted(os.listdir(tmp_path)) == ["table"]
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -193,7 +246,7 @@ def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
-    monkeypatch.setattr("tensorq.training.import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("tensorq.process.import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped) as caught:
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
     assert told == [Message("loading TensorFlow ..."), Message("stopping ...")]
@@ -210,10 +263,45 @@ def test_a_stop_ends_a_loop_over_seeds_and_says_how_to_go_on() -> None:
     )
 
 
-def test_more_updates_than_could_be_made_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TensorqError, match="replay_ratio: received 1001, expected at most 1,000 updates per env"):
-        trainer.train(dataclasses.replace(CONFIG, replay_ratio=1_001), make=make, run_dir=tmp_path / "run")
-    assert not [*tmp_path.iterdir()]
+COMPILED: dict[str, Any] = {"env": "CartPole-v1", "preset": "dqn"}
+PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"replay_ratio": 1_001}, "replay_ratio: received 1001, expected at most 1,000 updates per env"),
+        ({"n_step": 1_001}, "n_step: received 1001, expected at most 1,000 steps"),
+        ({"evaluation_episodes": 10**8}, "evaluation_episodes: received 100000000, expected at most 1,000,000 greedy"),
+        ({"hidden_sizes": (1,) * 101}, "hidden_sizes: received 101 layers, expected at most 100"),
+        ({"num_envs": 10_001}, "num_envs: received 10001, expected at most 10,000 environments in the host loop"),
+        (
+            {"update_period_steps": 2 * 10**6, "steps": 10**9},
+            "update_period_steps: received 2000000, .* owes more than 1,000,000 updates at once",
+        ),
+        ({"checkpoint_period_steps": 10**15}, "checkpoint_period_steps 1,000,.* of disk, .* are available"),
+        ({"replay_capacity": 10**12}, "replay_capacity 1,000,.* of memory, and .* are available"),
+        ({"num_atoms": 10**5, "head": "quantile", "preset": "dqn"}, "num_atoms 100,000 needs .* of memory"),
+        ({"hidden_sizes": (10**6, 10**6)}, "hidden_sizes 1000000 1000000 need .* of memory"),
+        (COMPILED | {"num_envs": 10**9, "replay_capacity": 10**9, "steps": 10**10}, "num_envs 1,000,000,000 needs"),
+        (COMPILED | {"batch_size": 10**9, "replay_capacity": 10**9}, "batch_size 1,000,000,000 needs .* of memory"),
+        (PQN | {"rollout_length": 10**9}, "rollout_length 1,000,000,000 needs .* of memory"),
+        (PQN | {"rollout_epochs": 1_001}, "rollout_epochs: received 1001, expected at most 1,000 epochs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_fits_nowhere_is_refused_by_its_name_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(trainer, "available_bytes", lambda: 2**36)
+    if "env" in settings:
+        config, maker = resolve(settings["env"], **{name: settings[name] for name in settings if name != "env"}), None
+    else:
+        config, maker = dataclasses.replace(CONFIG, **settings), make
+    began = time.perf_counter()
+    with pytest.raises(TensorqError, match=message):
+        trainer.train(config, make=maker, run_dir=tmp_path / "run")
+    assert time.perf_counter() - began < 1 and not [*tmp_path.iterdir()]
 
 
 def test_a_function_that_returns_one_environment_again_is_refused(tmp_path: Path) -> None:
@@ -399,13 +487,58 @@ def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> 
     assert contents(run) == before
 
 
+class Wandering(gym.Wrapper):
+    """Changes the working directory where a simulator might."""
+
+    def __init__(self, folder: Path) -> None:
+        os.chdir(folder)
+        super().__init__(gym.make("CartPole-v1"))
+        self.folder = folder
+
+    def reset(self, **keywords: Any) -> tuple[Any, dict]:
+        os.chdir(self.folder)
+        return self.env.reset(**keywords)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        os.chdir(self.folder.parent)
+        return self.env.step(action)
+
+
+@pytest.mark.parametrize("given", ["run", None])
+def test_an_environment_that_changes_the_folder_tears_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "else" / "where"
+    here.mkdir(), elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(here)  # and back, when the test is over
+    settings = {**dataclasses.asdict(CONFIG), "steps": 400, "seed": 3}
+    del settings["env"]
+    run = tq.train(partial(Wandering, elsewhere), run_dir=given, progress="quiet", **settings)
+    assert run.path == here / (given or "runs/custom-dqn-seed3") and Path.cwd() != here
+    assert run.result["steps"] == 400 and (run.path / "checkpoints" / "step_000000400.safetensors").exists()
+    assert sorted(tmp_path.rglob("*.json")) == [run.path / "config.json", run.path / "result.json"]
+    os.chdir(run.path.parent)
+    again = tq.open_run(run.path.name)
+    os.chdir(elsewhere)
+    assert again.path == run.path and again.agent().act([0.0, 0.0, 0.0, 0.0]) in (0, 1)
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_says_how_to_go_on(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, loss="mse", learning_rate=1e18, learning_rate_final=1e18)
+    with pytest.raises(TensorqError, match=rf"not finite .* train again, into another .* once {tmp_path}/run is rem"):
+        trainer.train(config, make=make, run_dir=tmp_path / "run")
+
+
 def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     def network(space: gym.Space, num_actions: int) -> Any:
         raise ZeroDivisionError
 
-    with pytest.raises(TensorqError, match=r"the network function raised ZeroDivisionError \(.*test_trainer.py, line "):
-        trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    for run in (tmp_path / "run", tmp_path):
+        with pytest.raises(
+            TensorqError, match=r"the network function raised ZeroDivisionError \(.*test_trainer.py, line"
+        ):
+            trainer.train(CONFIG, make=make, network=network, run_dir=run)
+        assert not [*tmp_path.iterdir()]
 
 
 class FromThree(gym.Env):

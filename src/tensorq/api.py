@@ -21,6 +21,7 @@ from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.networks.build import NetworkBuilder, check_function
+from tensorq.paths import absolute
 from tensorq.presets import resolve
 from tensorq.runs import directory
 from tensorq.runs.directory import RunDirectory
@@ -31,11 +32,15 @@ from tensorq.show.runs import look, to_html
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and what can be done with it."""
+    """A run's folder, and what can be done with it. `path` is absolute."""
 
     path: Path
     make_env: EnvironmentMaker | None = None
     network: NetworkBuilder | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the folder, whatever becomes of the working directory."""
+        object.__setattr__(self, "path", _path("path", self.path))
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r}: {look(self.path)}>"
@@ -205,7 +210,7 @@ def load(path: str | Path, which: str = "best", *, network: NetworkBuilder | Non
 def _path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise TensorqError(f"{name}: received {value!r}, expected where it is, such as {_EXAMPLES[name]!r}.")
-    return Path(value)
+    return absolute(value)
 
 
 _RUN = "runs/CartPole-v1-dqn-seed0"

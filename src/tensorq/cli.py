@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Fixed, Positional, Suppress, UseAppendAction, arg
 
-from tensorq import __version__
+from tensorq import __version__, streams
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError, nearest
 from tensorq.options import env_arguments, last_value, parse
+from tensorq.paths import absolute, shown
 from tensorq.presets import resolve
 
 if TYPE_CHECKING:
@@ -80,15 +82,16 @@ def train(arguments: list[str]) -> None:
     from tensorq import trainer
     from tensorq.process import process_seconds
 
+    run_dir = None if options.run_dir is None else absolute(options.run_dir)
     if ":" in env:
-        sys.path.insert(0, "")  # MODULE:ID may be of a module in the current folder, as with python -m
+        sys.path.insert(0, str(absolute(".")))  # MODULE:ID may be of a module in the current folder, as with python -m
     settings = {name: getattr(options, name) for name in FIELD_NAMES}
     config = Config(**{**settings, "env_args": {**options.env_args, **env_arguments(options.env_arg)}})
 
     with _progress(options.quiet, options.json) as show:
         trainer.train(
             config,
-            run_dir=options.run_dir,
+            run_dir=run_dir,
             init_from=options.init_from,
             observers=[show],
             seconds_before=process_seconds(),
@@ -102,7 +105,7 @@ def _named(run: Path, env: str | None, render_mode: str | None = None) -> Enviro
     from tensorq.envs.registry import gymnasium_maker
     from tensorq.runs.directory import read_config
 
-    sys.path.insert(0, "")
+    sys.path.insert(0, str(absolute(".")))
     return gymnasium_maker(env, Config.from_saved(read_config(run)["config"]).env_args, render_mode)
 
 
@@ -162,9 +165,9 @@ def plot(
     from tensorq.show.curve import draw_run, draw_runs
 
     if len(runs) == 1:
-        print(draw_run(runs[0], output or runs[0] / "curve.png"))
+        print(shown(draw_run(runs[0], output or runs[0] / "curve.png")))
     else:
-        print(draw_runs(runs, output or Path("curves.png")))
+        print(shown(draw_runs(runs, output or absolute("curves.png"))))
 
 
 def record(
@@ -188,7 +191,8 @@ def record(
     from tensorq.show.film import film
 
     make = _named(run, env, render_mode="rgb_array")
-    print(film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make, warn=_warn))
+    path = film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make, warn=_warn)
+    print(shown(path))
 
 
 def compare(
@@ -217,7 +221,7 @@ def compare(
 
         path = draw_intervals(rows, metric, output)
         if not json:
-            print(path)
+            print(shown(path))
 
 
 def runs(
@@ -281,33 +285,34 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main() -> None:
-    """Entry point of the `tensorq` command: 0 for success, 2 for what the user can put right, 130 after Ctrl-C."""
-    _open_standard_streams()
+    """Entry point of the `tensorq` command.
+
+    It exits with 0 for success, 2 for what the user can put right, 130 after Ctrl-C, 143 after SIGTERM, and 1 where who
+    read its output, `head` say, has gone.
+    """
+    streams.open_missing()
+    output, _ = streams.watch("stdout"), streams.watch("stderr")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was begun is taken away
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # the reader, `head` say, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    sys.stdout.flush()
+    if isinstance(output.error, BrokenPipeError):
+        code = code or 1
+    elif output.error is not None:
+        _tell(f"cannot write the output: {output.error.strerror or output.error}")
+        code = code or 2
     if "tensorflow" in sys.modules:
         # All is on disk, and TensorFlow takes more than half a second to take itself apart.
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def _open_standard_streams() -> None:
-    """Open os.devnull in place of streams that came closed, or a file of the run would get their number and text."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
+def _tell(text: str) -> None:
+    print(shown(f"tensorq: {text}"), file=sys.stderr)
 
 
 def run(arguments: list[str]) -> int:
@@ -329,14 +334,14 @@ def run(arguments: list[str]) -> int:
         else:
             parse(COMMANDS[name], name, rest)
     except TensorqError as error:
-        print(f"tensorq: {error}", file=sys.stderr)
+        _tell(str(error))
         return 2
     except SystemExit as stop:  # --help, or an environment that ends the process where there is no run to save
         if stop.code:
             print(f"tensorq: stopped by SystemExit: {stop.code}", file=sys.stderr)
         return 2 if stop.code else 0
     except KeyboardInterrupt as stop:  # training.Stopped says more
-        print(f"tensorq: {str(stop) or 'stopped'}", file=sys.stderr)
+        _tell(str(stop) or "stopped")
         return int(getattr(stop, "exit_code", 130))
     return 0
 

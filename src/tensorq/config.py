@@ -155,6 +155,8 @@ class Config:
     """Environment steps between two checkpoints; host environments are reset at each, so that resuming is exact."""
     threads: int = 1
     """Threads TensorFlow uses within one operation."""
+    tensor_float_32: bool = False
+    """Let a GPU multiply matrices in TensorFloat-32: faster, with three decimal digits instead of seven."""
 
     def __post_init__(self) -> None:
         """Check every field and combination; raises TensorqError."""

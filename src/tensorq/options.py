@@ -10,9 +10,11 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from tensorq.errors import TensorqError, similar
+from tensorq.paths import absolute
 
 
 def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
@@ -74,11 +76,19 @@ def _to_option(name: str) -> str:
 
 
 def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The same signature, but the call is only prepared: what it prints and raises is then its own."""
+    """The same signature, but the call is only prepared: what it prints and raises is then its own.
+
+    The call gets absolute paths.
+    """
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        return absolute(value) if isinstance(value, Path) else value
 
     @functools.wraps(function)
     def prepare(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return lambda: function(*args, **kwargs)
+        return lambda: function(*map(whole, args), **{name: whole(value) for name, value in kwargs.items()})
 
     return prepare
 

@@ -1,4 +1,7 @@
-"""The process that a run has to itself: TensorFlow's start, its age, and the signals that stop it."""
+"""The process that a run is in: TensorFlow's start, its age, and the signals that stop it.
+
+It may be the user's own, so a run leaves everything in it as it was.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from types import FrameType
 from typing import Any
 
 from tensorq.errors import TensorqError
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 @contextlib.contextmanager
@@ -51,17 +56,48 @@ def _garbage_left() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def default_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable that the user has not set, until the block ends."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | None]:
+    """TensorFlow for a run, its settings put back at the end; yields a warning if it was running with other threads.
+
+    `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits of their fractions.
+    """
+    with default_variable(_LOG_LEVEL, "3"):  # TensorFlow looks at it not only while it is imported
+        warning = import_tensorflow(threads)
+        import tensorflow as tf
+
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(tensor_float_32)
+        try:
+            yield warning
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
 def import_tensorflow(threads: int) -> str | None:
     """Import TensorFlow quietly and set its threads; returns a warning when it was running with others already.
 
-    Python's garbage collector leaves alone what is alive then, until `gc.unfreeze()`: 0.6 s less in a run of 8.
+    It takes a GPU's memory as it needs it, unless it has been told otherwise, so that others find some too.
     """
-    require_keras_on_tensorflow()
-    heard = _heard()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr(), _garbage_left():
-        import tensorflow as tf
-    gc.freeze()
+    _load()
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError, ValueError):  # it is in use, or has a limit of its own
+            tf.config.experimental.set_memory_growth(gpu, True)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -69,20 +105,32 @@ def import_tensorflow(threads: int) -> str | None:
         used = tf.config.threading.get_intra_op_parallelism_threads()
         if used != threads:
             return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
-    if heard:
+    if _heard():
         _compile_once()
     return None
 
 
 def load_tensorflow() -> None:
     """Import TensorFlow quietly, where no run has: for a model to look at. Threads are what they are."""
-    require_keras_on_tensorflow()
-    heard = _heard()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr(), _garbage_left():
-        import tensorflow  # noqa: F401
-    if heard:
+    _load()
+    if _heard():
         _compile_once()
+
+
+def _load() -> None:
+    global _loaded_tensorflow
+    require_keras_on_tensorflow()
+    refuse_inherited_tensorflow()
+    _heard()  # before TensorFlow is there
+    with default_variable(_LOG_LEVEL, "3"), _quiet_stderr(), _garbage_left():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # of which it would say something later
+    _loaded_tensorflow = True
+    if not gc.get_freeze_count():
+        # All that is alive becomes old, which the collector seldom looks at: 0.6 s less in a run of 8.
+        gc.freeze()
+        gc.unfreeze()
 
 
 def require_keras_on_tensorflow() -> None:
@@ -98,7 +146,7 @@ def require_keras_on_tensorflow() -> None:
 @functools.cache
 def _heard() -> bool:
     """Whether somebody else has imported TensorFlow, whose log level is then fixed; asked first before we do."""
-    return "tensorflow" in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    return "tensorflow" in sys.modules and _LOG_LEVEL not in os.environ
 
 
 @functools.cache
@@ -122,6 +170,26 @@ def _keras_backend() -> str:
     except (OSError, ValueError, AttributeError):  # as Keras does
         saved = None
     return str(saved or "tensorflow")
+
+
+def refuse_inherited_tensorflow() -> None:
+    """Raise TensorqError in a process forked from one in which TensorFlow runs: in this one it would wait for ever."""
+    if not _forked_with_tensorflow or _loaded_tensorflow:
+        return
+    settings = sys.modules["tensorflow"].config.threading
+    threads = settings.get_inter_op_parallelism_threads()
+    try:
+        settings.set_inter_op_parallelism_threads(threads + 1)
+        settings.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:  # their number stays as it is once they have been started
+        raise TensorqError(
+            "this process was forked from one in which TensorFlow had started its threads, and those it has not: "
+            "start it anew, with multiprocessing.get_context('spawn')."
+        ) from error
+
+
+_forked_with_tensorflow = False  # whether TensorFlow was there when this process was forked
+_loaded_tensorflow = False  # whether it has been loaded here since
 
 
 def process_seconds() -> float:
@@ -161,7 +229,11 @@ class Signals:
     def _watch(self) -> None:
         told = False
         while (number := self._reader.recv(1)) not in (b"", _END):
-            if not told and number[0] in self._previous:
+            if number[0] not in self._previous:  # of another signal: for who was told of it before
+                if self._previous_descriptor >= 0:
+                    with contextlib.suppress(OSError):
+                        os.write(self._previous_descriptor, number)
+            elif not told:
                 told = True
                 with contextlib.suppress(Exception):  # nobody to tell must not keep the run from stopping
                     self._tell()
@@ -169,37 +241,55 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+                if not _has_handler_in_c(number):  # which Python could not put back
+                    self._previous[number] = signal.signal(number, self._handle)
             self._reader, self._writer = socket.socketpair()
             self._writer.setblocking(False)
             self._previous_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
-            _entered.add(self)
+            _entered.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
         if self in _entered:
             _entered.remove(self)
-            signal.set_wakeup_fd(self._previous_descriptor)
+            self._put_back()
             self._writer.send(_END)
             self._watcher.join()
             self._reader.close()
             self._writer.close()
 
+    def _put_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError, ValueError):  # it has been closed
+            signal.set_wakeup_fd(self._previous_descriptor)
+
+
+def _has_handler_in_c(number: int) -> bool:
+    """Whether code that is not Python's handles the signal, as far as the system tells."""
+    handler = signal.getsignal(number)
+    if handler not in (signal.SIG_DFL, signal.SIG_IGN):
+        return handler is None
+    try:
+        caught = int(Path("/proc/self/status").read_text().partition("SigCgt:")[2].split()[0], 16)
+    except (OSError, IndexError):
+        return False
+    return bool(caught >> (number - 1) & 1)
+
 
 _END = b"\0"  # no signal has this number
-_entered: set[Signals] = set()
+_entered: list[Signals] = []
 
 
-def _leave_signals_to_the_parent() -> None:
-    # What a forked worker receives is not the parent's to tell.
-    if _entered:
-        _entered.clear()
-        signal.set_wakeup_fd(-1)
+def _begin_forked() -> None:
+    """A forked child has no run to save when it gets a signal, and none of TensorFlow's threads."""
+    global _forked_with_tensorflow, _loaded_tensorflow
+    _forked_with_tensorflow, _loaded_tensorflow = "tensorflow" in sys.modules, False
+    while _entered:
+        _entered.pop()._put_back()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_signals_to_the_parent)
+    os.register_at_fork(after_in_child=_begin_forked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +21,26 @@ from tensorq.envs.registry import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
+from tensorq.evaluation.play import MOST_EPISODES
 from tensorq.events import Audience, Message, Observer
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
-from tensorq.networks.numpy_network import num_params
-from tensorq.replay.host import row_dtype
-from tensorq.replay.memory import check_fits, check_network_fits, check_table_fits
-from tensorq.replay.priorities import TREE_BYTES
+from tensorq.paths import absolute
+from tensorq.process import refuse_inherited_tensorflow
+from tensorq.replay.memory import available_bytes, check_fits, check_table_fits, demands, disk_demand
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
 from tensorq.training import Training
 
-MOST_UPDATES_A_STEP = 1_000  # more would seem to hang
+# More would seem to hang.
+MOST = {
+    "replay_ratio": (1_000, "updates per environment step"),
+    "rollout_epochs": (1_000, "epochs"),
+    "n_step": (1_000, "steps"),
+    "evaluation_episodes": (MOST_EPISODES, "greedy episodes"),
+}
+MOST_LAYERS, MOST_HOST_ENVS, MOST_UPDATES_AT_ONCE = 100, 10_000, 1_000_000
 
 
 def train(
@@ -58,6 +66,7 @@ def train(
     """
     began = time.perf_counter() - seconds_before
     audience = Audience(observers)
+    folder = absolute(run_dir or "runs")  # before an environment may change the working directory
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
     environment = describe(config.env, make, config.env_args, single=config.single_environment, warn=audience.warn)
@@ -66,13 +75,12 @@ def train(
             text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
             audience.tell(Message(text))
         config = dataclasses.replace(config, num_envs=environment.num_envs)
-    _check(config, environment, network)
+    _check(config, environment, network, folder)
     space = environment.observation_space
     if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
         first, last = int(space.start), int(space.start + space.n) - 1
         text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
         audience.tell(Message(text))
-    folder = run_dir or run_directory.default_run_dir(config.env, config.preset, config.seed)
     kind = _kind(config, network)
     content: dict[str, Any] = {
         "config": dataclasses.asdict(config),
@@ -82,10 +90,15 @@ def train(
     }
     initial: bytes | None = None
     if init_from is not None:
-        saved = _fitting_agent(init_from, config, environment, kind)
+        saved = _fitting_agent(absolute(init_from), config, environment, kind)
         initial = saved.path.read_bytes()
         content["init_from"] = {"path": os.path.abspath(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
-    with run_directory.create(folder, content) as directory:
+    if run_dir is None:
+        folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
+        directory = run_directory.create_in_first_free(folders, content)
+    else:
+        directory = run_directory.create(folder, content)
+    with directory:
         taken = initial is not None
         training = Training(config, environment, network, directory, audience, began, has_initial_params=taken)
         try:
@@ -119,6 +132,7 @@ def resume(
     """
     began = time.perf_counter()
     audience = Audience(observers)
+    run_dir = absolute(run_dir)
     directory = run_directory.open(run_dir)
     content = run_directory.read_config(run_dir)
     old = Config.from_saved(content["config"])
@@ -154,7 +168,7 @@ def resume(
             f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector environment of "
             f"{environment.num_envs}: give one of {config.num_envs}."
         )
-    _check(config, environment, network)
+    _check(config, environment, network, run_dir)
 
     def on_restored(steps: int, episodes: int) -> None:
         """Until here an error leaves a finished run as it was."""
@@ -243,7 +257,7 @@ def _built(config: Config) -> dict[str, object]:
     return {**{name: getattr(config, name) for name in names}, "num_atoms": config.outputs_per_action}
 
 
-def _check(config: Config, environment: Environment, network: NetworkBuilder | None) -> None:
+def _check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:
     """Refuse, before anything is written or waited for, what could not work on this machine."""
     loop = loop_kind(config, environment)
     if config.single_environment and environment.num_envs is None and config.num_envs > 1:
@@ -251,16 +265,27 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
+    for name, (most, of_what) in MOST.items():
+        if (value := getattr(config, name)) > most:
+            received = f"{value:g}" if isinstance(value, float) else value
+            raise TensorqError(f"{name}: received {received}, expected at most {most:,} {of_what}.")
+    if loop == "host" and environment.num_envs is None and config.num_envs > MOST_HOST_ENVS:
+        raise TensorqError(
+            f"num_envs: received {config.num_envs}, expected at most {MOST_HOST_ENVS:,} environments in the host loop."
+        )
     if config.algorithm == "qtable":
         if network is not None:
             raise TensorqError("network: a table of Q-values has none: leave it out, or use preset dqn.")
         num_states, _ = table_states(environment.native_observation_space)
         check_table_fits(num_states, int(environment.action_space.n))
         return
-    if config.replay_ratio > MOST_UPDATES_A_STEP:
+    refuse_inherited_tensorflow()
+    if len(config.hidden_sizes) > MOST_LAYERS:
+        raise TensorqError(f"hidden_sizes: received {len(config.hidden_sizes)} layers, expected at most {MOST_LAYERS}.")
+    if config.replay_ratio * config.update_period_steps > MOST_UPDATES_AT_ONCE:
         raise TensorqError(
-            f"replay_ratio: received {config.replay_ratio:g}, expected at most {MOST_UPDATES_A_STEP:,} updates "
-            "per environment step."
+            f"update_period_steps: received {config.update_period_steps}, which with replay_ratio "
+            f"{config.replay_ratio:g} owes more than {MOST_UPDATES_AT_ONCE:,} updates at once: lower it."
         )
     owed = config.updates_owed(config.steps)
     if config.algorithm == "dqn" and loop == "host" and owed < config.updates_per_call:
@@ -268,11 +293,8 @@ def _check(config: Config, environment: Environment, network: NetworkBuilder | N
             f"steps: received {config.steps}, of which {owed} updates come, and the host loop makes "
             f"{config.updates_per_call} at a time, so nothing would be learned: raise steps."
         )
-    if network is None:
-        count = num_params(environment.observation_space, int(environment.action_space.n), config)
-        check_network_fits(count, config.hidden_sizes)
-    if config.algorithm == "dqn":
-        row_bytes = row_dtype(config, *obs_layout(environment.observation_space)).itemsize
-        row_bytes += TREE_BYTES if config.priority_exponent else 0
-        copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
-        check_fits(copies * config.replay_capacity * row_bytes, config.replay_capacity)
+    space, num_actions = environment.observation_space, int(environment.action_space.n)
+    check_fits(config, demands(space, num_actions, loop, network is None), available_bytes())
+    if config.algorithm == "dqn" and loop == "host" and not (folder / "replay.bin").exists():
+        there = next(parent for parent in [folder, *folder.parents] if parent.exists())
+        check_fits(config, [disk_demand(space)], shutil.disk_usage(there).free, "disk")

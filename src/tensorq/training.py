@@ -6,7 +6,6 @@ TensorFlow is imported when training begins, not when this module is.
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import shlex
 import signal
@@ -36,7 +35,7 @@ from tensorq.loops.loop import (
     require_fitting,
 )
 from tensorq.networks.build import NetworkBuilder
-from tensorq.process import Signals, import_tensorflow, process_seconds
+from tensorq.process import Signals, process_seconds, tensorflow_running
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints, load
 from tensorq.runs.directory import RunDirectory
@@ -99,17 +98,12 @@ class Training:
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
-        try:
-            self._run()
-        finally:
-            gc.unfreeze()  # what import_tensorflow set aside
-
-    def _run(self) -> None:
         self._refuse_lost_tables()
-        with Signals(lambda: self._tell(Message("stopping ..."))) as signals:
+        with Signals(lambda: self._tell(Message("stopping ..."))) as signals, contextlib.ExitStack() as stack:
             if self.config.algorithm != "qtable":
                 self._tell(Message("loading TensorFlow ..."))
-                warning = import_tensorflow(self.config.threads)
+                running = tensorflow_running(self.config.threads, self.config.tensor_float_32)
+                warning = stack.enter_context(running)
                 if warning:
                     self._tell(Message(warning))
             if signals():
@@ -125,8 +119,8 @@ class Training:
             loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
-            with contextlib.ExitStack() as stack, metrics, episodes:
-                stack.callback(close_or_warn, loop, self._warn)
+            with contextlib.ExitStack() as closing, metrics, episodes:
+                closing.callback(close_or_warn, loop, self._warn)
                 self._restore(loop, found, metrics, episodes)
                 del found  # or its replay would stay in memory
                 self._on_restored(loop.steps, self._episodes)
@@ -289,7 +283,10 @@ class Training:
 
     def _last_checkpoint(self) -> str:
         paths = self._checkpoints.step_paths()
-        return f"The last good checkpoint is {paths[0]}." if paths else "No checkpoint had been made."
+        if paths:
+            return f"The last good checkpoint is {paths[0]}."
+        path = self.directory.path
+        return f"No checkpoint had been made: train again, into another run_dir (--run-dir) or once {path} is removed."
 
     # --- training -------------------------------------------------------------------------------------------------
 

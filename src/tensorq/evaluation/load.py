@@ -18,7 +18,7 @@ from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.evaluation.play import Episodes, play_episodes
+from tensorq.evaluation.play import MOST_EPISODES, Episodes, play_episodes
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, num_params, state_rows
 from tensorq.runs import directory
@@ -169,6 +169,8 @@ def evaluate_run(
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
+    if episodes > MOST_EPISODES:
+        raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EPISODES:,}.")
     agent = load_agent(run_dir, which, network)
     content = directory.read_config(run_dir)
     config = Config.from_saved(content["config"])

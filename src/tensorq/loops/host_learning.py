@@ -21,9 +21,8 @@ from tensorq.envs.host import HostEnvironments, Transitions
 from tensorq.envs.spaces import obs_layout
 from tensorq.loops.loop import NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
-from tensorq.replay.host import HostReplay, row_dtype
+from tensorq.replay.host import HostReplay, row_dtype, slack_rows
 
-CHECKPOINTS_KEPT = 2
 COUNT_BASE = 2**24
 STATE_NAMES = (
     "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
@@ -94,8 +93,7 @@ class FromReplay:
         self.agent = StoredAgent(dqn)
         count, masked = envs.num_envs, int(envs.action_space.n) if envs.mask is not None else 0
         self.row_dtype = row_dtype(config, *obs_layout(envs.observation_space), masked)
-        slack = (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + count)
-        self.replay = HostReplay(replay_path, config, count, slack, self.row_dtype)
+        self.replay = HostReplay(replay_path, config, count, slack_rows(config, count), self.row_dtype)
         self._updates_per_call = config.updates_per_call
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
         rows = tf.TensorSpec((self._updates_per_call, config.batch_size, self.row_dtype.itemsize), tf.uint8)

@@ -19,6 +19,8 @@ from tensorq.errors import TensorqError
 from tensorq.replay.host_tree import HostTree
 from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
 
+CHECKPOINTS_KEPT = 2
+
 
 def row_dtype(config: Config, obs_dtype: np.dtype, obs_shape: tuple[int, ...], masked_actions: int = 0) -> np.dtype:
     """One transition, packed; masked_actions is the number of actions where an environment says which are legal."""
@@ -34,6 +36,11 @@ def row_dtype(config: Config, obs_dtype: np.dtype, obs_shape: tuple[int, ...], m
     if config.priority_exponent:
         fields += [("weight", np.float32)]  # filled in when the row is drawn, and last
     return np.dtype(fields)
+
+
+def slack_rows(config: Config, num_envs: int) -> int:
+    """Rows that may be written past the oldest checkpoint that is kept, which must stay intact."""
+    return (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + num_envs)
 
 
 class HostReplay:
@@ -186,6 +193,8 @@ class HostReplay:
 
 def _reserve(path: Path, size: int) -> None:
     """Make the file as large as needed and its blocks real: a full disk shows here, not as a crash while training."""
+    if path.exists() and not path.is_file():
+        raise TensorqError(f"{path} is not a regular file; remove it.")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:

@@ -18,6 +18,8 @@ import numpy as np
 from tensorq.errors import TensorqError
 
 HEADER_LIMIT_BYTES = 16 * 1024 * 1024
+# What `write_atomically` writes before it gets its name: .NAME.PROCESS.tmp, of what a run's folder holds.
+_LEFTOVER = re.compile(r"\..+\.(json|safetensors|png|svg|pdf|gif|mp4)\.[0-9]+\.tmp")
 DTYPES = [
     "bool",
     "uint8",
@@ -98,7 +100,9 @@ def open_in_place(path: Path) -> int:
 
 
 def _open_no_link(path: Path, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # the last, or a pipe would be waited for
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags, 0o666)
 
 
 def require_inside(path: Path, folder: Path) -> None:
@@ -113,9 +117,14 @@ def require_inside(path: Path, folder: Path) -> None:
         )
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether this is what `write_atomically` left when it was killed, and not somebody else's hidden file."""
+    return bool(_LEFTOVER.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what `write_atomically` left in `folder` when it was killed. Only for who holds the run's lock."""
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in filter(is_leftover, folder.glob(".*.tmp")):
         with contextlib.suppress(OSError):
             leftover.unlink()
 

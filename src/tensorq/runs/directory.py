@@ -8,42 +8,27 @@ import json
 import math
 import os
 import re
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tensorq.errors import TensorqError
-from tensorq.runs.checkpoint import open_in_place, remove_leftovers, require_inside, write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows: runs are not locked there
-    fcntl = None  # type: ignore[assignment]
+from tensorq.runs.checkpoint import is_leftover, remove_leftovers, require_inside, write_atomically
+from tensorq.runs.lock import FolderLock
 
 PUT_BACK = "put the original file back, or train again into another run folder"
 JSON_LIMIT_BYTES = 16 * 1024 * 1024
-_held_locks: set[int] = set()
-
-
-def _leave_locks_to_the_parent() -> None:
-    # A forked worker that outlives a killed trainer would keep the run locked.
-    for descriptor in _held_locks:
-        os.close(descriptor)
-    _held_locks.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 class RunDirectory:
     """A run's folder and the paths in it. `with run:` locks it: one process trains in a folder at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the folder; `create` and `open` also look at it."""
+    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
+        """Name the folder; `create` and `open` also look at it. `made` are those made for it, outermost first."""
         self.path = path
-        self._lock: int | None = None
+        self._made = made
+        self._lock = FolderLock(path)
 
     @property
     def config_path(self) -> Path:
@@ -85,62 +70,27 @@ class RunDirectory:
         """The host loop's replay, which only a resume needs."""
         return self.path / "replay.bin"
 
-    @property
-    def lock_path(self) -> Path:
-        """The file that is locked while a process trains here."""
-        return self.path / "lock"
-
     def lock(self) -> None:
         """Keep other processes from training here until `unlock`, or until this process ends in whatever way."""
-        if self._lock is not None:
-            return
-        descriptor = open_in_place(self.lock_path)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = re.match(rb"[0-9]+", os.read(descriptor, 20))
-            os.close(descriptor)
-            process = f"process {owner[0].decode()}" if owner else "another process"
-            raise TensorqError(
-                f"{process} is training in {self.path}; wait for it, stop it, or choose another run_dir (--run-dir)"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        _held_locks.add(descriptor)
-        self._lock = descriptor
-        with contextlib.suppress(OSError):  # who holds it is good to know, and a full disk must not stop a resume
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._lock.acquire()
         remove_leftovers(self.path)
 
     def is_locked(self) -> bool:
         """Whether a process trains here now. Looks without leaving a trace."""
-        try:
-            descriptor = os.open(self.lock_path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        except OSError:
-            return False
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            pass
-        finally:
-            os.close(descriptor)
-        return False
+        return self._lock.is_held()
 
     def unlock(self) -> None:
         """Let others train here."""
-        if self._lock in _held_locks:
-            _held_locks.remove(self._lock)
-            os.close(self._lock)
-        self._lock = None
+        self._lock.release()
 
     def remove(self) -> None:
-        """Delete the folder, of a run that never began."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Take back a run that never began: its files, and the folders that were made for it, if nothing else is in."""
+        for file in (self.config_path, self.metrics_path, self.episodes_path, self.replay_path, self._lock.path):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def __enter__(self) -> RunDirectory:
         """Lock the run."""
@@ -155,17 +105,43 @@ class RunDirectory:
 def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
     """Begin a run: make the folder, which must be new or empty, lock it, and write config.json with the versions."""
     _refuse_taken(path)
+    return _begin(path, _make_folders(path), config_json)
+
+
+def create_in_first_free(paths: Iterable[Path], config_json: dict[str, Any]) -> RunDirectory:
+    """Begin a run in the first of these folders that is new, also where others look for one at the same time."""
+    for path in paths:
+        if path in (made := _make_folders(path)):
+            return _begin(path, made, config_json)
+    raise ValueError("none of these folders is new")
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; returns those that nobody else made, outermost first."""
+    made = []
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed([path, *path.parents]):
+            if not os.path.isdir(folder):
+                with contextlib.suppress(FileExistsError):  # another process was quicker
+                    folder.mkdir()
+                    made.append(folder)
     except OSError as error:
         raise TensorqError(
             f"cannot create the run folder {path}: {error.strerror}; choose another run_dir (--run-dir)"
         ) from error
-    run = RunDirectory(path)
+    return made
+
+
+def _begin(path: Path, made: list[Path], config_json: dict[str, Any]) -> RunDirectory:
+    run = RunDirectory(path, made)
     run.lock()
     try:
         _refuse_taken(path)  # another process may have been quicker
-        write_json(run.config_path, {**config_json, "versions": versions()})
+        try:
+            write_json(run.config_path, {**config_json, "versions": versions()})
+        except BaseException:
+            run.remove()
+            raise
     except BaseException:
         run.unlock()
         raise
@@ -196,15 +172,11 @@ def open(path: Path) -> RunDirectory:
     return run
 
 
-def default_run_dir(env: str, preset: str, seed: int, parent: Path = Path("runs")) -> Path:
-    """Return a folder that does not exist yet, such as runs/CartPole-v1-dqn-seed1, or with -2, -3 ... when taken."""
+def default_run_dirs(parent: Path, env: str, preset: str, seed: int) -> Iterator[Path]:
+    """Where a run may be if it is not told: in runs/CartPole-v1-dqn-seed1, say, or with -2, -3 ... where that is."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{env}-{preset}-seed{seed}").lstrip(".-")[-150:]
-    path = parent / name
-    number = 1
-    while os.path.lexists(path):
-        number += 1
-        path = parent / f"{name}-{number}"
-    return path
+    yield parent / name
+    yield from (parent / f"{name}-{number}" for number in count(2))
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
@@ -286,8 +258,8 @@ def _refuse_taken(path: Path) -> None:
         raise TensorqError(
             f"{path} holds a run already; go on with it by `tensorq resume {path}`, or give another run_dir (--run-dir)"
         )
-    # The lock alone is what a failed beginning leaves.
-    found = [entry.name for entry in _entries(path) if entry.name != "lock"]
+    # The lock, and a file that was being written, are what a beginning leaves that was killed.
+    found = [entry.name for entry in _entries(path) if entry.name != "lock" and not is_leftover(entry)]
     if found:
         raise TensorqError(
             f"{path} is not empty (it contains {found[0]!r}) and is not a run; choose a new run_dir (--run-dir)"

@@ -147,6 +147,8 @@ class Table(Mapping[str, np.ndarray]):
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
     """Return the columns as float64, NaN where a cell is empty. A last line that a crash cut short is left out."""
+    if path.exists() and not path.is_file():
+        raise TensorqError(f"{path} is not a regular file; put the original file back")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -95,7 +95,9 @@ def print_diagnosis() -> None:
         print(f"{name:<12} {metadata.version(name)}")
     devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
     print(f"devices      {', '.join(devices)}")
-    if not any("GPU" in device for device in devices):
+    if any("GPU" in device for device in devices):
+        print("             not tested on a GPU; the same seed need not give the same bits there, nor a resume")
+    else:
         print(f"             no GPU; where there is one: {extra_command('gpu')}")
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from tensorq.evaluation.play import Episodes
 from tensorq.evaluation.statistics import bootstrap_interval
+from tensorq.paths import shown
 from tensorq.show.numbers import format_return
 
 
 def print_episodes(run: Path, which: str, played: Episodes) -> None:
     """Print the mean return of a run's agent, "best" or "last", with its interval, for a person."""
     low, high = bootstrap_interval(played.returns)
-    shown = [format_return(x) for x in (played.mean, low, high, played.returns.min(), played.returns.max())]
+    numbers = [format_return(x) for x in (played.mean, low, high, played.returns.min(), played.returns.max())]
     print(
-        f"{run}: the {which} agent's mean return over {len(played.returns)} greedy episodes is {shown[0]} "
-        f"(95 % interval {shown[1]} to {shown[2]}, worst {shown[3]}, best {shown[4]})"
+        f"{shown(run)}: the {which} agent's mean return over {len(played.returns)} greedy episodes is {numbers[0]} "
+        f"(95 % interval {numbers[1]} to {numbers[2]}, worst {numbers[3]}, best {numbers[4]})"
     )
     if played.unfinished:
         print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
+from tensorq.process import default_variable
 from tensorq.show.gif import Pixels
 from tensorq.show.video import Frame, frame_stride, record
 
@@ -38,6 +38,7 @@ ACTION_NAMES = {
 }
 
 
+@default_variable("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
 def film(
     run_dir: Path,
     output: Path,
@@ -66,7 +67,6 @@ def film(
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
     agent = load_agent(run_dir, which, network)
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     env = environment_maker(run_dir, make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         close_or_warn(env, warn)

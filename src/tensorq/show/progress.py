@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
+from tensorq.paths import shown
 from tensorq.runs.directory import plain_data
 from tensorq.show.numbers import finite_number, format_number, format_return
 from tensorq.show.summary import summary
@@ -88,14 +89,14 @@ class PlainObserver(ProgressObserver):
         """Write a line when there is something worth one."""
         self._status.take(event)
         if isinstance(event, Message):
-            self._stream.write_line(event.text)
+            self._stream.write_line(shown(event.text))
         elif isinstance(event, Started):
             self._begin = self._last = time.monotonic()
             self._tenth = int(_PLAIN_LINES * self._status.fraction)
-            self._stream.write_line(f"training {self._status.title}, run folder {event.run_dir}")
+            self._stream.write_line(f"training {self._status.title}, run folder {shown(event.run_dir)}")
             self._stream.write_line(_MEAN_RETURN)
         elif isinstance(event, Finished):
-            self._stream.write_line("\n".join(["", *summary(event, self._status.started)]))
+            self._stream.write_line(shown("\n".join(["", *summary(event, self._status.started)])))
         else:
             tenth, now = int(_PLAIN_LINES * self._status.fraction), time.monotonic()
             # The pause grows with the run, so that a night is told in some sixty lines and not in thousands.
@@ -121,11 +122,11 @@ class LiveObserver(ProgressObserver):
             console = self._start().console
             self.close()
             for number, line in enumerate(summary(event, self._status.started)):
-                console.print(line, style="bold green" if number == 0 else "", soft_wrap=True)
+                console.print(shown(line), style="bold green" if number == 0 else "", soft_wrap=True)
             return
         console = self._start().console
         if isinstance(event, Message) and not _is_activity(event):
-            console.print(event.text, soft_wrap=True)
+            console.print(shown(event.text), soft_wrap=True)
 
     def close(self) -> None:
         """Clear the panel; a run that was interrupted leaves one line that says how far it came."""
@@ -183,7 +184,7 @@ class LiveObserver(ProgressObserver):
         parts: list[RenderableType] = [bar, sparkline, grid, *([spinner] if status.activity is not None else [])]
         return Panel(
             Group(*parts), title=Text(f" {status.title} "),
-            subtitle=Text(f" {status.started.run_dir} ", "dim"),
+            subtitle=Text(f" {shown(status.started.run_dir)} ", "dim"),
             title_align="left", subtitle_align="left", border_style="dim",
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
+from tensorq.paths import shown
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import RunDirectory, plain_data, read_config, read_result
 from tensorq.runs.freeing import free_replay, replay_bytes
@@ -144,7 +145,7 @@ def _folders(folder: Path) -> list[Path]:
     try:
         return [entry for entry in folder.iterdir() if entry.is_dir()]
     except OSError as error:
-        print(f"warning: {folder} is left out: {error.strerror}", file=sys.stderr)
+        print(shown(f"warning: {folder} is left out: {error.strerror}"), file=sys.stderr)
         return []
 
 
@@ -156,7 +157,7 @@ def print_table(folder: Path) -> None:
 
     runs = [look(path) for path in find_runs(folder)]
     if not runs:
-        print(f"no runs in {folder}: `tensorq train CartPole-v1` makes one")
+        print(f"no runs in {shown(folder)}: `tensorq train CartPole-v1` makes one")
         return
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -187,7 +188,7 @@ def free_replays(folder: Path, agreed: bool) -> None:
     """List the replays of finished runs, and drop them if the user has agreed or says yes now."""
     sizes = _replays(find_runs(folder))
     if not sizes:
-        print(f"nothing to free in {folder}: only finished runs that learned from replay have something")
+        print(f"nothing to free in {shown(folder)}: only finished runs that learned from replay have something")
         return
     for run, size in sizes.items():
         print(f"{format_bytes(size):>10}  {_printable(run)}")
@@ -206,7 +207,7 @@ def free_replays(folder: Path, agreed: bool) -> None:
             free_replay(run)
             freed += size
         except (TensorqError, OSError) as error:  # the others can still be freed
-            print(f"warning: {_printable(run)} keeps its replay: {error}", file=sys.stderr)
+            print(f"warning: {_printable(run)} keeps its replay: {shown(str(error))}", file=sys.stderr)
     print(f"freed {format_bytes(freed)}")
 
 
@@ -245,4 +246,4 @@ def _curve_as_html(run_dir: Path, make: EnvironmentMaker | None) -> str:
 
 def _printable(text: object) -> str:
     """Text from a folder without what could not be printed, or would be an order to the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+    return "".join(letter if letter.isprintable() else "?" for letter in shown(str(text)))

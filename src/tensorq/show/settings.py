@@ -16,12 +16,14 @@ import numpy.typing as npt
 from tensorq.config import Config
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
+from tensorq.paths import shown
 from tensorq.runs import directory
 from tensorq.runs.directory import read_config, read_result
 from tensorq.runs.tables import read_table
 from tensorq.show.numbers import finite_number
 
 FloatArray = npt.NDArray[np.float64]
+LARGEST = 1e300  # what is beyond cannot be drawn, as differences overflow: it counts as missing, as infinities do
 _NAMELESS = "environment of a function"
 
 
@@ -74,7 +76,7 @@ def read_run(run_dir: Path) -> SavedRun:
     """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
     document = read_config(directory.open(run_dir).path)
     environment = document.get("environment")
-    solved_return = environment.get("solved_return") if isinstance(environment, dict) else None
+    solved_return = finite_number(environment.get("solved_return")) if isinstance(environment, dict) else None
     if not (run_dir / "metrics.csv").exists():
         raise TensorqError(f"{run_dir} has no metrics.csv: its training never began, or the file was removed")
     metrics = read_table(run_dir / "metrics.csv")
@@ -86,17 +88,24 @@ def read_run(run_dir: Path) -> SavedRun:
         missing = [column for column in columns if column not in table]
         if missing:
             raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
+        if not all(0 <= steps < 2**63 and steps.is_integer() for steps in table["steps"].tolist()):
+            raise TensorqError(
+                f"{run_dir / name} is damaged: its steps are not all whole numbers; put the original file back, or "
+                "leave this run out"
+            )
+        for values in table.values():
+            values[~(np.abs(values) <= LARGEST)] = np.nan
     config = document["config"]
     try:
         result = read_result(run_dir)
     except TensorqError as error:  # the tables say what it would
-        print(f"warning: {error}", file=sys.stderr)
+        print(shown(f"warning: {error}"), file=sys.stderr)
         result = {}
     return SavedRun(
         path=run_dir,
         config=config,
         setting=_setting(document, config, environment if isinstance(environment, dict) else {}),
-        solved_return=finite_number(solved_return),
+        solved_return=None if solved_return is None or abs(solved_return) > LARGEST else solved_return,
         metrics=metrics,
         episodes=episodes,
         result=result,
@@ -151,13 +160,14 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], objec
         except TensorqError as error:
             errors.append(error)
             continue
-        seed, group = run.config.get("seed"), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
+        seed, group = str(run.config.get("seed")), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
         if (kept := group.setdefault(seed, run)) is not run:
-            print(f"warning: {run_dir} is left out: the same setting and seed as {kept.path}", file=sys.stderr)
+            text = f"warning: {run_dir} is left out: the same setting and seed as {kept.path}"
+            print(shown(text), file=sys.stderr)
     if not groups and len(errors) == 1:
         raise errors[0]
     for left_out in errors:
-        print(f"warning: left out: {left_out}", file=sys.stderr)
+        print(shown(f"warning: left out: {left_out}"), file=sys.stderr)
     if not groups:
         raise TensorqError(f"none of these {len(errors)} runs can be used")
     gathered = [list(group.values()) for group in groups.values()]

@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
+from tensorq.paths import shown
 from tensorq.show.numbers import finite_number, format_number, format_return
 from tensorq.show.settings import SavedRun, Setting, group_by_setting, label, short
 
@@ -55,15 +56,15 @@ def compare(paths: Sequence[Path], metric: Metric = "best") -> tuple[Table, list
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         low, high = row["interquartile_low"], row["interquartile_high"]
-        shown = formatter(row["env"])
-        interval = "" if low is None else f"{shown(low)} to {shown(high)}"
+        as_text = formatter(row["env"])
+        interval = "" if low is None else f"{as_text(low)} to {as_text(high)}"
         unusual = [f"  {name} {short(value)}" for name, value in row["unusual"].items()]
         table.add_row(
             "\n".join([f"{row['env']} {row['preset']}", *unusual]),
             "\n".join([f"{len(row['seeds'])}", *([f"{row['unfinished']} unfinished"] if row["unfinished"] else [])]),
             format_number(row["steps"], ",.0f"),
-            f"{shown(row['interquartile_mean'])}\n{interval}",
-            f"{shown(row['worst_return'])}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
+            f"{as_text(row['interquartile_mean'])}\n{interval}",
+            f"{as_text(row['worst_return'])}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
             f"{format_number(row['seconds'], '.1f')}\n{format_number(row['steps_per_second'], ',.0f')}",
         )
     return table, rows
@@ -122,6 +123,8 @@ def _row(setting: Setting, metric: Metric) -> dict[str, Any]:
 def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
     """The rows of a table of returns; raises TensorqError for a file that is not one."""
     column = f"{metric}_return"
+    if file.exists() and not file.is_file():
+        raise TensorqError(f"{file} is not a regular file; expected a table of returns")
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines, restval="")
@@ -139,7 +142,8 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
         if not (env and setting):
             raise TensorqError(f"line {line} of {file} has no env and setting")
         if (first := first_lines.setdefault((env, setting, seed), line)) != line:
-            print(f"warning: line {line} of {file} is left out: env, setting and seed of line {first}", file=sys.stderr)
+            text = f"warning: line {line} of {file} is left out: env, setting and seed of line {first}"
+            print(shown(text), file=sys.stderr)
         else:
             cells.setdefault((env, setting), []).append(row)
     environments = list(dict.fromkeys(env for env, _ in cells))  # one after the other, whatever was appended when

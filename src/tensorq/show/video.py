@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -219,28 +220,47 @@ def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -
         raise TensorqError(
             f"writing .mp4 needs the video extra: {extra_command('video')} (a .gif needs nothing)"
         ) from None
-    canvas = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that the run folder clears away
-    try:
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary), scene.size, fps=fps, quality=7, macro_block_size=2, ffmpeg_log_level="error",
-            output_params=["-movflags", "+faststart", "-f", "mp4"],
-        )  # fmt: skip
-        writer.send(None)
+    canvas, sent = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8), 0
+    # ffmpeg goes back and forth in its file and does not tell whether it could write all of it: so it gets one apart,
+    # whose frames are counted.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        file = str(Path(folder) / "video.mp4")
         try:
+            writer = imageio_ffmpeg.write_frames(
+                file, scene.size, fps=fps, quality=7, macro_block_size=2, ffmpeg_log_level="quiet",
+                output_params=["-movflags", "+faststart"],
+            )  # fmt: skip
+            writer.send(None)
+        except Exception as error:  # whatever may be wrong with an ffmpeg
+            why = " ".join(str(error).split())
+            raise TensorqError(f"cannot write {path}: ffmpeg does not start: {why}; write a .gif") from error
+        with contextlib.closing(writer):
             for frame in frames:
                 panel = None
                 if scene.panel is not None:
                     scene.panel.see(frame.q_values)
                     panel = scene.panel.draw(frame)
                 scene.place(canvas, scene.resized(frame), panel)
-                writer.send(canvas.tobytes())
-        finally:
-            writer.close()
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+                try:
+                    writer.send(canvas.tobytes())
+                except OSError as error:
+                    raise _ffmpeg_failed(path, folder) from error
+                sent += 1
+        try:
+            complete = imageio_ffmpeg.count_frames_and_secs(file)[0] == sent
+        except (OSError, RuntimeError) as error:
+            raise _ffmpeg_failed(path, folder) from error
+        if not complete:
+            raise _ffmpeg_failed(path, folder)
+        write_atomically(path, Path(file).read_bytes())
+
+
+def _ffmpeg_failed(path: Path, folder: str) -> TensorqError:
+    free, place = shutil.disk_usage(folder).free, Path(folder).parent
+    return TensorqError(
+        f"cannot write {path}: ffmpeg stopped before the end of the video; {free:,} bytes are free in {place}, where "
+        "it writes first (TMPDIR sets another folder)"
+    )
 
 
 def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:

@@ -1,0 +1,87 @@
+"""The lock of a run's folder: one process trains in it at a time, and whatever ends that process ends the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from tensorq.errors import TensorqError
+from tensorq.runs.checkpoint import open_in_place
+
+_held: set[int] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    # A forked worker that outlives a killed trainer would keep the run locked.
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
+class FolderLock:
+    """The file `lock` in a folder, locked by the operating system; it also says which process holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Touch nothing yet."""
+        self.path = folder / "lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, if it is not held by this object already; raises TensorqError where another holds it."""
+        if self._descriptor is not None:
+            return
+        descriptor = open_in_place(self.path)
+        if not _take(descriptor):
+            owner = _owner(descriptor)
+            os.close(descriptor)
+            raise TensorqError(
+                f"{owner} is training in {self.path.parent}; wait for it, stop it, or choose another run_dir "
+                "(--run-dir)"
+            )
+        _held.add(descriptor)
+        self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # who holds it is good to know, and a full disk must not stop a resume
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Let others take it."""
+        if self._descriptor in _held:
+            _held.remove(self._descriptor)
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    def is_held(self) -> bool:
+        """Whether anybody holds the lock now. Looks without leaving a trace."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError:
+            return False
+        try:
+            return not _take(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Lock an open file, unless somebody else has; on a file system without locks nobody ever has."""
+    import filelock  # not at the top: it takes 0.1 s, and few commands need it
+
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True
+
+
+def _owner(descriptor: int) -> str:
+    try:
+        found = re.match(rb"[0-9]+", os.read(descriptor, 20))
+    except OSError:  # Windows lets nobody else read what is locked
+        found = None
+    return f"process {found[0].decode()}" if found else "another process"
