@@ -16,7 +16,7 @@ from gymnasium import spaces
 from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same
 from tensorq.agents.dqn import DQN
 from tensorq.core import random
-from tensorq.envs.calls import EnvironmentFailed
+from tensorq.errors import TensorqError
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Interrupted, NotFinite
@@ -207,7 +207,7 @@ def test_an_environment_that_fails_interrupts_between_two_steps(case: Case, monk
     expected = case.advance(300)
     final = case.loop.save()
     case.loop.restore(case.first)
-    envs, failed = case.loop._envs, EnvironmentFailed("simulator lost")  # type: ignore[union-attr]
+    envs, failed = case.loop._envs, TensorqError("simulator lost")  # type: ignore[union-attr]
     step, calls = envs.step, iter(range(60))
 
     def failing(actions: np.ndarray) -> Any:

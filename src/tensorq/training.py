@@ -442,8 +442,9 @@ class Training:
         makers: list[tuple[str, Callable[[], object]]] = [
             ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, drawable))
         ]
-        own = self.environment.custom
-        make = self.environment.make if own else gymnasium_maker(self.config.env, render_mode="rgb_array")
+        config = self.config
+        own = self.environment.custom and ":" not in config.env  # else it can be made by name, to be drawn
+        make = self.environment.make if own else gymnasium_maker(config.env, config.env_args, "rgb_array")
         path, video = self.directory.path, self.directory.video_path
         if not self.config.single_environment:
             keywords: dict[str, Any] = {"short": True, "make": make, "network": self._network, "warn": self._warn}

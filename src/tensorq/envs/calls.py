@@ -29,17 +29,13 @@ class Closable(Protocol):
         ...
 
 
-class EnvironmentFailed(TensorqError):
-    """An environment raised, or gave what its spaces or Gymnasium's interface do not allow."""
-
-
 def reset_once(env: gym.Env, seed: int | None = None) -> tuple[Any, Mapping[str, Any]]:
-    """(observation, info) of a new episode; raises EnvironmentFailed for anything else."""
+    """(observation, info) of a new episode; raises TensorqError for anything else."""
     return check_reset(env, call(env, "reset", **({} if seed is None else {"seed": seed})))
 
 
 def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
-    """What one step gives, as Gymnasium's interface has it; raises EnvironmentFailed for anything else."""
+    """What one step gives, as Gymnasium's interface has it; raises TensorqError for anything else."""
     try:
         result: Any = env.step(action)
     except TensorqError:
@@ -65,7 +61,7 @@ def environment_name(env: Any) -> str:
 
 
 def call(env: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
-    """Call a method of an environment; raises EnvironmentFailed from whatever it raises."""
+    """Call a method of an environment; raises TensorqError from whatever it raises."""
     try:
         return getattr(env, method)(*arguments, **keywords)
     except TensorqError:
@@ -74,16 +70,16 @@ def call(env: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
         raise failure(env, method, error) from error
 
 
-def failure(env: Any, method: str, error: Exception) -> EnvironmentFailed:
+def failure(env: Any, method: str, error: Exception) -> TensorqError:
     """What to raise for an exception of an environment's method."""
-    return EnvironmentFailed(f"{environment_name(env)} raised {where_raised(error)} in {method}().")
+    return TensorqError(f"{environment_name(env)} raised {where_raised(error)} in {method}().")
 
 
 def check_reset(env: Any, result: Any) -> tuple[Any, Mapping[str, Any]]:
     """(observation, info) as reset returned them."""
     if isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[1], Mapping):
         return result[0], result[1]
-    raise EnvironmentFailed(
+    raise TensorqError(
         f"reset() of {environment_name(env)} returned {excerpt(result)}, expected an observation and an info that is a "
         "dict: return obs, {}."
     )
@@ -96,7 +92,7 @@ def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, 
     hint = ""
     if isinstance(result, (tuple, list)) and len(result) == 4:
         hint = " Four values are those of gym before 0.26: its done is terminated, or truncated by a time limit."
-    raise EnvironmentFailed(
+    raise TensorqError(
         f"step() of {environment_name(env)} returned {excerpt(result)}, expected five values: observation, reward, "
         f"terminated, truncated and an info that is a dict.{hint}"
     )
@@ -107,13 +103,11 @@ def _number(env: Any, reward: Any) -> float:
     array = np.asarray(reward)
     if array.shape or array.dtype.kind not in "biuf":
         hint = f" Write float(reward[{', '.join('0' * array.ndim)}])." if array.size == 1 and array.ndim else ""
-        raise EnvironmentFailed(
+        raise TensorqError(
             f"step() of {environment_name(env)} gave the reward {excerpt(reward)}, expected one number.{hint}"
         )
     if not math.isfinite(number := float(array)):
-        raise EnvironmentFailed(
-            f"step() of {environment_name(env)} gave the reward {number}, expected a finite number."
-        )
+        raise TensorqError(f"step() of {environment_name(env)} gave the reward {number}, expected a finite number.")
     return number
 
 
@@ -123,9 +117,7 @@ def _flag(env: Any, name: str, value: Any) -> bool:
         return bool(value)
     array = np.asarray(value)
     if array.shape or array.dtype.kind not in "biu":
-        raise EnvironmentFailed(
-            f"step() of {environment_name(env)} gave {name} {excerpt(value)}, expected True or False."
-        )
+        raise TensorqError(f"step() of {environment_name(env)} gave {name} {excerpt(value)}, expected True or False.")
     return bool(array)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from tensorq.envs.calls import (
-    EnvironmentFailed,
     EnvironmentMaker,
     call,
     check_reset,
@@ -60,11 +59,11 @@ class HostEnvironments(Protocol):
     mask: np.ndarray | None  # [N, A] bool, the legal actions at obs, if the environment's info has an action_mask
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Begin a new episode in each environment, reseeded; raises EnvironmentFailed."""
+        """Begin a new episode in each environment, reseeded; raises TensorqError."""
         ...
 
     def step(self, actions: np.ndarray) -> Transitions:
-        """Act once in each environment; raises EnvironmentFailed."""
+        """Act once in each environment; raises TensorqError."""
         ...
 
     def close(self) -> None:
@@ -146,7 +145,7 @@ class SingleEnvironments:
         """The legal actions [A] bool that an info tells of; all where it does not say."""
         if MASK in info:
             if not self._masked:
-                raise EnvironmentFailed(LATE_MASK)
+                raise TensorqError(LATE_MASK)
             return check_mask(info[MASK], self.native_action_space)
         return np.ones(int(self.action_space.n), bool) if self._masked else None
 
@@ -226,12 +225,12 @@ class VectorEnvironments:
         """Rewards [N] float64 or flags [N] bool, as an array of our own."""
         array = np.asarray(column)
         if array.shape != (self.num_envs,) or array.dtype.kind not in ("biuf" if dtype == "d" else "biu"):
-            raise EnvironmentFailed(
+            raise TensorqError(
                 f"the vector environment gave {name} {excerpt(column)}, expected an array of {self.num_envs} "
                 + ("numbers." if dtype == "d" else "truth values.")
             )
         if dtype == "d" and not np.isfinite(array).all():
-            raise EnvironmentFailed(f"the vector environment gave {name} {excerpt(column)}, expected finite numbers.")
+            raise TensorqError(f"the vector environment gave {name} {excerpt(column)}, expected finite numbers.")
         return array.astype(np.float64 if dtype == "d" else bool)
 
     def _final_obs(self, info: Mapping[str, Any], index: int) -> Any:
@@ -239,7 +238,7 @@ class VectorEnvironments:
         found = info[FINAL_OBS][index] if FINAL_OBS in info else None
         if found is None:
             old = " Rename final_observation, its name before Gymnasium 1.1." if "final_observation" in info else ""
-            raise EnvironmentFailed(
+            raise TensorqError(
                 f"the vector environment of mode SAME_STEP ended an episode in environment {index} without its last "
                 f'observation, expected in info["{FINAL_OBS}"][{index}].{old}'
             )
@@ -252,11 +251,11 @@ class VectorEnvironments:
             self._masked = present
         if not self._masked:
             if present:
-                raise EnvironmentFailed(LATE_MASK)
+                raise TensorqError(LATE_MASK)
             return None
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
         if present and len(info[MASK]) != self.num_envs:
-            raise EnvironmentFailed(
+            raise TensorqError(
                 f"{MASK}: received {len(info[MASK])} of them, expected one for each of {self.num_envs} environments."
             )
         for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):

@@ -30,7 +30,7 @@ class ObservationReader:
         self.space = space
         self.plain = plain_observation_space(space)
         self.dtype, self.shape = obs_layout(self.plain)
-        self._leaves = [_Leaf(leaf) for leaf in leaves(space)]
+        self._leaves = [_Leaf(leaf, name) for leaf, name in zip(leaves(space), _names(space), strict=True)]
         self._single = None if is_composite(space) else self._leaves[0]
         self._box, self._native = isinstance(space, spaces.Box), self._leaves[0].dtype
 
@@ -65,8 +65,9 @@ class ObservationReader:
 class _Leaf:
     """A space without parts: how its observations are checked and flattened."""
 
-    def __init__(self, space: gym.Space) -> None:
+    def __init__(self, space: gym.Space, name: str) -> None:
         self.space, self.shape, self.dtype = space, tuple(space.shape or ()), np.dtype(space.dtype)
+        self._part = name and f" in its part {name}"
         self.size = spaces.flatdim(space)
         self._box = isinstance(space, spaces.Box)
         self._first: Any = None  # of the values that are counted
@@ -88,8 +89,8 @@ class _Leaf:
         expected = self.shape if rows is None else (rows, *self.shape)
         if array.shape != expected:
             raise TensorqError(
-                f"the environment gave an observation of shape {array.shape}, expected {expected} by its space "
-                f"{self.space}."
+                f"the environment gave an observation of shape {array.shape}{self._part}, expected {expected} by its "
+                f"space {self.space}."
             )
         if array.dtype == self.dtype and self._box:
             return array
@@ -98,12 +99,12 @@ class _Leaf:
             raise self._refusal(f"an observation of dtype {array.dtype}")
         # Also where Gymnasium stores a batch of states in another dtype than the space's.
         if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
-            raise self._refusal(f"the observation {excerpt(array)}")
+            raise self._refusal(f"the observation {excerpt(array.tolist())}")
         return array
 
     def _refusal(self, received: str) -> TensorqError:
         return TensorqError(
-            f"the environment gave {received}, which its observation space {self.space} does not contain."
+            f"the environment gave {received}{self._part}, which its observation space {self.space} does not contain."
         )
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:
@@ -114,6 +115,17 @@ class _Leaf:
         else:
             places = rows - np.ravel(self._first) + self._offsets
             np.put_along_axis(out, places.astype(np.int64), 1, axis=1)
+
+
+def _names(space: gym.Space, name: str = "") -> list[str]:
+    """What the leaves of a space are called, such as camera or arms[0]; nothing where there is just one."""
+    if isinstance(space, spaces.Dict):
+        return [
+            leaf for key, part in space.spaces.items() for leaf in _names(part, f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for place, part in enumerate(space.spaces) for leaf in _names(part, f"{name}[{place}]")]
+    return [name]
 
 
 def _parts(space: gym.Space, obs: Any) -> Iterator[Any]:
