@@ -96,15 +96,16 @@ class _Leaf:
             return array
         kinds = "fiub" if self.dtype.kind == "f" else "iub"
         if array.dtype.kind not in kinds:
-            raise self._refusal(f"an observation of dtype {array.dtype}")
+            raise self._refusal(f"an observation of dtype {array.dtype}", " Give the one the dtype of the other.")
         # Also where Gymnasium stores a batch of states in another dtype than the space's.
         if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
             raise self._refusal(f"the observation {excerpt(array.tolist())}")
         return array
 
-    def _refusal(self, received: str) -> TensorqError:
+    def _refusal(self, received: str, hint: str = "") -> TensorqError:
         return TensorqError(
-            f"the environment gave {received}{self._part}, which its observation space {self.space} does not contain."
+            f"the environment gave {received}{self._part}, which its observation space {self.space} does not "
+            f"contain.{hint}"
         )
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:

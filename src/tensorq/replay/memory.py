@@ -50,7 +50,7 @@ class Demand(NamedTuple):
 
 
 def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool) -> list[Demand]:
-    """What a deep agent holds in memory, roughly, from what others are multiples of to those.
+    """What a deep agent holds in memory, roughly; the network comes first, because the others grow with it.
 
     Args:
         space: of observations, a Box or Discrete.
