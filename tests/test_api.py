@@ -93,6 +93,10 @@ def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> No
     assert tq.open_run(run.path).evaluate(3).lengths.tolist() == [2, 2, 2]
     tq.resume(run.path, steps=2_100, progress="quiet")
     assert run.record(tmp_path / "a.gif").exists()
+    hash(run.config)
+    small = tq.open_run(run.path, make_env=lambda: gym.make("FrozenLake-v1", render_mode="rgb_array"))
+    with pytest.raises(tq.TensorqError, match="trained on an environment with observation_space"):
+        small.record(tmp_path / "b.gif")
     for wrong, message in (
         ({"desc": {1, 2}}, r"env_args: received \{1, 2\} for desc, expected a finite number, text"),
         ({"desc": float("nan")}, "env_args: received nan for desc"),

@@ -418,6 +418,8 @@ def world(step: Any = None, reset: Any = None, **attributes: Any) -> type[gym.En
         ((FLOATS, np.zeros(2), False, False, {}), r"gave the reward array\(\[0., 0.\]\), expected one number.$"),
         ((FLOATS, "1", False, False, {}), "gave the reward '1', expected one number"),
         ((FLOATS, None, False, False, {}), "gave the reward None, expected one number"),
+        ((FLOATS, 10**400, False, False, {}), "gave the reward 1000.*, expected one number"),
+        ((FLOATS, [1, [2, 3]], False, False, {}), r"gave the reward \[1, \[2, 3\]\], expected one number"),
         ((FLOATS, float("nan"), False, False, {}), "gave the reward nan, expected a finite number"),
         ((FLOATS, np.float32("inf"), False, False, {}), "gave the reward inf, expected a finite number"),
         ((FLOATS, 1.0, None, False, {}), "gave terminated None, expected True or False"),
@@ -476,6 +478,7 @@ def test_resets_that_are_none_are_refused(made: type[gym.Env], message: str) -> 
     [
         (type("Bare", (gym.Env,), {}), "Bare has the observation_space None, expected a gymnasium space: set self.obs"),
         (world(action_space=None), "World has the action_space None"),
+        (world(observation_space=spaces.Dict([(0, spaces.Discrete(2))])), "expected parts with names that are text"),
         (world(observation_space=spaces.Dict({})), r"observation space Dict\(\): it has no part"),
         (lambda size: Counting(), r"function <lambda>\(size\) needs arguments, expected one of none, such as lambda"),
         (lambda: 1 / 0, r"the environment function raised ZeroDivisionError: .*test_host_envs.py, line"),
@@ -578,6 +581,29 @@ def test_a_compiled_world_stands_for_gymnasiums_own_environment_alone(
         assert reason in environment.warnings("host", "auto")[0]
         with pytest.raises(TensorqError, match=reason):
             choose_loop("compiled", environment)
+
+
+def test_environments_are_closed_where_the_next_cannot_be_made() -> None:
+    class Scarce(Counting):
+        open = made = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            Scarce.made += 1
+            if Scarce.made == 3:
+                raise RuntimeError("no third licence")
+            Scarce.open += 1
+
+        def close(self) -> None:
+            Scarce.open -= 1
+
+    with pytest.raises(TensorqError, match="no third licence"):
+        make_host_environments(new_each_time(Scarce), 3)
+    assert Scarce.open == 0
+    Scarce.made, Scarce.action_space = 0, spaces.Box(-1, 1)
+    with pytest.raises(TensorqError, match="action space Box"):
+        describe("mine", Scarce, single=True)
+    assert Scarce.open == 0
 
 
 def test_closed_environments_are_not_kept_alive() -> None:
@@ -795,5 +821,5 @@ def test_functions_that_make_something_else_are_refused() -> None:
     with pytest.raises(TensorqError, match="the environment function returned int, expected a gymnasium.Env"):
         make_host_environments(lambda: 3, 1)  # type: ignore[arg-type, return-value]
     made = iter([Counting(), 3])
-    with pytest.raises(TensorqError, match="returned a gymnasium.Env first and something else later"):
+    with pytest.raises(TensorqError, match="returned a gymnasium.Env first, then something else"):
         make_host_environments(lambda: next(made), 2)  # type: ignore[arg-type, return-value]

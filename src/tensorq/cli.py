@@ -19,6 +19,7 @@ from tensorq.errors import TensorqError, nearest
 from tensorq.options import env_arguments, last_value, parse
 from tensorq.paths import absolute, shown
 from tensorq.presets import resolve
+from tensorq.stopped import Terminated
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker
@@ -292,11 +293,11 @@ def main() -> None:
     """
     streams.open_missing()
     output, _ = streams.watch("stdout"), streams.watch("stderr")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was begun is taken away
+    signal.signal(signal.SIGTERM, _terminate)  # what was begun is taken away
     try:
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:
-        code = 130
+    except KeyboardInterrupt as stop:
+        code = getattr(stop, "exit_code", 130)
     sys.stdout.flush()
     if isinstance(output.error, BrokenPipeError):
         code = code or 1
@@ -309,6 +310,10 @@ def main() -> None:
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _tell(text: str) -> None:

@@ -24,7 +24,7 @@ class Config:
 
     env: str = "CartPole-v1"
     """Environment id, as in gymnasium.make; `tensorq envs` lists those there are, and which have a compiled world."""
-    env_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    env_args: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     """Keywords for gymnasium.make: numbers, text, true or false, null, and lists and tables of these."""
     preset: str = DEFAULT_PRESET
     """Named settings to start from; `tensorq presets` lists them."""
@@ -42,8 +42,8 @@ class Config:
     num_envs: int = 1
     """Environments stepped side by side."""
     single_environment: bool = False
-    """Make one environment alone, once: greedy evaluations are played in it, too, and end the episode being trained on;
-    for a robot, or a licence. No video is made."""
+    """Make only one environment, for a robot or a licensed simulator. Greedy evaluations use it too, and end the
+    training episode that is in progress; no video is made."""
 
     algorithm: Literal["dqn", "pqn", "qtable"] = "dqn"
     """Deep Q-learning from replay; from many environments at once, without replay or target network (Gallici 2025); or

@@ -75,6 +75,7 @@ def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | No
 
     `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits of their fractions.
     """
+    _heard()  # before the variable is there
     with default_variable(_LOG_LEVEL, "3"):  # TensorFlow looks at it not only while it is imported
         warning = import_tensorflow(threads)
         import tensorflow as tf
@@ -145,7 +146,7 @@ def require_keras_on_tensorflow() -> None:
 
 @functools.cache
 def _heard() -> bool:
-    """Whether somebody else has imported TensorFlow, whose log level is then fixed; asked first before we do."""
+    """Whether somebody else had imported TensorFlow, whose log level is then fixed. The first call decides."""
     return "tensorflow" in sys.modules and _LOG_LEVEL not in os.environ
 
 

@@ -254,7 +254,12 @@ def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object
 def _built(config: Config) -> dict[str, object]:
     """What, beside the environment, the default network is built of."""
     names = ("hidden_sizes", "head", "dueling", "noisy", "layer_norm", "scale_observations")
-    return {**{name: getattr(config, name) for name in names}, "num_atoms": config.outputs_per_action}
+    support = config.support if config.head in ("categorical", "hl_gauss") else None
+    return {
+        **{name: getattr(config, name) for name in names},
+        "num_atoms": config.outputs_per_action,
+        "support": support,
+    }
 
 
 def _check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:

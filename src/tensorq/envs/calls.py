@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from tensorq.envs.spaces import excerpt
+from tensorq.envs.spaces import as_array, excerpt
 from tensorq.errors import TensorqError, where_raised
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
@@ -45,7 +45,7 @@ def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mappin
     if type(result) is not tuple or len(result) != 5 or type(result[4]) is not dict:  # quicker than what follows
         result = check_step(env, result)
     observed, reward, terminated, truncated, info = result
-    if not isinstance(reward, (float, int)) or not math.isfinite(reward):
+    if not isinstance(reward, (float, int)) or not -1e308 < reward < 1e308:
         reward = _number(env, reward)
     if type(terminated) is not bool:
         terminated = _flag(env, "terminated", terminated)
@@ -100,7 +100,7 @@ def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, 
 
 def _number(env: Any, reward: Any) -> float:
     """A reward that is one finite number."""
-    array = np.asarray(reward)
+    array = as_array(reward)
     if array.shape or array.dtype.kind not in "biuf":
         hint = f" Write float(reward[{', '.join('0' * array.ndim)}])." if array.size == 1 and array.ndim else ""
         raise TensorqError(
@@ -115,7 +115,7 @@ def _flag(env: Any, name: str, value: Any) -> bool:
     """A truth value."""
     if isinstance(value, np.bool_):
         return bool(value)
-    array = np.asarray(value)
+    array = as_array(value)
     if array.shape or array.dtype.kind not in "biu":
         raise TensorqError(f"step() of {environment_name(env)} gave {name} {excerpt(value)}, expected True or False.")
     return bool(array)

@@ -103,6 +103,7 @@ def describe(
     maker = new_each_time(make or gymnasium_maker(env, env_args))
     maker = only_one(maker) if single else maker
     instance = maker()
+    kept = False
     try:
         if not isinstance(instance, (VectorEnv, gym.Env)):
             raise TensorqError(
@@ -113,8 +114,9 @@ def describe(
         spec = instance.spec
         num_envs = instance.num_envs if isinstance(instance, VectorEnv) else None
         normalising = tuple(dict.fromkeys(_normalising(instance)))
+        kept = single
     finally:
-        if isinstance(instance, (VectorEnv, gym.Env)) and not single:
+        if isinstance(instance, (VectorEnv, gym.Env)) and not kept:
             close_or_warn(instance, warn)
     return Environment(
         id=env,

@@ -18,6 +18,7 @@ from tensorq.envs.calls import (
     call,
     check_reset,
     check_step,
+    close_or_warn,
     environment_name,
     failure,
     require_seed,
@@ -25,7 +26,7 @@ from tensorq.envs.calls import (
     step_once,
 )
 from tensorq.envs.observations import ObservationReader
-from tensorq.envs.spaces import check_choice, check_mask, excerpt, plain_action_space, to_native_actions
+from tensorq.envs.spaces import as_array, check_choice, check_mask, excerpt, plain_action_space, to_native_actions
 from tensorq.errors import TensorqError
 
 MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
@@ -223,7 +224,7 @@ class VectorEnvironments:
 
     def _column(self, name: str, column: Any, dtype: str) -> np.ndarray:
         """Rewards [N] float64 or flags [N] bool, as an array of our own."""
-        array = np.asarray(column)
+        array = as_array(column)
         if array.shape != (self.num_envs,) or array.dtype.kind not in ("biuf" if dtype == "d" else "biu"):
             raise TensorqError(
                 f"the vector environment gave {name} {excerpt(column)}, expected an array of {self.num_envs} "
@@ -254,9 +255,9 @@ class VectorEnvironments:
                 raise TensorqError(LATE_MASK)
             return None
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
-        if present and len(info[MASK]) != self.num_envs:
+        if present and (not hasattr(info[MASK], "__len__") or len(info[MASK]) != self.num_envs):
             raise TensorqError(
-                f"{MASK}: received {len(info[MASK])} of them, expected one for each of {self.num_envs} environments."
+                f"{MASK}: received {excerpt(info[MASK])}, expected one for each of {self.num_envs} environments."
             )
         for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
             masks[index] = check_mask(info[MASK][index], self.native_action_space)
@@ -327,16 +328,23 @@ class Repeatable:
 
 def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
     """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
-    first = make()
-    if isinstance(first, VectorEnv):
-        return VectorEnvironments(first)
-    if not isinstance(first, gym.Env):
-        raise TensorqError(f"the environment function returned {type(first).__name__}, expected a gymnasium.Env.")
-    return SingleEnvironments([first, *(_single(make) for _ in range(num_envs - 1))])
-
-
-def _single(make: EnvironmentMaker) -> gym.Env:
-    env = make()
-    if not isinstance(env, gym.Env):
-        raise TensorqError("the environment function returned a gymnasium.Env first and something else later.")
-    return env
+    with contextlib.ExitStack() as stack:  # what was made is closed where the next fails
+        first = make()
+        if not isinstance(first, (gym.Env, VectorEnv)):
+            raise TensorqError(f"the environment function returned {type(first).__name__}, expected a gymnasium.Env.")
+        stack.callback(close_or_warn, first)
+        if isinstance(first, VectorEnv):
+            made: HostEnvironments = VectorEnvironments(first)
+        else:
+            envs = [first]
+            while len(envs) < num_envs:
+                env = make()
+                if not isinstance(env, gym.Env):
+                    raise TensorqError(
+                        "the environment function returned a gymnasium.Env first, then something else."
+                    )
+                stack.callback(close_or_warn, env)
+                envs.append(env)
+            made = SingleEnvironments(envs)
+        stack.pop_all()
+        return made

@@ -51,7 +51,8 @@ class ObservationReader:
     def check_bounds(self, array: np.ndarray) -> None:
         """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds or not a number."""
         if isinstance(self.plain, spaces.Box):
-            low, high = (bound.astype(self.dtype) for bound in (self.plain.low, self.plain.high))
+            with np.errstate(over="ignore"):  # bounds that float32 does not hold are none
+                low, high = (bound.astype(self.dtype) for bound in (self.plain.low, self.plain.high))
             outside = ~((array >= low) & (array <= high))
             if outside.any():
                 place = np.argwhere(outside)[0]

@@ -53,6 +53,8 @@ def _refuse_unknown(space: gym.Space) -> None:
     if isinstance(space, (spaces.Tuple, spaces.Dict)):
         if not _parts(space):
             raise TensorqError(f"observation space {space}: it has no part, expected at least one.")
+        if isinstance(space, spaces.Dict) and not all(isinstance(name, str) for name in space.spaces):
+            raise TensorqError(f"observation space {space}: expected parts with names that are text.")
         for part in _parts(space):
             _refuse_unknown(part)
     elif isinstance(space, spaces.Box):
@@ -118,9 +120,9 @@ def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarr
     """
     sizes = space.nvec.ravel().tolist() if isinstance(space, spaces.MultiDiscrete) else [int(space.n)]  # type: ignore[attr-defined]
     count = math.prod(sizes)
-    array = _as_array(mask)
+    array = as_array(mask)
     if len(sizes) > 1 and isinstance(mask, tuple):
-        parts = [_as_array(part) for part in mask]
+        parts = [as_array(part) for part in mask]
         if [part.shape for part in parts] == [(size,) for size in sizes]:
             array = functools.reduce(np.outer, parts).ravel()
     if (
@@ -141,7 +143,8 @@ def check_choice(masks: np.ndarray) -> None:
         raise TensorqError("action mask: received zeros alone, expected a legal action wherever the episode goes on.")
 
 
-def _as_array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
+    """The value as an array; an empty one of objects where it cannot be one."""
     try:
         return np.asarray(value)
     except ValueError:  # rows of different lengths

@@ -174,7 +174,8 @@ def evaluate_run(
     agent = load_agent(run_dir, which, network)
     content = directory.read_config(run_dir)
     config = Config.from_saved(content["config"])
-    envs = make_host_environments(environment_maker(run_dir, make), min(EVALUATION_ENVS, episodes))
+    most = 1 if config.single_environment else EVALUATION_ENVS
+    envs = make_host_environments(environment_maker(run_dir, make), min(most, episodes))
     try:
         saved = read_environment(run_dir, content)
         saved.require_same(run_dir, envs.native_observation_space, envs.native_action_space)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorq.errors import TensorqError
-from tensorq.runs.checkpoint import is_leftover, remove_leftovers, require_inside, write_atomically
+from tensorq.runs.checkpoint import Checkpoints, is_leftover, remove_leftovers, require_inside, write_atomically
 from tensorq.runs.lock import FolderLock
 
 PUT_BACK = "put the original file back, or train again into another run folder"
@@ -85,10 +85,18 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take back a run that never began: its files, and the folders that were made for it, if nothing else is in."""
-        for file in (self.config_path, self.metrics_path, self.episodes_path, self.replay_path, self._lock.path):
+        initial = Checkpoints(self.checkpoints_path).initial_path
+        for file in (
+            self.config_path,
+            self.metrics_path,
+            self.episodes_path,
+            self.replay_path,
+            initial,
+            self._lock.path,
+        ):
             with contextlib.suppress(OSError):
                 file.unlink()
-        for folder in reversed(self._made):
+        for folder in (self.checkpoints_path, *reversed(self._made)):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

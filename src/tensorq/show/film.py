@@ -12,12 +12,14 @@ import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, reset_once, step_once
+from tensorq.envs.description import read_environment
 from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import environment_maker, load_agent
 from tensorq.networks.build import NetworkBuilder
 from tensorq.process import default_variable
+from tensorq.runs.directory import read_config
 from tensorq.show.gif import Pixels
 from tensorq.show.video import Frame, frame_stride, record
 
@@ -74,6 +76,12 @@ def film(
         if not isinstance(env, gym.Env):
             why = "is a VectorEnv, and a video shows one"
         raise TensorqError(f"the environment function's environment {why}")
+    try:
+        saved = read_environment(run_dir, read_config(run_dir))
+        saved.require_same(run_dir, env.observation_space, env.action_space)
+    except TensorqError:
+        close_or_warn(env, warn)
+        raise
     fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
     stride = frame_stride(output, fps)
     first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
