@@ -416,6 +416,17 @@ def test_paths_are_whole_in_use_and_short_to_read(tmp_path: Path, monkeypatch: p
     assert shown(here / "run") == f"{here}/run"
 
 
+def test_sigterm_ends_a_command_that_has_no_run_to_save(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from tensorq import cli\n"
+        "cli.COMMANDS['envs'] = cli.envs = lambda: signal.raise_signal(signal.SIGTERM)\n"
+        "sys.argv = ['tensorq', 'envs']; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "tensorq: stopped\n")
+
+
 def test_tensorflow_can_be_imported_without_a_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(descriptor: int) -> int:
         raise OSError

@@ -33,7 +33,10 @@ FRACTIONS = (
     "trace_decay",
 )  # fmt: skip
 ANY_NUMBERS = ("initial_value", "value_min", "value_max", "munchausen_clip")
-SWITCHES = ("double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations", "single_environment")
+SWITCHES = (
+    "double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations", "single_environment",
+    "tensor_float_32",
+)  # fmt: skip
 
 
 def refusal(**settings: Any) -> str:

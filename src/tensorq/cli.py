@@ -293,7 +293,7 @@ def main() -> None:
     """
     streams.open_missing()
     output, _ = streams.watch("stdout"), streams.watch("stderr")
-    signal.signal(signal.SIGTERM, _terminate)  # what was begun is taken away
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt as stop:
@@ -312,8 +312,14 @@ def main() -> None:
     sys.exit(code)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM where no run is to be saved: what was begun is taken away, as after Ctrl-C."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
 def _terminate(number: int, frame: object) -> None:
-    raise Terminated
+    raise _Terminated
 
 
 def _tell(text: str) -> None:
@@ -343,7 +349,7 @@ def run(arguments: list[str]) -> int:
         return 2
     except SystemExit as stop:  # --help, or an environment that ends the process where there is no run to save
         if stop.code:
-            print(f"tensorq: stopped by SystemExit: {stop.code}", file=sys.stderr)
+            _tell(f"stopped by SystemExit: {stop.code}")
         return 2 if stop.code else 0
     except KeyboardInterrupt as stop:  # training.Stopped says more
         _tell(str(stop) or "stopped")
@@ -352,7 +358,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+    print(shown(f"warning: {text}"), file=sys.stderr)
 
 
 def _help() -> str:

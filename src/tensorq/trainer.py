@@ -66,7 +66,8 @@ def train(
     """
     began = time.perf_counter() - seconds_before
     audience = Audience(observers)
-    folder = absolute(run_dir or "runs")  # before an environment may change the working directory
+    # Before an environment may change the working directory.
+    folder, other_run = absolute(run_dir or "runs"), None if init_from is None else absolute(init_from)
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
     environment = describe(config.env, make, config.env_args, single=config.single_environment, warn=audience.warn)
@@ -89,10 +90,10 @@ def train(
         "loop": loop_kind(config, environment),
     }
     initial: bytes | None = None
-    if init_from is not None:
-        saved = _fitting_agent(absolute(init_from), config, environment, kind)
+    if other_run is not None:
+        saved = _fitting_agent(other_run, config, environment, kind)
         initial = saved.path.read_bytes()
-        content["init_from"] = {"path": os.path.abspath(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
+        content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
     if run_dir is None:
         folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
         directory = run_directory.create_in_first_free(folders, content)

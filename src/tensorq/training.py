@@ -148,8 +148,8 @@ class Training:
         try:
             if not stopped:
                 self._show()
-        except KeyboardInterrupt as interrupt:
-            stopped = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        except KeyboardInterrupt as interrupt:  # the command tells which signal it was
+            stopped = getattr(interrupt, "exit_code", 128 + signal.SIGINT) - 128
         self._tell(Finished(self.directory.path, result))
         if stopped:
             raise self._stopped(loop.steps, stopped, finished=True)
