@@ -1018,3 +1018,14 @@ def test_parameters_become_those_of_a_network_and_its_target(finished: Path, tmp
     ):
         trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "other", init_from=run)
     assert not (tmp_path / "other").exists()
+
+    made: list[gym.Env] = []
+
+    def make_once() -> gym.Env:
+        assert not made, "no second one"
+        made.append(make())
+        return made[0]
+
+    with pytest.raises(TensorqError, match="AssertionError: no second one"):  # when the parameters lie in the folder
+        trainer.train(CONFIG, make=make_once, run_dir=tmp_path / "other", init_from=finished)
+    assert not (tmp_path / "other").exists()

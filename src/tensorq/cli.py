@@ -19,7 +19,6 @@ from tensorq.errors import TensorqError, nearest
 from tensorq.options import env_arguments, last_value, parse
 from tensorq.paths import absolute, shown
 from tensorq.presets import resolve
-from tensorq.stopped import Terminated
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker

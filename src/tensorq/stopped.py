@@ -17,12 +17,6 @@ def how_to_resume(run_dir: Path, steps: int, needs: Sequence[str], named: str | 
     return f"{how} goes on from step {steps:,}"
 
 
-class Terminated(KeyboardInterrupt):
-    """The command was told to end by SIGTERM."""
-
-    exit_code = 143
-
-
 class Stopped(KeyboardInterrupt):
     """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
 

@@ -41,7 +41,7 @@ from tensorq.runs.checkpoint import Checkpoints, load
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import REFILL, after_freeing, with_empty_replay
 from tensorq.runs.tables import CsvTable, read_table
-from tensorq.stopped import Stopped, Terminated, how_to_resume
+from tensorq.stopped import Stopped, how_to_resume
 
 METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"

@@ -340,9 +340,7 @@ def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnviron
             while len(envs) < num_envs:
                 env = make()
                 if not isinstance(env, gym.Env):
-                    raise TensorqError(
-                        "the environment function returned a gymnasium.Env first, then something else."
-                    )
+                    raise TensorqError("the environment function returned a gymnasium.Env first, then something else.")
                 stack.callback(close_or_warn, env)
                 envs.append(env)
             made = SingleEnvironments(envs)
