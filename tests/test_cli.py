@@ -188,6 +188,19 @@ def test_a_run_on_an_environment_of_ones_own_goes_on_where_it_is_named_again(tmp
     )
 
 
+def test_paths_stay_whole_where_an_environment_has_changed_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "wandering.py").write_text(
+        "import os, gymnasium\nfrom gymnasium.envs.toy_text import FrozenLakeEnv\n"
+        "class Lake(FrozenLakeEnv):\n    def reset(self, **keywords):\n"
+        "        if os.path.isdir('sim'):\n            os.chdir('sim')\n        return super().reset(**keywords)\n"
+        "gymnasium.register('Lake-v0', Lake, max_episode_steps=30)\n"
+    )
+    done = run("train", "wandering:Lake-v0", "--preset", "qtable", "--steps", "200", "--run-dir", "run", cwd=tmp_path)
+    assert f"tensorq evaluate {tmp_path}/run" in done.output
+    assert (tmp_path / "run" / "result.json").exists() and not list((tmp_path / "sim").iterdir())
+
+
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     cwd = finished.parent
     assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors

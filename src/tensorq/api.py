@@ -96,9 +96,11 @@ class Run:
     def keras_model(self, which: str = "best") -> Any:
         """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
 
-        Observations are as the space has them, in its dtype, those of a Dict, Tuple, MultiDiscrete or MultiBinary
-        flattened (gymnasium.spaces.flatten); scaling, and the mean of a distributional head, are part of the model.
-        That of the default network and of tables has Keras' own layers alone. The model of a network function of your
+        Observations are as the space has them, in its dtype; those of a Dict, Tuple, MultiDiscrete or MultiBinary are
+        flat, as gymnasium.spaces.flatten(space, observation) makes them. Scaling and the mean of a distributional head
+        are part of the model.
+
+        The model of the default network and of tables has Keras' own layers alone. That of a network function of your
         own is the one that it returned, with a mean behind it where its head is distributional.
         """
         from tensorq.evaluation.export import keras_model

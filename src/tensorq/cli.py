@@ -17,7 +17,7 @@ from tensorq import __version__, streams
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import TensorqError, nearest
 from tensorq.options import env_arguments, last_value, parse
-from tensorq.paths import absolute, shown
+from tensorq.paths import absolute, remember_current_folder, shown
 from tensorq.presets import resolve
 
 if TYPE_CHECKING:
@@ -291,6 +291,7 @@ def main() -> None:
     read its output, `head` say, has gone.
     """
     streams.open_missing()
+    remember_current_folder()
     output, _ = streams.watch("stdout"), streams.watch("stderr")
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -22,12 +22,28 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def shown(text: str | Path) -> str:
-    """A path, or a text that names some, for a person: paths below the current folder begin there."""
-    try:
-        here = os.getcwd()
-    except OSError:  # it has been removed
-        return str(text)
-    if here == os.sep:
+    """A path, or a text that names some, for a person: paths below the current folder begin there.
+
+    In a command whose environment, say, has changed the current folder, paths stay absolute: the person's is another.
+    """
+    here = _current_folder()
+    if here in (None, os.sep) or _began_in not in (None, here):
         return str(text)
     # Where a path begins: not within another one.
-    return re.sub(rf"(?<![^\s'\"`(]){re.escape(here + os.sep)}(?=[^\s'\"`])", "", str(text))
+    return re.sub(rf"(?<![^\s'\"`(]){re.escape(f'{here}{os.sep}')}(?=[^\s'\"`])", "", str(text))
+
+
+def remember_current_folder() -> None:
+    """Take the current folder for the one that the person who gave the command stands in."""
+    global _began_in
+    _began_in = _current_folder()
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return None
+
+
+_began_in: str | None = None
