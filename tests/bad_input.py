@@ -11,6 +11,7 @@ python tests/bad_input.py [--commands 150] [--calls 150] [--folders 1000] [--see
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import math
@@ -176,6 +177,7 @@ def odd_environment(chance: random.Random) -> Odd:
 def calls(chance: random.Random, run: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Functions of the interface, each with an argument that cannot be."""
     base: dict[str, Any] = {"preset": "qtable", "steps": 200, "progress": "quiet", "run_dir": "new"}
+    base |= {"evaluation_episodes": 2, "evaluation_max_episode_steps": 20}  # an odd environment may never end
     while True:
         wrong, kind = chance.choice(VALUES), chance.randrange(6)
         if kind == 0:
@@ -224,12 +226,13 @@ def damage(folder: Path, chance: random.Random) -> str:
     file = chance.choice(files)
     name = str(file.relative_to(folder))
     if file.suffix == ".json" and chance.random() < 0.8:
-        content = json.loads(file.read_text())
-        where = change_json(content, chance)
-        file.write_text(json.dumps(content))
-        return f"{name}: {where}"
+        with contextlib.suppress(ValueError, IndexError):  # it may be damaged already
+            content = json.loads(file.read_text())
+            where = change_json(content, chance)
+            file.write_text(json.dumps(content))
+            return f"{name}: {where}"
     if file.suffix == ".csv" and chance.random() < 0.7:
-        lines = file.read_text().split("\n")
+        lines = file.read_text(errors="replace").split("\n")
         row = chance.randrange(min(len(lines), 4))
         cells = lines[row].split(",")
         cells[chance.randrange(len(cells))] = chance.choice(CELLS)

@@ -636,6 +636,7 @@ def test_a_run_is_over_whatever_its_environment_draws(
 ) -> None:
     spec = gym.envs.registration.EnvSpec("Shown-v0", entry_point=env, disable_env_checker=True)
     monkeypatch.setitem(gym.registry, "Shown-v0", spec)
+    monkeypatch.setattr(Unmoved, "observation_space", describe("CartPole-v1").native_observation_space)  # as make_run
     config = dataclasses.replace(CONFIG, env="Shown-v0")
     size = num_params(Unmoved.observation_space, 2, config)
     make_run(tmp_path / "run", np.zeros(size, np.float32), env="Shown-v0", hidden_sizes=(4,))
