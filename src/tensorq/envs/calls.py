@@ -181,15 +181,3 @@ def _require_no_arguments(make: EnvironmentMaker) -> None:
             f"the environment function {name}{signature} needs arguments, expected one of none, such as "
             f"lambda: {name}(...)."
         ) from error
-
-
-def only_one(make: EnvironmentMaker) -> EnvironmentMaker:
-    """A function that makes an environment once and returns it again at each further call."""
-    made: list[gym.Env | VectorEnv] = []
-
-    def same() -> gym.Env | VectorEnv:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return same

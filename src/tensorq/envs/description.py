@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers import vector as vector_wrappers
 
-from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, environment_name, new_each_time, only_one
+from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, environment_name, new_each_time
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import (
     plain_action_space,
@@ -101,7 +102,7 @@ def describe(
         warn: called with one line where the environment raises as it is closed.
     """
     maker = new_each_time(make or gymnasium_maker(env, env_args))
-    maker = only_one(maker) if single else maker
+    maker = functools.cache(maker) if single else maker  # the same one at every call
     instance = maker()
     kept = False
     try:
