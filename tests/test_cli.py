@@ -122,7 +122,7 @@ REFUSED = [
     (["train", "FrozenLake-v1", "--env-arg", "is_slippery"], "--env-arg: received 'is_slippery', expected NAME=VALUE"),
     (
         ["train", "FrozenLake-v1", "--env-arg", "wet=1"],
-        "environment 'FrozenLake-v1' with wet=1 cannot be made: TypeErr",
+        "env_args (--env-arg): FrozenLake-v1 takes no 'wet': known: desc, map_name",
     ),
     (["trian"], "unknown command 'trian': did you mean train"),
     (["resume", "."], "expected the folder of a run"),
@@ -405,6 +405,16 @@ def test_output_that_cannot_be_written_gets_one_line(finished: Path, arguments: 
             command, cwd=finished.parent, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (done.returncode, done.stderr) == (2, "tensorq: cannot write the output: No space left on device\n")
+
+
+def test_who_reads_no_further_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-X", "dev", "-m", "tensorq", "presets"]
+    done = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_paths_are_whole_in_use_and_short_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,9 +327,11 @@ def test_observations_of_another_shape_are_refused(obs: Any) -> None:
             return obs, 0.0, False, False, {}
 
     envs = make_host_environments(Wrong, 3)
-    with pytest.raises(TensorqError, match=r"an observation of shape .*, expected \(3,\) by its space Box"):
+    with pytest.raises(TensorqError, match=r"an observation of shape .*, expected shape \(3,\) by its space Box"):
         envs.step(np.zeros(3, np.int32))
-    with pytest.raises(TensorqError, match=r"an observation of shape \(2, 3\), expected \(3, 3\) by its space Box"):
+    with pytest.raises(
+        TensorqError, match=r"an observation of shape \(2, 3\), expected shape \(3, 3\) by its space Box"
+    ):
         ObservationReader(Wrong.observation_space)(np.zeros((2, 3), np.float32), 3)
 
 
@@ -422,6 +424,10 @@ def world(step: Any = None, reset: Any = None, **attributes: Any) -> type[gym.En
         ((FLOATS, [1, [2, 3]], False, False, {}), r"gave the reward \[1, \[2, 3\]\], expected one number"),
         ((FLOATS, float("nan"), False, False, {}), "gave the reward nan, expected a finite number"),
         ((FLOATS, np.float32("inf"), False, False, {}), "gave the reward inf, expected a finite number"),
+        (
+            (FLOATS * np.nan, 1.0, False, False, {}),
+            r"gave an observation with nan at \[0, 0\], expected finite numbers",
+        ),
         ((FLOATS, 1.0, None, False, {}), "gave terminated None, expected True or False"),
         ((FLOATS, 1.0, False, np.array([False]), {}), r"gave truncated array\(\[False\]\), expected True or False"),
         (
@@ -438,6 +444,30 @@ def test_steps_that_are_none_are_refused(given: Any, message: str) -> None:
         envs.step(np.zeros(2, np.int32))
     assert envs.obs is obs
     assert (caught.value.__cause__ is given) == isinstance(given, Exception)
+
+
+@pytest.mark.parametrize("bad", ["ended", "begun"])
+@pytest.mark.parametrize("mode", [None, *AutoresetMode])
+def test_numbers_that_are_not_finite_are_found_where_an_episode_ends_and_where_one_begins(
+    bad: str, mode: AutoresetMode | None
+) -> None:
+    class Once(world()):  # type: ignore[misc]
+        begun = 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.begun += seed is None
+            return FLOATS + (np.inf if bad == "begun" and self.begun else 0), {}
+
+        def step(self, action: int) -> Any:
+            return FLOATS + (np.inf if bad == "ended" else 0), 1.0, True, False, {}
+
+    def make() -> Any:
+        return Once() if mode is None else SyncVectorEnv([Once] * 2, autoreset_mode=mode)
+
+    envs = make_host_environments(make, 2)
+    with pytest.raises(TensorqError, match=r"an observation with inf at \[0, 0\], expected finite numbers"):
+        for _ in range(2):  # in mode NEXT_STEP the second begins an episode
+            envs.step(np.zeros(2, np.int32))
 
 
 @pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), np.array(1.0)], ids=repr)
@@ -656,7 +686,7 @@ def test_an_agent_in_training_is_rated_in_environments_made_once_and_on_seeds_of
 
     selection = Selection(Config(seed=3, evaluation_episodes=2), Closing)
     for steps in (100, 200, 100):
-        assert selection.returns(q_values, steps).shape == (2,)
+        assert selection.play(q_values, steps).returns.shape == (2,)
     assert seen[0] == seen[2] != seen[1]
     for steps in (100, 200):  # where training's own environments begin after a checkpoint of these steps
         assert not Closing.seeds & {*seeds_for(3, steps, 8), *seeds_for(3, steps, 8, evaluation=True)}
@@ -746,12 +776,32 @@ def test_supported_spaces_and_how_they_are_stored() -> None:
 def test_unknown_environments_are_refused_with_the_nearest_names() -> None:
     with pytest.raises(TensorqError, match=r"unknown environment 'CartPol-v1': did you mean CartPole-v1\?$"):
         gymnasium_maker("CartPol-v1")
-    with pytest.raises(TensorqError, match="unknown environment 'Xyz': `tensorq envs` lists those there are"):
+    with pytest.raises(TensorqError, match="'Xyz': `tensorq envs` lists those there are. One of your own is MODULE:ID"):
         gymnasium_maker("Xyz")
-    with pytest.raises(TensorqError, match="environment 'nowhere/Thing-v0' cannot be made: .*nowhere"):
+    with pytest.raises(TensorqError, match="'nowhere/Thing-v0' cannot be made: .*nowhere.* of your own is MODULE:ID"):
         gymnasium_maker("nowhere/Thing-v0")()
-    with pytest.raises(TensorqError, match="environment 'no_such_module:Thing-v0' cannot be made: .*no_such_module"):
+    with pytest.raises(TensorqError, match="'no_such_module:Thing-v0': there is no Python module 'no_such_module' in"):
         gymnasium_maker("no_such_module:Thing-v0")()
+
+
+def test_a_module_that_needs_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_another.py").write_text("import another_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TensorqError, match="'needs_another:Thing-v0' needs the Python package 'another_module', which"):
+        gymnasium_maker("needs_another:Thing-v0")()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"is_sliippery": False}, r"FrozenLake-v1 takes no 'is_sliippery': did you mean is_slippery\?$"),
+        ({"map_name": "4x4", "frogs": 3}, "FrozenLake-v1 takes no 'frogs': known: desc, map_name, is_slippery"),
+        ({"map_name": "9x9"}, "'FrozenLake-v1' with map_name='9x9' cannot be made: KeyError"),
+    ],
+)
+def test_arguments_that_an_environment_does_not_take_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TensorqError, match=message):
+        gymnasium_maker("FrozenLake-v1", arguments)()
 
 
 @pytest.mark.parametrize(

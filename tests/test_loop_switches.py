@@ -163,7 +163,7 @@ def test_noise_chooses_actions_in_training_and_not_in_evaluation(kind: str, tmp_
         values = bias + 8 * noise[2:] * noise[int(row.room)]
         assert row.action == values.argmax(), (vector_step, env)
     assert 50 < sum(row.action for row in case.stored()) < 150
-    assert sorted(set(case.loop.evaluate().tolist())) == [3, 4]  # by action 0, as Q = (1, 0) has it
+    assert sorted(set(case.loop.evaluate().returns.tolist())) == [3, 4]  # by action 0, as Q = (1, 0) has it
     case.loop.close()
 
 
@@ -263,7 +263,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     assert_random_among_legal(rows["obs"][:300], rows["action"][:300])
     loop.advance(4_000, None, lambda: False)
     assert_legal_actions_known(agent.q_values(loop.params(), np.arange(2)).numpy())
-    assert sorted(set(loop.evaluate().tolist())) == [3, 4]
+    assert sorted(set(loop.evaluate().returns.tolist())) == [3, 4]
     loop.close()
 
 
@@ -287,7 +287,7 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
     loop = CompiledLoop(config, agent, world)
     begin_with_illegal_actions_best(loop)
     # The first of the legal ones, which have the value 0: that is to stay, for 1 a step or for nothing.
-    assert sorted(set(loop.evaluate().tolist())) == [0, TIME_LIMIT]
+    assert sorted(set(loop.evaluate().returns.tolist())) == [0, TIME_LIMIT]
     episodes = loop.advance(config.steps, None, lambda: False).episodes
     assert min(episode.total_return for episode in episodes) >= 0
     if not pqn:
@@ -297,7 +297,7 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
         np.testing.assert_array_equal(next_mask, MaskedRooms.LEGAL[next_room])
         assert_random_among_legal(room[:300], action[:300, 0].astype(int))
     assert_legal_actions_known(agent.q_values(loop.params(), tf.eye(2)).numpy())
-    assert sorted(set(loop.evaluate().tolist())) == [3, 4]
+    assert sorted(set(loop.evaluate().returns.tolist())) == [3, 4]
 
 
 class DeadEnd(gym.Env):

@@ -133,21 +133,21 @@ def test_runs_differ_by_their_seed(case: Case, tmp_path: Path) -> None:
 def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None:
     case.act_greedily_by_action_0()
     before = case.loop.save()
-    returns = case.loop.evaluate()
+    returns = case.loop.evaluate().returns
     # Staying in room 0 earns 1 four times, ending it from room 1 earns 3.
     assert sorted(set(returns.tolist())) == [3, 4]
     assert returns.shape == (12,)
-    np.testing.assert_array_equal(case.loop.evaluate(), returns)
+    np.testing.assert_array_equal(case.loop.evaluate().returns, returns)
     assert_same(case.loop.save(), before)
     case.advance(100)
-    assert case.loop.evaluate().tolist() != returns.tolist()  # other first rooms
+    assert case.loop.evaluate().returns.tolist() != returns.tolist()  # other first rooms
 
 
 @pytest.mark.parametrize("kind", ["compiled", "host"])
 def test_evaluation_ends_at_a_limit_of_its_own(kind: str, tmp_path: Path) -> None:
     case = Case(kind, tmp_path, evaluation_max_episode_steps=2)
     case.act_greedily_by_action_0()
-    assert sorted(set(case.loop.evaluate().tolist())) == [2, 3]  # staying twice, where four times were possible
+    assert sorted(set(case.loop.evaluate().returns.tolist())) == [2, 3]  # staying twice, where four times were possible
     case.loop.close()
 
 

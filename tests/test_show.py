@@ -253,7 +253,7 @@ def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest
         watcher.close()
     shown = stream.getvalue()
     parts = ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475")
-    for part in (*parts, "of the last 100 training episodes"):
+    for part in (*parts, "mean return: last 100 episodes"):
         assert part in shown
     assert shown.rstrip().endswith("25 s left")  # what stays of a run that was interrupted
 

@@ -174,7 +174,7 @@ BYTES, SMALL = spaces.Box(0, 255, (2,), np.uint8), spaces.Box(-1, 1, (2,))
         (spaces.Box(0, 1, (2,), bool), np.array([2, 0]), "the observation .*2"),
         (spaces.Box(0, 9, (1,), np.int64), np.array([2.0]), "an observation of dtype float64"),
         (SMALL, np.array(["a", "b"]), "an observation of dtype <U1"),
-        (SMALL, np.zeros(3, np.float32), r"an observation of shape .*3,?\).*, expected .*2,?\) by its space Box"),
+        (SMALL, np.zeros(3, np.float32), r"an observation of shape .*3,?\).*, expected shape .*2,?\) by its space Box"),
         (spaces.Discrete(3), np.int64(-1), "the observation"),
         (spaces.Discrete(3, start=5), np.int64(8), "the observation"),
         (spaces.Discrete(3), 2.7, "an observation of dtype float64"),
@@ -255,10 +255,14 @@ def test_a_run_on_them_learns_what_is_known_and_its_folder_is_enough_to_act(tmp_
         concatenate(OBSERVATIONS, [observation(0), observation(1)], create_empty_array(OBSERVATIONS, 2)),
     ):
         np.testing.assert_allclose(agent.q_values(several), KNOWN_Q, atol=0.02)
-    for wrong in ({"place": 1}, [observation(0), 3], [], 3.0):
-        with pytest.raises(
-            tq.TensorqError, match="expected an observation of Dict.*, a list of them or a vector envir"
-        ):
+    for wrong, message in (
+        ({"place": 1}, "received an observation whose parts are not those of its space: received one with place, exp"),
+        ({**observation(0), "more": 1}, "received an observation whose parts .*more.*, expected a dict with"),
+        ([observation(0), 3], "received an observation whose parts are not those of its space: received 3, expected"),
+        ([], "expected an observation of Dict.*, a list of them or a vector environment's batch"),
+        (3.0, "expected an observation of Dict"),
+    ):
+        with pytest.raises(tq.TensorqError, match=message):
             agent.act(wrong)
     batch = np.array(FLAT)
     np.testing.assert_allclose(agent.q_values(batch), KNOWN_Q, atol=0.02)

@@ -111,6 +111,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+def scored(mean: float, episodes: int) -> Episodes:
+    """What an evaluation gives."""
+    return Episodes(np.full(episodes, mean), np.ones(episodes, np.int64), 0)
+
+
 def training(path: Path, told: list[Event], config: Config = CONFIG, began: float = 0.0) -> Training:
     environment = describe("CartPole-v1") if config.env == "mine" else describe(config.env)
     return Training(config, environment, None, RunDirectory(path), Audience([told.append]), began)
@@ -161,8 +166,8 @@ def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: 
     one = training(tmp_path, [])
     monkeypatch.setattr(one._checkpoints, "save_best", lambda *_: None)
     for steps, mean in ((1_000, 400.0), (2_000, 480.0), (3_000, 500.0)):
-        returns = np.full(100, mean)
-        one._evaluate(SimpleNamespace(evaluate=lambda returns=returns: returns, steps=steps, params=lambda: None))  # type: ignore[arg-type]
+        loop: Any = SimpleNamespace(evaluate=lambda _, mean=mean: scored(mean, 100), steps=steps, params=lambda: None)
+        one._evaluate(loop, lambda: False)
     assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
 
 
@@ -212,6 +217,12 @@ def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(TensorqError, match="num_envs: received 2, expected 1 with single_environment"):
         trainer.train(dataclasses.replace(config, num_envs=2), make=Only, run_dir=tmp_path / "two")
+    with pytest.raises(TensorqError, match="holds a run already"):
+        trainer.train(config, make=Only, run_dir=tmp_path / "parts")
+    assert (Only.made, Only.closed) == (5, 5)
+    with directory.open(tmp_path / "parts"), pytest.raises(TensorqError, match="is training in"):
+        trainer.resume(tmp_path / "parts", make=Only, steps=2_000)
+    assert Only.made == 5
 
 
 def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
@@ -780,11 +791,64 @@ def test_an_environment_that_cannot_be_closed_costs_a_warning(
             use()
 
 
+class Walked(Rows):
+    """An episode of it ends in training alone; it tells how many steps were made of all there are."""
+
+    steps = 0
+    at_step: Callable[[int], object] = staticmethod(lambda step: None)
+
+    def step(self, action: int) -> Any:
+        Walked.steps += 1
+        self.at_step(Walked.steps)
+        observed, pay, ended, *rest = super().step(action)
+        return observed, pay, ended and self is Walked.training, *rest
+
+    def reset(self, **keywords: Any) -> Any:
+        Walked.training = Walked.training or self
+        return super().reset(**keywords)
+
+    training: Walked | None = None
+
+
+@pytest.mark.parametrize("kind", ["dqn", "table"])
+@pytest.mark.usefixtures("undrawn")
+def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Of two episodes that end after 50 steps each, side by side, the first begins with step 201 of them all."""
+    settings = {"evaluation_max_episode_steps": 50}
+    if kind == "dqn":
+        settings |= {"algorithm": "dqn", "hidden_sizes": (4,), "batch_size": 4, "learning_starts_steps": 100}
+    config = dataclasses.replace(TABLE, **settings)
+
+    def train(run: str, at_step: Callable[[int], object], train: Callable[..., Path] = trainer.train) -> list[Event]:
+        told: list[Event] = []
+        monkeypatch.setattr(Walked, "steps", 0)
+        monkeypatch.setattr(Walked, "training", None)
+        monkeypatch.setattr(Walked, "at_step", staticmethod(at_step))
+        given = (config,) if train is trainer.train else ()
+        run_dir = {"run_dir": tmp_path / run}
+        train(*given, **run_dir, make=Walked, observers=[told.append])
+        return told
+
+    told = train("whole", lambda step: None)
+    assert Walked.steps == 600 + 3 * 2 * 50
+    cut = "warning: 2 of 2 greedy episodes were cut after 50 steps and scored as they stood: evaluation_max_episode_"
+    assert len([text for text in texts(told) if text.startswith(cut)]) == 1
+
+    with pytest.raises(Stopped) as stopped:
+        train("parts", lambda step: step == 205 and signal.raise_signal(signal.SIGINT))
+    assert stopped.value.steps == 200 and Walked.steps == 206
+    train("parts", lambda step: None, trainer.resume)
+    for name in ("metrics.csv", "episodes.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations at 200, 400 and 600 steps."""
     means = iter([np.nan, np.inf, np.nan, -3.0, np.inf])
-    monkeypatch.setattr("tensorq.loops.table.TableLoop.evaluate", lambda self: np.full(2, next(means)))
+    monkeypatch.setattr("tensorq.loops.table.TableLoop.evaluate", lambda self, _: scored(next(means), 2))
     told: list[Event] = []
     run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
     result = directory.read_result(run) or {}
@@ -987,6 +1051,18 @@ def test_what_does_not_fit_is_not_begun_with(finished: Path, tmp_path: Path) -> 
         config = dataclasses.replace(CONFIG, **settings)
         with pytest.raises(TensorqError, match=f"init_from: .*{message}"):
             trainer.train(config, make=maker, network=network, run_dir=tmp_path / "run", init_from=finished)
+    scaled = dataclasses.replace(CONFIG, scale_observations=True, learning_starts_steps=100, steps=200)
+
+    def within(bound: float) -> Callable[[], gym.Env]:
+        class Within(Unmoved):
+            observation_space = gym.spaces.Box(-bound, bound, (4,))
+
+        return Within
+
+    other = trainer.train(scaled, make=within(2.0), run_dir=tmp_path / "other")
+    message = r"is given observations scaled by the bounds of Box\(-2.0.* this run's by the bounds of Box\(-3.0"
+    with pytest.raises(TensorqError, match=f"init_from: .*{message}"):
+        trainer.train(scaled, make=within(3.0), run_dir=tmp_path / "run", init_from=other)
     with pytest.raises(TensorqError, match="no_run does not exist; expected the folder of a run"):
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "run", init_from=tmp_path / "no_run")
     assert not (tmp_path / "run").exists()

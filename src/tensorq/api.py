@@ -120,7 +120,7 @@ def train(
     preset: str = DEFAULT_PRESET,
     network: NetworkBuilder | None = None,
     run_dir: str | Path | None = None,
-    init_from: str | Path | None = None,
+    init_from: Run | str | Path | None = None,
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
     **settings: Any,
@@ -173,7 +173,7 @@ def train(
 
 
 def resume(
-    path: str | Path,
+    path: Run | str | Path,
     *,
     steps: int | None = None,
     episodes: int | None = None,
@@ -184,32 +184,48 @@ def resume(
 ) -> Run:
     """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume."""
     _check_functions(network, observers, make_env)
-    run_dir = _path("path", path)
+    run = _run(path, make_env, network)
     show = observer(progress)
     try:
         trainer.resume(
-            run_dir, steps=steps, episodes=episodes, make=make_env, network=network, observers=[show, *observers]
+            run.path,
+            steps=steps,
+            episodes=episodes,
+            make=run.make_env,
+            network=run.network,
+            observers=[show, *observers],
         )
     finally:
         show.close()
-    return Run(run_dir, make_env, network)
+    return run
 
 
 def open_run(
-    path: str | Path, *, make_env: EnvironmentMaker | None = None, network: NetworkBuilder | None = None
+    path: Run | str | Path, *, make_env: EnvironmentMaker | None = None, network: NetworkBuilder | None = None
 ) -> Run:
     """The run in a folder."""
     _check_functions(network, make_env=make_env)
-    return Run(directory.open(_path("path", path)).path, make_env, network)
+    run = _run(path, make_env, network)
+    directory.open(run.path)
+    return run
 
 
-def load(path: str | Path, which: str = "best", *, network: NetworkBuilder | None = None) -> TrainedAgent:
+def load(path: Run | str | Path, which: str = "best", *, network: NetworkBuilder | None = None) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
     _check_functions(network)
-    return load_agent(_path("path", path), which, network)
+    run = _run(path, None, network)
+    return load_agent(run.path, which, run.network)
+
+
+def _run(path: Run | str | Path, make_env: EnvironmentMaker | None, network: NetworkBuilder | None) -> Run:
+    """The run in a folder, or one that is at hand, whose functions are its own where none are given."""
+    if isinstance(path, Run):
+        return Run(path.path, make_env or path.make_env, network or path.network)
+    return Run(_path("path", path), make_env, network)
 
 
 def _path(name: str, value: Any) -> Path:
+    value = value.path if isinstance(value, Run) else value
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise TensorqError(f"{name}: received {value!r}, expected where it is, such as {_EXAMPLES[name]!r}.")
     return absolute(value)

@@ -287,8 +287,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     """Entry point of the `tensorq` command.
 
-    It exits with 0 for success, 2 for what the user can put right, 130 after Ctrl-C, 143 after SIGTERM, and 1 where who
-    read its output, `head` say, has gone.
+    It exits with 0 for success, also where who read its output, `head` say, has had enough of it; with 2 for what the
+    user can mend, 130 after Ctrl-C and 143 after SIGTERM.
     """
     streams.open_missing()
     remember_current_folder()
@@ -299,9 +299,7 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
     sys.stdout.flush()
-    if isinstance(output.error, BrokenPipeError):
-        code = code or 1
-    elif output.error is not None:
+    if output.error is not None and not isinstance(output.error, BrokenPipeError):
         _tell(f"cannot write the output: {output.error.strerror or output.error}")
         code = code or 2
     if "tensorflow" in sys.modules:

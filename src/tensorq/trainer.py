@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from tensorq.agents.qtable import table_states
 from tensorq.config import Config
@@ -25,6 +27,7 @@ from tensorq.evaluation.play import MOST_EPISODES
 from tensorq.events import Audience, Message, Observer
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
+from tensorq.networks.numpy_network import observation_scaling
 from tensorq.paths import absolute
 from tensorq.process import refuse_inherited_tensorflow
 from tensorq.replay.memory import available_bytes, check_fits, check_table_fits, demands, disk_demand
@@ -70,47 +73,49 @@ def train(
     folder, other_run = absolute(run_dir or "runs"), None if init_from is None else absolute(init_from)
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
-    environment = describe(config.env, make, config.env_args, single=config.single_environment, warn=audience.warn)
-    if environment.num_envs is not None:
-        if config.num_envs not in (Config.num_envs, environment.num_envs):
-            text = f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
+    with _looked_at(config.env, make, config, audience) as environment:
+        if environment.num_envs is not None:
+            if config.num_envs not in (Config.num_envs, environment.num_envs):
+                text = (
+                    f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
+                )
+                audience.tell(Message(text))
+            config = dataclasses.replace(config, num_envs=environment.num_envs)
+        _check(config, environment, network, folder)
+        space = environment.observation_space
+        if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
+            first, last = int(space.start), int(space.start + space.n) - 1
+            text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
             audience.tell(Message(text))
-        config = dataclasses.replace(config, num_envs=environment.num_envs)
-    _check(config, environment, network, folder)
-    space = environment.observation_space
-    if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
-        first, last = int(space.start), int(space.start + space.n) - 1
-        text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
-        audience.tell(Message(text))
-    kind = _kind(config, network)
-    content: dict[str, Any] = {
-        "config": dataclasses.asdict(config),
-        "environment": environment.to_json(),
-        "network": kind,
-        "loop": loop_kind(config, environment),
-    }
-    initial: bytes | None = None
-    if other_run is not None:
-        saved = _fitting_agent(other_run, config, environment, kind)
-        initial = saved.path.read_bytes()
-        content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
-    if run_dir is None:
-        folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
-        directory = run_directory.create_in_first_free(folders, content)
-    else:
-        directory = run_directory.create(folder, content)
-    with directory:
-        taken = initial is not None
-        training = Training(config, environment, network, directory, audience, began, has_initial_params=taken)
-        try:
-            if initial is not None:
-                Checkpoints(directory.checkpoints_path).save_initial(initial)
-            training.run()
-        except Exception:
-            if not training.ready:  # nothing that could be resumed, and the folder would be in the way
-                directory.remove()
-            raise
-    return directory.path
+        kind = _kind(config, network)
+        content: dict[str, Any] = {
+            "config": dataclasses.asdict(config),
+            "environment": environment.to_json(),
+            "network": kind,
+            "loop": loop_kind(config, environment),
+        }
+        initial: bytes | None = None
+        if other_run is not None:
+            saved = _fitting_agent(other_run, config, environment, kind)
+            initial = saved.path.read_bytes()
+            content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
+        if run_dir is None:
+            folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
+            directory = run_directory.create_in_first_free(folders, content)
+        else:
+            directory = run_directory.create(folder, content)
+        with directory:
+            taken = initial is not None
+            training = Training(config, environment, network, directory, audience, began, has_initial_params=taken)
+            try:
+                if initial is not None:
+                    Checkpoints(directory.checkpoints_path).save_initial(initial)
+                training.run()
+            except Exception:
+                if not training.ready:  # nothing that could be resumed, and the folder would be in the way
+                    directory.remove()
+                raise
+        return directory.path
 
 
 def resume(
@@ -156,36 +161,35 @@ def resume(
         if given is None and needed[name]:
             hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
-    env = config.env if make else saved_id(config.env)
-    environment = describe(env, make, config.env_args, single=config.single_environment, warn=audience.warn)
-    saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
-    loop = loop_kind(config, environment)
-    if content.get("loop", loop) != loop:
-        raise TensorqError(
-            f"{run_dir} was trained in the {content['loop']} loop, which cannot go on with it: {environment.no_world}."
-        )
-    if environment.num_envs not in (None, config.num_envs):
-        raise TensorqError(
-            f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector environment of "
-            f"{environment.num_envs}: give one of {config.num_envs}."
-        )
-    _check(config, environment, network, run_dir)
-
-    def on_restored(steps: int, episodes: int) -> None:
-        """Until here an error leaves a finished run as it was."""
-        if config != old:
-            _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
-            if config.steps < old.steps:
-                audience.tell(Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
-            run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
-        directory.result_path.unlink(missing_ok=True)
-
-    with directory:
+    with directory, _looked_at(config.env if make else saved_id(config.env), make, config, audience) as environment:
+        saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
+        loop = loop_kind(config, environment)
+        if content.get("loop", loop) != loop:
+            raise TensorqError(
+                f"{run_dir} was trained in the {content['loop']} loop, which cannot go on with it: "
+                f"{environment.no_world}."
+            )
+        if environment.num_envs not in (None, config.num_envs):
+            raise TensorqError(
+                f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector "
+                f"environment of {environment.num_envs}: give one of {config.num_envs}."
+            )
+        _check(config, environment, network, run_dir)
         began_with = content.get("versions")
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
                 audience.warn(f"{name} is {now}, the run began with {before}: not exact any more")
+
+        def on_restored(steps: int, episodes: int) -> None:
+            """Until here an error leaves a finished run as it was."""
+            if config != old:
+                _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
+                if config.steps < old.steps:
+                    audience.tell(Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
+                run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
+            directory.result_path.unlink(missing_ok=True)
+
         Training(
             config,
             environment,
@@ -198,6 +202,16 @@ def resume(
             has_initial_params="init_from" in content,
         ).run()
     return directory.path
+
+
+@contextlib.contextmanager
+def _looked_at(env: str, make: EnvironmentMaker | None, config: Config, audience: Audience) -> Iterator[Environment]:
+    """A run's environment; the only one that there can be does not stay open where nothing was trained in it."""
+    environment = describe(env, make, config.env_args, single=config.single_environment, warn=audience.warn)
+    try:
+        yield environment
+    finally:
+        environment.release(audience.warn)
 
 
 def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int, episodes: int) -> None:
@@ -240,6 +254,15 @@ def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind
                 f"init_from: the network of {run_dir} has {its}, this run's has {own}: its parameters do not fit. "
                 "Give the same."
             )
+        if _scaling(saved.config, there[0]) != _scaling(config, here[0]):
+            its, own = (
+                f"by the bounds of {space}, pixels {it.pixels}"
+                for space, it in ((there[0], saved.config), (here[0], config))
+            )
+            raise TensorqError(
+                f"init_from: the network of {run_dir} is given observations scaled {its}, this run's {own}: its "
+                "parameters do not fit. Give the same bounds."
+            )
     return saved
 
 
@@ -250,6 +273,12 @@ def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object
     """What a network sees of an environment: the layout of observations and of their parts, and how many actions."""
     sizes = [gym.spaces.flatdim(leaf) for leaf in leaves(observation_space)]
     return obs_layout(plain_observation_space(observation_space)), sizes, int(plain_action_space(action_space).n)
+
+
+def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
+    """What is subtracted from the numbers of an observation, and what they are multiplied by."""
+    centre, factor = observation_scaling(plain_observation_space(observation_space), config)
+    return [np.ravel(1 if part is None else part).tolist() for part in (centre, factor)]
 
 
 def _built(config: Config) -> dict[str, object]:

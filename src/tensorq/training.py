@@ -94,6 +94,7 @@ class Training:
         self._refill_steps = 0  # in which replays that were freed filled again
         self._settled_steps = 0  # of the last stop at which all that was due has been done
         self._report: Report | None = None  # of steps that have no row in metrics.csv yet
+        self._told_of_cut_episodes = False
         self._stopped_by: str | None = None  # what ended the run before its steps or episodes did
 
     def run(self) -> None:
@@ -305,12 +306,12 @@ class Training:
                 return self._over(loop) or (period > 0 and loop.steps // period > before // period)
 
             # Until the row is written nothing may be done that would change when it is done again.
-            evaluation = self._evaluate(loop) if due(config.evaluation_period_steps) else None
+            evaluation = self._evaluate(loop, signals) if due(config.evaluation_period_steps) else None
             progress = self._progress(loop, self._report, new_returns, evaluation)
             self._tell(progress)
             self._listen(loop)
             if evaluation is None and self._over(loop):
-                evaluation = self._evaluate(loop)
+                evaluation = self._evaluate(loop, signals)
                 progress = self._progress(loop, self._report, (), evaluation)
                 self._tell(progress)
             if due(config.checkpoint_period_steps):
@@ -349,11 +350,20 @@ class Training:
         self._recent.extend(returns)
         return returns
 
-    def _evaluate(self, loop: Loop) -> float:
+    def _evaluate(self, loop: Loop, interrupted: Callable[[], bool]) -> float:
         """Play greedily, and keep the agent if no earlier one did better; a run that reaches its goal is over."""
         with _interrupting():
-            returns = loop.evaluate()
-        mean = float(returns.mean())
+            played = loop.evaluate(interrupted)
+            if self.config.single_environment:  # in which that was played
+                loop.boundary()
+        mean = played.mean
+        if played.unfinished and not self._told_of_cut_episodes:
+            self._told_of_cut_episodes = True
+            self._warn(
+                f"{played.unfinished} of {len(played.returns)} greedy episodes were cut after "
+                f"{self.config.evaluation_max_episode_steps:,} steps and scored as they stood: evaluation_max_episode_"
+                "steps (--evaluation-max-episode-steps) says when"
+            )
         known_before, self._final_return = self._final_return, mean
         if not math.isfinite(mean):
             if known_before is None or math.isfinite(known_before):  # else it was said
@@ -363,14 +373,14 @@ class Training:
                 )
             return mean
         if self._best is None or mean >= self._best["mean_return"]:
-            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(returns)}
+            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(played.returns)}
             self._keep(loop.params())
             if self._seconds_to_solved is None and self._solved():
                 self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         goal = self.config.stop_return
         if goal is not None and mean >= goal and not self._over(loop):
             self._stopped_by = (
-                f"the mean return of {len(returns)} greedy episodes, {mean:g}, reached stop_return {goal:g}"
+                f"the mean return of {len(played.returns)} greedy episodes, {mean:g}, reached stop_return {goal:g}"
             )
         return mean
 

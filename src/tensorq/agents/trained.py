@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector.utils import batch_space, iterate
 
 from tensorq.envs.observations import ObservationReader
 from tensorq.envs.spaces import check_choice, check_mask, excerpt, is_composite, to_native_actions
@@ -30,7 +29,7 @@ class TrainedAgent:
         """Wrap Q-values [N, A] of plain observations [N, ...]; the spaces are the environment's own."""
         self._q_function = q_function
         self._observation_space, self._action_space = observation_space, action_space
-        self._read = ObservationReader(observation_space)
+        self._read = ObservationReader(observation_space, "received")
         self._dtype, self._shape = self._read.dtype, self._read.shape
 
     def __repr__(self) -> str:
@@ -64,12 +63,18 @@ class TrainedAgent:
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
-        if is_composite(self._observation_space):
-            obs = self._flattened(obs)
-        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
+        space = self._observation_space
+        if (
+            isinstance(obs, tuple)
+            and len(obs) == 2
+            and isinstance(obs[1], dict)
+            and not isinstance(space, gym.spaces.Tuple)
+        ):
             raise TensorqError(
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
             )
+        if is_composite(space):
+            obs = self._flattened(obs)
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 array = np.asarray(obs, self._dtype)
@@ -91,14 +96,11 @@ class TrainedAgent:
             return obs  # flat: Gymnasium's Tuple takes an array of as many rows as it has parts for its own
         if space.contains(obs):
             return self._read(obs)
-        rows = obs if isinstance(obs, list) else []
         if isinstance(obs, (dict, tuple)):
-            first: Any = obs
-            while isinstance(first, (dict, tuple)):
-                first = next(iter(first.values() if isinstance(first, dict) else first), 0)
-            several = batch_space(space, np.size(first, 0) if np.ndim(first) else 0)
-            rows = list(iterate(several, obs)) if several.contains(obs) else []
-        return np.stack([self._read(row) for row in rows]) if rows and all(map(space.contains, rows)) else obs
+            return self._read(obs, self._read.rows(obs))
+        if isinstance(obs, list) and any(isinstance(row, (dict, tuple)) or space.contains(row) for row in obs):
+            return np.stack([self._read(row) for row in obs])
+        return obs
 
     def _expected(self) -> str:
         if is_composite(self._observation_space):

@@ -168,6 +168,30 @@ def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
     return checked
 
 
+class OnlyOne:
+    """Makes the only environment there can be, at the first call; every other gives the same one."""
+
+    def __init__(self, make: EnvironmentMaker) -> None:
+        """Make nothing yet."""
+        self._make = make
+        self._env: gym.Env | VectorEnv | None = None
+        self._given = False  # to somebody who closes it, by a call after the first
+
+    def __call__(self) -> gym.Env | VectorEnv:
+        """The environment."""
+        if self._env is None:
+            self._env = self._make()
+        else:
+            self._given = True
+        return self._env
+
+    def release(self, warn: Warn) -> None:
+        """Close it where it was only looked at."""
+        if self._env is not None and not self._given:
+            self._given = True
+            close_or_warn(self._env, warn)
+
+
 def _require_no_arguments(make: EnvironmentMaker) -> None:
     try:
         signature = inspect.signature(make)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers import vector as vector_wrappers
 
-from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, environment_name, new_each_time
+from tensorq.envs.calls import EnvironmentMaker, OnlyOne, Warn, close_or_warn, environment_name, new_each_time
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.envs.spaces import (
     plain_action_space,
@@ -59,6 +58,11 @@ class Environment:
         """The Discrete that actions are picked from."""
         return plain_action_space(self.native_action_space)
 
+    def release(self, warn: Warn) -> None:
+        """Close what is still open from looking at it and nobody trains in: the only one, of a start that failed."""
+        if isinstance(self.make, OnlyOne):
+            self.make.release(warn)
+
     def to_json(self) -> dict[str, Any]:
         """What config.json keeps."""
         return {
@@ -98,11 +102,11 @@ def describe(
         env: its id, or what to call the one that `make` makes.
         make: a function of the user's.
         env_args: keywords for gymnasium.make.
-        single: whether this one is the only one that is ever made, and stays open for training.
+        single: whether this one is the only one that is ever made, and stays open for training, or until `release`.
         warn: called with one line where the environment raises as it is closed.
     """
     maker = new_each_time(make or gymnasium_maker(env, env_args))
-    maker = functools.cache(maker) if single else maker  # the same one at every call
+    maker = OnlyOne(maker) if single else maker
     instance = maker()
     kept = False
     try:

@@ -104,6 +104,7 @@ class SingleEnvironments:
         first = self._masked is None
         begun = [reset_once(env, seed) for env, seed in zip(self._envs, seeds, strict=True)]
         obs = np.stack([self._read(observed) for observed, _ in begun])
+        self._read.check_finite(obs)
         if first:
             self._read.check_bounds(obs)
             self._masked = any(MASK in info for _, info in begun)
@@ -128,6 +129,7 @@ class SingleEnvironments:
                 next_mask[index] = legal
             if ended or cut:
                 over.append(index)
+        self._read.check_finite(next_obs)
         obs, mask = next_obs, next_mask
         if over:
             obs, mask = next_obs.copy(), None if next_mask is None else next_mask.copy()
@@ -137,6 +139,7 @@ class SingleEnvironments:
                 legal = self._legal(info)
                 if mask is not None:
                     mask[index] = legal
+            self._read.check_finite(obs)
         if mask is not None:
             check_choice(mask)
         self.obs, self.mask = obs, mask
@@ -184,6 +187,7 @@ class VectorEnvironments:
             raise failure(self._env, "reset", error) from error
         observed, info = check_reset(self._env, begun)
         obs, mask = np.array(self._read(observed, self.num_envs)), self._masks(info)
+        self._read.check_finite(obs)
         if first:
             self._read.check_bounds(obs)
         if mask is not None:
@@ -217,6 +221,9 @@ class VectorEnvironments:
             obs, fresh = np.array(self._read(observed, self.num_envs)), self._masks(info)
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
+        self._read.check_finite(next_obs)
+        if done.any():
+            self._read.check_finite(obs)
         if mask is not None:  # rows that reset on the next step are exempt: their action is not used
             check_choice(mask[~resetting])
         self.obs, self.mask, self._resetting = obs, mask, resetting

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from tensorq.envs.spaces import excerpt, is_composite, leaves, obs_layout, plain_observation_space
+from tensorq.envs.spaces import as_array, excerpt, is_composite, leaves, obs_layout, plain_observation_space
 from tensorq.errors import TensorqError
 
 
@@ -25,14 +25,18 @@ class ObservationReader:
     and float64 becomes float32, in which it is stored.
     """
 
-    def __init__(self, space: gym.Space) -> None:
-        """Look at the environment's own space once; raises TensorqError for one that tensorq does not play."""
-        self.space = space
+    def __init__(self, space: gym.Space, giver: str = "the environment gave") -> None:
+        """Look at the environment's own space once; raises TensorqError for one that tensorq does not play.
+
+        `giver` begins every message on what was read.
+        """
+        self.space, self._giver = space, giver
         self.plain = plain_observation_space(space)
         self.dtype, self.shape = obs_layout(self.plain)
-        self._leaves = [_Leaf(leaf, name) for leaf, name in zip(leaves(space), _names(space), strict=True)]
+        self._leaves = [_Leaf(leaf, name, giver) for leaf, name in zip(leaves(space), _names(space), strict=True)]
         self._single = None if is_composite(space) else self._leaves[0]
         self._box, self._native = isinstance(space, spaces.Box), self._leaves[0].dtype
+        self._floats = self.dtype.kind == "f"
 
     def __call__(self, obs: Any, rows: int | None = None) -> np.ndarray:
         """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
@@ -43,10 +47,26 @@ class ObservationReader:
             return self._single.read(obs, rows).astype(self.dtype, copy=False)
         out = np.zeros((1 if rows is None else rows, *self.shape), self.dtype)
         start = 0
-        for leaf, part in zip(self._leaves, _parts(self.space, obs), strict=True):
+        for leaf, part in zip(self._leaves, _parts(self.space, obs, self._giver), strict=True):
             leaf.write(leaf.read(part, rows), out[:, start : start + leaf.size])
             start += leaf.size
         return out[0] if rows is None else out
+
+    def rows(self, obs: Any) -> int | None:
+        """How many observations a vector environment's batch holds; None where it is a single one."""
+        first = as_array(next(_parts(self.space, obs, self._giver)))
+        return len(first) if first.ndim == len(self._leaves[0].shape) + 1 else None
+
+    def check_finite(self, array: np.ndarray) -> None:
+        """Refuse what was read as [rows, ...], where it is infinite or not a number: nothing could be learned from it.
+
+        Such a number in the replay would be drawn thousands of steps later, and again after every resume.
+        """
+        if self._floats and b"\0" in np.isfinite(array).tobytes():  # quicker than all()
+            place = np.argwhere(~np.isfinite(array))[0]
+            raise TensorqError(
+                f"{self._giver} an observation with {array[tuple(place)]} at {place.tolist()}, expected finite numbers."
+            )
 
     def check_bounds(self, array: np.ndarray) -> None:
         """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds or not a number."""
@@ -58,7 +78,7 @@ class ObservationReader:
                 place = np.argwhere(outside)[0]
                 bounds = [np.broadcast_to(bound, array.shape)[tuple(place)] for bound in (low, high)]
                 raise TensorqError(
-                    f"the environment gave an observation with {array[tuple(place)]:g} at {place.tolist()}, expected "
+                    f"{self._giver} an observation with {array[tuple(place)]:g} at {place.tolist()}, expected "
                     f"{bounds[0]:g} to {bounds[1]:g} by its space {self.space}: correct the one or the other."
                 )
 
@@ -66,7 +86,8 @@ class ObservationReader:
 class _Leaf:
     """A space without parts: how its observations are checked and flattened."""
 
-    def __init__(self, space: gym.Space, name: str) -> None:
+    def __init__(self, space: gym.Space, name: str, giver: str) -> None:
+        self._giver = giver
         self.space, self.shape, self.dtype = space, tuple(space.shape or ()), np.dtype(space.dtype)
         self._part = name and f" in its part {name}"
         self.size = spaces.flatdim(space)
@@ -89,9 +110,10 @@ class _Leaf:
             raise self._refusal(f"the observation {excerpt(obs)}") from error
         expected = self.shape if rows is None else (rows, *self.shape)
         if array.shape != expected:
+            whole = array.dtype.kind != "O"
+            received = f"an observation of shape {array.shape}" if whole else f"the observation {excerpt(obs)}"
             raise TensorqError(
-                f"the environment gave an observation of shape {array.shape}{self._part}, expected {expected} by its "
-                f"space {self.space}."
+                f"{self._giver} {received}{self._part}, expected shape {expected} by its space {self.space}."
             )
         if array.dtype == self.dtype and self._box:
             return array
@@ -105,8 +127,7 @@ class _Leaf:
 
     def _refusal(self, received: str, hint: str = "") -> TensorqError:
         return TensorqError(
-            f"the environment gave {received}{self._part}, which its observation space {self.space} does not "
-            f"contain.{hint}"
+            f"{self._giver} {received}{self._part}, which its observation space {self.space} does not contain.{hint}"
         )
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:
@@ -130,25 +151,25 @@ def _names(space: gym.Space, name: str = "") -> list[str]:
     return [name]
 
 
-def _parts(space: gym.Space, obs: Any) -> Iterator[Any]:
+def _parts(space: gym.Space, obs: Any, giver: str) -> Iterator[Any]:
     """The observations of a space's leaves, in their order."""
     if isinstance(space, spaces.Dict):
         names = list(space.spaces)
         if not isinstance(obs, Mapping) or obs.keys() != space.spaces.keys():
             found = f"one with {', '.join(map(str, obs)) or 'no part'}" if isinstance(obs, Mapping) else excerpt(obs)
             raise TensorqError(
-                f"the environment gave an observation without the parts of its space: received {found}, expected a "
-                f"dict with {', '.join(names)}."
+                f"{giver} an observation whose parts are not those of its space: received {found}, "
+                f"expected a dict with {', '.join(names)}."
             )
         for name, part in space.spaces.items():
-            yield from _parts(part, obs[name])
+            yield from _parts(part, obs[name], giver)
     elif isinstance(space, spaces.Tuple):
         if not isinstance(obs, (tuple, list)) or len(obs) != len(space.spaces):
             raise TensorqError(
-                f"the environment gave the observation {excerpt(obs)}, expected a tuple of {len(space.spaces)} parts "
+                f"{giver} the observation {excerpt(obs)}, expected a tuple of {len(space.spaces)} parts "
                 f"by its space {space}."
             )
         for part, value in zip(space.spaces, obs, strict=True):
-            yield from _parts(part, value)
+            yield from _parts(part, value, giver)
     else:
         yield obs

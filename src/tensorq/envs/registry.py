@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.envs.calls import EnvironmentMaker
-from tensorq.errors import TensorqError, similar, where_raised
+from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
 
 
@@ -23,8 +24,11 @@ def require_known(env: str) -> None:
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
     if not colon and "/" not in env and env not in gym.registry:
         close = _similar(env)
-        hint = f"did you mean {' or '.join(close)}?" if close else "`tensorq envs` lists those there are."
+        hint = f"did you mean {' or '.join(close)}?" if close else f"`tensorq envs` lists those there are. {_OWN}"
         raise TensorqError(f"unknown environment {env!r}: {hint}")
+
+
+_OWN = "One of your own is MODULE:ID, where importing MODULE registers ID."
 
 
 def _similar(env: str) -> list[str]:
@@ -63,20 +67,46 @@ def gymnasium_maker(
                 warnings.simplefilter("ignore")
                 return gym.make(env, **keywords)
         except ModuleNotFoundError as error:
-            if error.name is None:  # Gymnasium's own words on a MODULE:ID
+            if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # of a MODULE:ID
+                error = error.__cause__
+            if error.name is None:
                 raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
+            module = env.rpartition(":")[0]
+            if module and f"{module}.".startswith(f"{error.name}."):
+                text = f"there is no Python module {error.name!r} in the current folder, nor is one installed"
+                raise TensorqError(f"environment {env!r}: {text}.") from error
             missing = f"the Python package {error.name!r}, which is not installed"
-            raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one") from error
+            raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one.") from error
         except (gym.error.Error, ImportError) as error:
             if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(gym.spec(env).entry_point):
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {extra_command('box2d')}") from error
-            raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
+            own = f" {_OWN}" if isinstance(error, gym.error.UnregisteredEnv) and "/" in env and ":" not in env else ""
+            raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}{own}") from error
         except Exception as error:  # anything, of a module or a class that is not ours
             if render_mode is not None and isinstance(error, TypeError):
                 raise TensorqError(f"{called} takes no render_mode") from error
+            if isinstance(error, TypeError):
+                _refuse_unknown_arguments(env, given)
             raise TensorqError(f"{called} cannot be made: {where_raised(error)}") from error
 
     return make
+
+
+def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
+    """Raise TensorqError for the first keyword that the environment's class or function does not take."""
+    entry: Any = gym.spec(env).entry_point
+    creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    try:
+        parameters = inspect.signature(creator).parameters if creator else {}
+    except (TypeError, ValueError):  # not written in Python
+        return
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in given:
+        if name not in parameters:
+            known = [each for each in parameters if each != "render_mode"]
+            hint = nearest(name, known, f"known: {', '.join(known) or 'none'}.")
+            raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: {hint}")
 
 
 def saved_id(env: str) -> str:

@@ -71,8 +71,8 @@ class Selection:
         self._shared = shared is not None
         self._envs = shared  # others are made when they are needed, and kept: some take long to make
 
-    def returns(self, q_values: QFunction, steps: int) -> np.ndarray:
-        """Returns [episodes], once `steps` environment steps are done.
+    def play(self, q_values: QFunction, steps: int) -> Episodes:
+        """Play some episodes, once `steps` environment steps are done.
 
         Where a few episodes reach config.stop_return, more are played, and all of them count: as many as decide.
         """
@@ -82,10 +82,12 @@ class Selection:
             self._envs = make_host_environments(self._make, min(SELECTION_ENVS, episodes))
         seeds = seeds_for(config.seed, 2**32 + steps, max(episodes, SOLVED_EPISODES))
         most_steps, rest = config.evaluation_max_episode_steps, seeds[episodes:]
-        returns = play_episodes(self._envs, q_values, seeds[:episodes], most_steps).returns
-        if config.stop_return is not None and rest and returns.mean() >= config.stop_return:
-            returns = np.append(returns, play_episodes(self._envs, q_values, rest, most_steps).returns)
-        return returns
+        few = play_episodes(self._envs, q_values, seeds[:episodes], most_steps)
+        if config.stop_return is None or not rest or few.mean < config.stop_return:
+            return few
+        more = play_episodes(self._envs, q_values, rest, most_steps)
+        returns, lengths = np.append(few.returns, more.returns), np.append(few.lengths, more.lengths)
+        return Episodes(returns, lengths, few.unfinished + more.unfinished)
 
     def close(self) -> None:
         """Close the environments."""

@@ -15,6 +15,7 @@ from tensorq.core import random
 from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
+from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import make_learning
 from tensorq.loops.loop import UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
@@ -136,8 +137,11 @@ class CompiledLoop:
         mask = getattr(self.world, "action_mask", None)
         return mask(world_state) if mask else None
 
-    def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> Tensor:
-        """Returns [episodes] of one greedy episode in each of that many environments, all played at once."""
+    def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Play one greedy episode in each of that many environments, all at once.
+
+        Returns their returns [episodes], their lengths [episodes] int32, and how many were cut before their time limit.
+        """
         world, count = self.world, self._evaluation_episodes
         limit = min(world.max_episode_steps, self.config.evaluation_max_episode_steps)
         most = max(world.reset_uniforms, world.step_uniforms)
@@ -147,19 +151,21 @@ class CompiledLoop:
             bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * most)
             return tf.reshape(random.to_uniforms(bits), (count, most))[:, :width]
 
-        def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor, length: Tensor) -> tuple[Tensor, ...]:
             action = greedy(self.agent.q_values(params, world.observe(state)), self._mask(state))
             state, reward, terminated = world.step(state, action, uniforms(step, world.step_uniforms))
-            return step + 1, state, alive & ~terminated, total + tf.where(alive, reward, 0.0)
+            total, length = total + tf.where(alive, reward, 0.0), length + tf.cast(alive, tf.int32)
+            return step + 1, state, alive & ~terminated, total, length
 
         zero = tf.constant(0, tf.int64)
         first = world.reset(uniforms(zero, world.reset_uniforms))
-        *_, total = tf.while_loop(
-            lambda step, state, alive, total: (step <= limit) & tf.reduce_any(alive),
+        _, _, alive, total, length = tf.while_loop(
+            lambda step, state, alive, *_: (step <= limit) & tf.reduce_any(alive),
             body,
-            (zero + 1, first, tf.ones(count, tf.bool), tf.zeros(count)),
+            (zero + 1, first, tf.ones(count, tf.bool), tf.zeros(count), tf.zeros(count, tf.int32)),
         )
-        return total
+        cut = tf.reduce_sum(tf.cast(alive, tf.int32)) if limit < world.max_episode_steps else tf.constant(0)
+        return total, length, cut
 
     # --- what the trainer calls ---------------------------------------------------------------------------------
 
@@ -192,12 +198,11 @@ class CompiledLoop:
             for row, env in np.argwhere(lengths)
         ]
 
-    def evaluate(self) -> np.ndarray:
-        """Returns [episodes] of greedy play in the compiled world."""
-        result: np.ndarray = self._evaluate(
-            self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64)
-        ).numpy()
-        return result
+    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+        """Play greedily in the compiled world; that is over so soon that nobody asks meanwhile whether to stop."""
+        result = self._evaluate(self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64))
+        returns, lengths, unfinished = (tensor.numpy() for tensor in result)
+        return Episodes(returns, lengths, int(unfinished))
 
     def boundary(self) -> None:
         """Nothing to do: a compiled world's state can be saved anywhere."""

@@ -19,9 +19,17 @@ from tensorq.core.types import Tensor
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.envs.spaces import obs_layout
-from tensorq.evaluation.play import Selection
+from tensorq.evaluation.play import Episodes, Selection
 from tensorq.loops.host_learning import Step, make_learning
-from tensorq.loops.loop import ENVIRONMENT_FAILURES, UNREPORTED, Episode, Interrupted, Report, Tensors
+from tensorq.loops.loop import (
+    ENVIRONMENT_FAILURES,
+    UNREPORTED,
+    Episode,
+    Interrupted,
+    Report,
+    Tensors,
+    interruptible,
+)
 
 NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
 
@@ -140,12 +148,9 @@ class HostLoop:
             actions = np.where(explore, actions, greedy(self._q_values(obs, noise), mask))
         return actions
 
-    def evaluate(self) -> np.ndarray:
-        """Returns [episodes] of greedy play in environments of its own."""
-        returns = self._selection.returns(self._q_values, self.steps)
-        if self.config.single_environment:
-            self.boundary()
-        return returns
+    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+        """Play greedily in environments of its own, or in the only one, whose episodes are then over."""
+        return self._selection.play(interruptible(self._q_values, interrupted), self.steps)
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""

@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from tensorq.agents.trained import QFunction
 from tensorq.errors import TensorqError
+from tensorq.evaluation.play import Episodes
 
 Tensors = dict[str, np.ndarray]
 # What ends an environment's step or reset: an error, or its wish that the process should end (a window was closed).
@@ -65,6 +67,17 @@ class Interrupted(Exception):
         self.episodes = episodes
 
 
+def interruptible(q_values: QFunction, interrupted: Callable[[], bool]) -> QFunction:
+    """The same Q-values for as long as nobody asks to stop; then it raises Interrupted."""
+
+    def rate(obs: np.ndarray) -> np.ndarray:
+        if interrupted():
+            raise Interrupted
+        return q_values(obs)
+
+    return rate
+
+
 class Loop(Protocol):
     """A run that can be carried on to a step, evaluated, saved and restored."""
 
@@ -82,8 +95,11 @@ class Loop(Protocol):
         """
         ...
 
-    def evaluate(self) -> np.ndarray:
-        """Returns [episodes] of greedy play on environments and seeds apart from training's."""
+    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+        """Play greedily on environments and seeds apart from training's.
+
+        Raises Interrupted where `interrupted` says so, and what an environment raises.
+        """
         ...
 
     def boundary(self) -> None:

@@ -13,8 +13,17 @@ from tensorq.config import Config
 from tensorq.core import host_random
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import Repeatable, Transitions, make_host_environments
-from tensorq.evaluation.play import Selection
-from tensorq.loops.loop import ENVIRONMENT_FAILURES, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.evaluation.play import Episodes, Selection
+from tensorq.loops.loop import (
+    ENVIRONMENT_FAILURES,
+    UNREPORTED,
+    Episode,
+    Interrupted,
+    NotFinite,
+    Report,
+    Tensors,
+    interruptible,
+)
 
 
 class TableLoop:
@@ -100,12 +109,9 @@ class TableLoop:
             for state, mask in zip(states, masks, strict=True)
         ]
 
-    def evaluate(self) -> np.ndarray:
-        """Returns [episodes] of greedy play in environments of its own."""
-        returns = self._selection.returns(self._q, self.steps)
-        if self.config.single_environment:
-            self.boundary()
-        return returns
+    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+        """Play greedily in environments of its own, or in the only one, whose episodes are then over."""
+        return self._selection.play(interruptible(self._q, interrupted), self.steps)
 
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""

@@ -167,7 +167,8 @@ def open(path: Path) -> RunDirectory:
             if os.path.exists(path)
             else "does not exist"
         )
-        nearby = [parent for parent in list(path.parents)[:2] if os.path.isfile(parent / "config.json")]
+        near = [*list(path.parents)[:2], path.parent / "runs" / path.name]
+        nearby = [folder for folder in near if os.path.isfile(folder / "config.json")]
         inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()] if os.path.isdir(path) else []
         hint = f"; did you mean {nearby[0]}?" if nearby else ""
         if inside:

@@ -115,6 +115,8 @@ class Table(Mapping[str, np.ndarray]):
         self._columns = dict(columns)
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            raise KeyError(f"there is no column {name!r}: {nearest(str(name), self._columns)}")
         return self._columns[name]
 
     def __getattr__(self, name: str) -> np.ndarray:

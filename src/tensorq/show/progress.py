@@ -33,6 +33,7 @@ _SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _SPARK_COLUMNS, _SPARK_EPISODES, _RECENT_EVENTS = 24, 240, 20
 _REFRESHES_PER_SECOND = 8
 _MEAN_RETURN = f"mean return: of the last {RECENT_EPISODES} training episodes"
+_MEAN_RETURN_IN_SHORT = f"mean return: last {RECENT_EPISODES} episodes"  # fits into 80 columns, beside the sparkline
 _PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
 
 
@@ -178,7 +179,7 @@ class LiveObserver(ProgressObserver):
         for first in range(0, len(cells), width):
             grid.add_row(*cells[first : first + width])
         sparkline = Text.assemble(
-            ("returns ", "dim"), (status.sparkline(), "cyan"), (f"  {_MEAN_RETURN}", "dim"), no_wrap=True,
+            ("returns ", "dim"), (status.sparkline(), "cyan"), (f"  {_MEAN_RETURN_IN_SHORT}", "dim"), no_wrap=True,
             overflow="ellipsis",
         )  # fmt: skip
         parts: list[RenderableType] = [bar, sparkline, grid, *([spinner] if status.activity is not None else [])]
