@@ -91,7 +91,7 @@ class SingleEnvironments:
         self._read = ObservationReader(self.native_observation_space)
         self.observation_space = self._read.plain
         self.action_space = plain_action_space(self.native_action_space)
-        self._to_native = _native_action(self.native_action_space)
+        self._to_native = _native_actions(self.native_action_space)
         self.mask: np.ndarray | None = None
         self._masked: bool | None = None  # whether infos tell of legal actions; not known before the first reset
         self._valid = np.ones(self.num_envs, bool)
@@ -116,12 +116,14 @@ class SingleEnvironments:
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
-        next_obs, next_mask = np.empty_like(self.obs), None if self.mask is None else np.empty_like(self.mask)
+        next_obs = np.empty(self.obs.shape, self.obs.dtype)
+        next_mask = None if self.mask is None else np.empty_like(self.mask)
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         over = []
+        native = self._to_native(actions)
         for index, env in enumerate(self._envs):
-            observed, reward[index], ended, cut, info = step_once(env, self._to_native(actions[index]))
+            observed, reward[index], ended, cut, info = step_once(env, native[index])
             terminated[index], truncated[index] = ended, cut
             next_obs[index] = self._read(observed)
             legal = self._legal(info)
@@ -275,12 +277,12 @@ class VectorEnvironments:
         self._env.close()
 
 
-def _native_action(space: gym.Space) -> Callable[[Any], Any]:
-    """What turns an action counted from 0 into one of the space."""
+def _native_actions(space: gym.Space) -> Callable[[np.ndarray], Any]:
+    """What turns actions [N] counted from 0 into N of the space."""
     if isinstance(space, gym.spaces.Discrete):
         first = int(space.start)
-        return lambda index: int(index) + first
-    return lambda index: to_native_actions(space, np.asarray(index))
+        return lambda indices: [index + first for index in indices.tolist()]
+    return lambda indices: to_native_actions(space, indices)
 
 
 def _autoreset_mode(env: VectorEnv) -> AutoresetMode:

@@ -6,6 +6,7 @@ are, Discrete and MultiDiscrete one-hot. No TensorFlow here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from gymnasium import spaces
 
 from tensorq.envs.spaces import as_array, excerpt, is_composite, leaves, obs_layout, plain_observation_space
 from tensorq.errors import TensorqError
+
+_FEW = 64  # numbers that Python adds sooner than NumPy
 
 
 class ObservationReader:
@@ -35,14 +38,21 @@ class ObservationReader:
         self.dtype, self.shape = obs_layout(self.plain)
         self._leaves = [_Leaf(leaf, name, giver) for leaf, name in zip(leaves(space), _names(space), strict=True)]
         self._single = None if is_composite(space) else self._leaves[0]
-        self._box, self._native = isinstance(space, spaces.Box), self._leaves[0].dtype
         self._floats = self.dtype.kind == "f"
+        # What most observations are, and needs no closer look.
+        self._states, self._dtypes = range(0), set[np.dtype]()
+        if isinstance(space, spaces.Discrete):
+            self._states = range(int(space.start), int(space.start + space.n))
+        elif isinstance(space, spaces.Box):
+            self._dtypes = {np.dtype(np.float32), np.dtype(np.float64)} if self._floats else {self._leaves[0].dtype}
 
     def __call__(self, obs: Any, rows: int | None = None) -> np.ndarray:
         """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
-        usual = self._box and type(obs) is np.ndarray and obs.dtype == self._native
-        if usual and obs.shape == (self.shape if rows is None else (rows, *self.shape)):  # nothing else to look at
-            return obs.astype(self.dtype, copy=False)
+        if type(obs) is np.ndarray and obs.dtype in self._dtypes:
+            if obs.shape == (self.shape if rows is None else (rows, *self.shape)):
+                return obs.astype(self.dtype, copy=False)
+        elif self._states and rows is None and isinstance(obs, (int, np.integer)) and obs in self._states:
+            return np.array(obs, self.dtype)
         if self._single is not None:
             return self._single.read(obs, rows).astype(self.dtype, copy=False)
         out = np.zeros((1 if rows is None else rows, *self.shape), self.dtype)
@@ -62,7 +72,10 @@ class ObservationReader:
 
         Such a number in the replay would be drawn thousands of steps later, and again after every resume.
         """
-        if self._floats and b"\0" in np.isfinite(array).tobytes():  # quicker than all()
+        if not self._floats:
+            return
+        few = array.size <= _FEW  # every step comes here
+        if not (math.isfinite(sum(array.ravel().tolist())) if few else np.isfinite(array).all()):
             place = np.argwhere(~np.isfinite(array))[0]
             raise TensorqError(
                 f"{self._giver} an observation with {array[tuple(place)]} at {place.tolist()}, expected finite numbers."

@@ -87,8 +87,8 @@ class NumpyNetwork:
             x = _apply(weights, x, None if noise is None else noise[used:])
             used += x.shape[1] + weights[0].shape[0]
             if norm is not None:
-                centred = x - x.mean(axis=1, keepdims=True)
-                variance = np.square(centred).mean(axis=1, keepdims=True)
+                centred = x - _mean(x)
+                variance = _mean(np.square(centred))
                 x = centred / np.sqrt(variance + np.float32(LAYER_NORM_EPSILON)) * norm[0] + norm[1]
             x = np.maximum(x, 0)
         if self.embedding is not None:
@@ -120,6 +120,12 @@ class NumpyNetwork:
             weights = np.exp(outputs - outputs.max(axis=2, keepdims=True))
             outputs = (weights @ self.support) / weights.sum(axis=2)
         return outputs
+
+
+def _mean(x: FloatArray) -> FloatArray:
+    """The mean of each row [N, 1]: x.mean(axis=1, keepdims=True) to the bit, in a third of its time for few rows."""
+    total: FloatArray = np.add.reduce(x, axis=1, keepdims=True)
+    return total / np.float32(x.shape[1])
 
 
 def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | None) -> FloatArray:
