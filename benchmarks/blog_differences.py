@@ -161,10 +161,10 @@ def run(loop: PostLoop, seed: int) -> dict[str, float]:
         returns += [episode.total_return for episode in report.episodes]
         last = float(np.mean(returns[-LAST_EPISODES:]))
         if len(returns) >= EPISODES and "steps_of_200_episodes" not in result:
-            values = (loop.steps, last, loop.evaluate().mean)
+            values = (loop.steps, last, loop.evaluate(lambda: False).mean)
             result |= dict(zip(MEASURES[:3], values, strict=True))
         if loop.steps <= STEPS and loop.steps % EVALUATION_PERIOD_STEPS == 0:
-            greedy.append(loop.evaluate().mean)
+            greedy.append(loop.evaluate(lambda: False).mean)
         if loop.steps == STEPS:
             result |= dict(zip(MEASURES[3:], (last, greedy[-1], float(np.mean(greedy))), strict=True))
     return result

@@ -39,8 +39,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"network": keras.Sequential()}, "network: received a model that is built already, expected a function"),
     ({"observers": [3]}, r"observers: received \[3\], expected a list of functions"),
     ({"observers": print}, "observers: received <built-in function print>, expected a list"),
-    ({"run_dir": 3}, "run_dir: received 3, expected where it is, such as 'runs/mine'"),
-    ({"run_dir": ""}, "run_dir: received '', expected where it is"),
+    ({"run_dir": 3}, "run_dir: received 3, expected its path, such as 'runs/mine'"),
+    ({"run_dir": ""}, "run_dir: received '', expected its path"),
     ({"quiet": True}, r"unknown setting 'quiet': did you mean progress\?"),
     ({"run_directory": "a"}, "unknown setting 'run_directory': did you mean run_dir"),
 ]
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_run_says_what_it_expects(path: Path) -> None:
     run = tq.open_run(path)
     for use in (tq.load, tq.open_run, tq.resume):
-        with pytest.raises(tq.TensorqError, match="path: received None, expected where it is, such as 'runs/Cart"):
+        with pytest.raises(tq.TensorqError, match="path: received None, expected its path, such as 'runs/Cart"):
             use(None)  # type: ignore[operator]
     for episodes in ("x", 2.5, 0, True):
         with pytest.raises(tq.TensorqError, match=f"episodes: received {episodes!r}, expected a whole number"):
@@ -74,7 +74,7 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
         with pytest.raises(tq.TensorqError, match=f"seed: received {seed!r}, expected a whole number"):
             run.record(seed=seed)  # type: ignore[arg-type]
     for draw in (run.record, run.plot):
-        with pytest.raises(tq.TensorqError, match="output: received 5, expected where it is"):
+        with pytest.raises(tq.TensorqError, match="output: received 5, expected its path"):
             draw(5)  # type: ignore[operator]
     for use in (tq.open_run, tq.resume):
         with pytest.raises(tq.TensorqError, match="make_env: received 'CartPole-v1', expected the function"):
@@ -166,7 +166,7 @@ def test_what_is_returned_says_what_it_is(path: Path) -> None:
     assert repr(run) == f"<Run '{path}': stopped, 0 of 50,000 steps, no greedy evaluation>"
     assert repr(run.agent()) == "<TrainedAgent: observations float32 of shape (4,), actions Discrete(2)>"
     episodes = Episodes(np.array([9.5, 20.0]), np.array([9, 20]), unfinished=1)
-    assert repr(episodes) == "<Episodes: mean return 14.75 over 2, 1 of them cut at the step limit, from 9.5 to 20>"
+    assert repr(episodes) == "<Episodes: mean return 14.75 over 2, 1 of them cut at the step limit, worst 9.5, best 20>"
 
 
 def test_record_writes_into_the_run(path: Path) -> None:

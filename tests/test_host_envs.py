@@ -426,7 +426,7 @@ def world(step: Any = None, reset: Any = None, **attributes: Any) -> type[gym.En
         ((FLOATS, np.float32("inf"), False, False, {}), "gave the reward inf, expected a finite number"),
         (
             (FLOATS * np.nan, 1.0, False, False, {}),
-            r"gave an observation with nan at \[0, 0\], expected finite numbers",
+            r"gave an observation with nan at \[0\] of environment 0, expected finite numbers",
         ),
         ((FLOATS, 1.0, None, False, {}), "gave terminated None, expected True or False"),
         ((FLOATS, 1.0, False, np.array([False]), {}), r"gave truncated array\(\[False\]\), expected True or False"),
@@ -465,9 +465,46 @@ def test_numbers_that_are_not_finite_are_found_where_an_episode_ends_and_where_o
         return Once() if mode is None else SyncVectorEnv([Once] * 2, autoreset_mode=mode)
 
     envs = make_host_environments(make, 2)
-    with pytest.raises(TensorqError, match=r"an observation with inf at \[0, 0\], expected finite numbers"):
+    with pytest.raises(TensorqError, match=r"an observation with inf at \[0\] of environment 0, expected finite"):
         for _ in range(2):  # in mode NEXT_STEP the second begins an episode
             envs.step(np.zeros(2, np.int32))
+
+
+def test_a_number_that_float32_cannot_hold_is_refused() -> None:
+    envs = make_host_environments(world((np.array([0, 1e300]), 1.0, False, False, {})), 1)
+    with pytest.raises(TensorqError, match=r"an observation with inf at \[1\], expected finite numbers that float32 "):
+        envs.step(np.zeros(1, np.int32))
+
+
+def test_a_vector_that_resets_more_than_it_is_told_is_refused() -> None:
+    class Greedy(SyncVectorEnv):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            return super().reset(seed=seed)
+
+    class Aging(Counting):
+        def __init__(self, limit: int) -> None:
+            super().__init__()
+            self.limit = limit
+
+        def step(self, action: int) -> Any:
+            observed, reward, _, cut, info = super().step(action)
+            self.limit -= 1
+            return observed, reward, self.limit == 0, cut, info
+
+    def make(kind: type[SyncVectorEnv]) -> HostEnvironments:
+        makers = [lambda: Aging(2), lambda: Aging(9)]
+        return make_host_environments(lambda: kind(makers, autoreset_mode=AutoresetMode.DISABLED), 2)
+
+    for kind in (SyncVectorEnv, Greedy):
+        envs = make(kind)
+        envs.step(np.zeros(2, np.int32))
+        if kind is SyncVectorEnv:
+            assert envs.step(np.zeros(2, np.int32)).terminated.tolist() == [True, False]
+        else:
+            with pytest.raises(
+                TensorqError, match="of mode DISABLED reset episodes that had not ended, expected reset"
+            ):
+                envs.step(np.zeros(2, np.int32))
 
 
 @pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), np.array(1.0)], ids=repr)
@@ -776,12 +813,40 @@ def test_supported_spaces_and_how_they_are_stored() -> None:
 def test_unknown_environments_are_refused_with_the_nearest_names() -> None:
     with pytest.raises(TensorqError, match=r"unknown environment 'CartPol-v1': did you mean CartPole-v1\?$"):
         gymnasium_maker("CartPol-v1")
-    with pytest.raises(TensorqError, match="'Xyz': `tensorq envs` lists those there are. One of your own is MODULE:ID"):
+    with pytest.raises(
+        TensorqError, match="'Xyz': `tensorq envs` lists those there are. Name an environment of your own as"
+    ):
         gymnasium_maker("Xyz")
-    with pytest.raises(TensorqError, match="'nowhere/Thing-v0' cannot be made: .*nowhere.* of your own is MODULE:ID"):
+    with pytest.raises(TensorqError, match="'nowhere/Thing-v0' cannot be made: .*nowhere.* of your own as MODULE:ID"):
         gymnasium_maker("nowhere/Thing-v0")()
-    with pytest.raises(TensorqError, match="'no_such_module:Thing-v0': there is no Python module 'no_such_module' in"):
+    with pytest.raises(
+        TensorqError, match="'no_such_module:Thing-v0': Python finds no module 'no_such_module', expected"
+    ):
         gymnasium_maker("no_such_module:Thing-v0")()
+
+
+def test_mistakes_in_a_module_of_ones_own_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_worlds.py").write_text(
+        "import gymnasium as gym\n"
+        "class Own(gym.Env):\n"
+        "    def __init__(self, size=3, bad=False): self.size = len(5) if bad else size\n"
+        "    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)\n"
+        "    def reset(self, seed=None, options=None): return 0, {}\n"
+        "    def step(self, action): return 0, 1.0, True, {}\n"
+        "gym.register('Own-v0', Own)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TensorqError, match="own_worlds:Own-v0 takes no 'siz': did you mean size"):
+        gymnasium_maker("own_worlds:Own-v0", {"siz": 4})()
+    with pytest.raises(
+        TensorqError, match="'own_worlds:Own-v0' with bad=True cannot be made: TypeError: object of type"
+    ):
+        gymnasium_maker("own_worlds:Own-v0", {"bad": True})()
+    with pytest.raises(TensorqError, match=r"step\(\) of Own-v0 returned \(0, 1.0, True, {}\), expected five values"):
+        make_host_environments(gymnasium_maker("own_worlds:Own-v0"), 1).step(np.zeros(1, np.int32))
+    with pytest.raises(TensorqError, match=r"Importing own_worlds has to call gymnasium.register\(id='Other-v0', ..."):
+        gymnasium_maker("own_worlds:Other-v0")()
+    gym.registry.pop("Own-v0")
 
 
 def test_a_module_that_needs_another_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -796,6 +861,7 @@ def test_a_module_that_needs_another_says_which(tmp_path: Path, monkeypatch: pyt
     [
         ({"is_sliippery": False}, r"FrozenLake-v1 takes no 'is_sliippery': did you mean is_slippery\?$"),
         ({"map_name": "4x4", "frogs": 3}, "FrozenLake-v1 takes no 'frogs': known: desc, map_name, is_slippery"),
+        ({"max_episode_steps": 5, "frogs": 3}, "FrozenLake-v1 takes no 'frogs': known: .*, max_episode_steps, "),
         ({"map_name": "9x9"}, "'FrozenLake-v1' with map_name='9x9' cannot be made: KeyError"),
     ],
 )

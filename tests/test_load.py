@@ -118,7 +118,7 @@ def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:
     content = directory.read_config(run)
     content["environment"]["custom"] = True
     directory.write_json(run / "config.json", content)
-    given = rf"in Python, tq.{{}}\('{run}', make_env=make_env, network=network\)"
+    given = rf"in Python, .*tq.{{}}\('{run}', make_env=make_env, network=network\)"
     for use, name in ((load_agent, "open_run"), (evaluate_run, "open_run"), (trainer.resume, "resume")):
         with pytest.raises(TensorqError, match=given.format(name)):
             use(run)  # type: ignore[operator]

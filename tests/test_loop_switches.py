@@ -56,10 +56,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
 def test_q_values_become_those_known(kind: str, switch: str, tmp_path: Path) -> None:
     case = Case(kind, tmp_path, **SWITCHES[switch])
     case.advance(2_000)
-    case.loop.evaluate()
+    case.loop.evaluate(lambda: False)
     traces = case.agent.q_traces
     case.advance(4_000)
-    case.loop.evaluate()
+    case.loop.evaluate(lambda: False)
     np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=0.15)
     assert case.agent.q_traces - traces == 1  # by the line above
     assert case.agent.traces == 1
@@ -163,7 +163,10 @@ def test_noise_chooses_actions_in_training_and_not_in_evaluation(kind: str, tmp_
         values = bias + 8 * noise[2:] * noise[int(row.room)]
         assert row.action == values.argmax(), (vector_step, env)
     assert 50 < sum(row.action for row in case.stored()) < 150
-    assert sorted(set(case.loop.evaluate().returns.tolist())) == [3, 4]  # by action 0, as Q = (1, 0) has it
+    assert sorted(set(case.loop.evaluate(lambda: False).returns.tolist())) == [
+        3,
+        4,
+    ]  # by action 0, as Q = (1, 0) has it
     case.loop.close()
 
 
@@ -207,7 +210,7 @@ def test_a_rollout_is_what_happened_and_teaches_the_q_values_known(kind: str, tm
         np.testing.assert_array_equal(np.flatnonzero(ended[valid, env]), last)
     case.set()
     case.advance(8_000)
-    case.loop.evaluate()
+    case.loop.evaluate(lambda: False)
     np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=1e-3)
     # Where rows that only reset fill a rollout, it ends before as many steps: some of a round's updates come too early.
     config, owed = case.config, case.config.updates_owed(case.loop.steps)
@@ -251,7 +254,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     make = MaskedRooms if mode is None else lambda: SyncVectorEnv([MaskedRooms] * 3, autoreset_mode=mode)
     loop = HostLoop(config, agent, make, tmp_path / "replay.bin", numpy_q)
     begin_with_illegal_actions_best(loop)
-    loop.evaluate()
+    loop.evaluate(lambda: False)
     loop.advance(1_000, None, lambda: False)
     rows = np.fromfile(tmp_path / "replay.bin", loop.learning.row_dtype)[: loop.learning.replay.written]
     np.testing.assert_array_equal(rows["mask"], MaskedRooms.LEGAL[rows["obs"]])
@@ -263,7 +266,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     assert_random_among_legal(rows["obs"][:300], rows["action"][:300])
     loop.advance(4_000, None, lambda: False)
     assert_legal_actions_known(agent.q_values(loop.params(), np.arange(2)).numpy())
-    assert sorted(set(loop.evaluate().returns.tolist())) == [3, 4]
+    assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
     loop.close()
 
 
@@ -287,7 +290,7 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
     loop = CompiledLoop(config, agent, world)
     begin_with_illegal_actions_best(loop)
     # The first of the legal ones, which have the value 0: that is to stay, for 1 a step or for nothing.
-    assert sorted(set(loop.evaluate().returns.tolist())) == [0, TIME_LIMIT]
+    assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [0, TIME_LIMIT]
     episodes = loop.advance(config.steps, None, lambda: False).episodes
     assert min(episode.total_return for episode in episodes) >= 0
     if not pqn:
@@ -297,7 +300,7 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
         np.testing.assert_array_equal(next_mask, MaskedRooms.LEGAL[next_room])
         assert_random_among_legal(room[:300], action[:300, 0].astype(int))
     assert_legal_actions_known(agent.q_values(loop.params(), tf.eye(2)).numpy())
-    assert sorted(set(loop.evaluate().returns.tolist())) == [3, 4]
+    assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
 
 
 class DeadEnd(gym.Env):

@@ -133,31 +133,34 @@ def test_runs_differ_by_their_seed(case: Case, tmp_path: Path) -> None:
 def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None:
     case.act_greedily_by_action_0()
     before = case.loop.save()
-    returns = case.loop.evaluate().returns
+    returns = case.loop.evaluate(lambda: False).returns
     # Staying in room 0 earns 1 four times, ending it from room 1 earns 3.
     assert sorted(set(returns.tolist())) == [3, 4]
     assert returns.shape == (12,)
-    np.testing.assert_array_equal(case.loop.evaluate().returns, returns)
+    np.testing.assert_array_equal(case.loop.evaluate(lambda: False).returns, returns)
     assert_same(case.loop.save(), before)
     case.advance(100)
-    assert case.loop.evaluate().returns.tolist() != returns.tolist()  # other first rooms
+    assert case.loop.evaluate(lambda: False).returns.tolist() != returns.tolist()  # other first rooms
 
 
 @pytest.mark.parametrize("kind", ["compiled", "host"])
 def test_evaluation_ends_at_a_limit_of_its_own(kind: str, tmp_path: Path) -> None:
     case = Case(kind, tmp_path, evaluation_max_episode_steps=2)
     case.act_greedily_by_action_0()
-    assert sorted(set(case.loop.evaluate().returns.tolist())) == [2, 3]  # staying twice, where four times were possible
+    assert sorted(set(case.loop.evaluate(lambda: False).returns.tolist())) == [
+        2,
+        3,
+    ]  # staying twice, where four times were possible
     case.loop.close()
 
 
 def test_everything_is_traced_once(case: Case) -> None:
     case.advance(400)  # by now every function was needed
-    case.loop.evaluate()
+    case.loop.evaluate(lambda: False)
     traces = case.agent.q_traces
     for stop in (401, 410, 500, 501, 1_500):
         case.advance(stop)
-        case.loop.evaluate()
+        case.loop.evaluate(lambda: False)
     assert case.agent.q_traces == traces
     assert case.agent.traces == 1
     assert case.world.traces in (0, 2)  # to advance and to evaluate
@@ -236,7 +239,7 @@ def test_restoring_goes_on_to_the_bit(case: Case) -> None:
     episodes = case.advance(1_000)
     final = case.loop.save()
     case.advance(1_100)  # astray
-    case.loop.evaluate()
+    case.loop.evaluate(lambda: False)
     case.loop.restore(saved)
     assert_same(case.loop.save(), saved)
     assert (case.loop.steps, case.loop.updates) == (int(saved["steps"]), int(saved["agent.updates"]))

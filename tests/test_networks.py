@@ -405,11 +405,11 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
         ({"noisy": True}, own(3), "the default network alone has noisy: give noisy=False"),
         ({"layer_norm": True}, own(3), "the default network alone has layer_norm: give layer_norm=False"),
         ({"head": "implicit_quantile"}, own(3), "head implicit_quantile belongs to the default network"),
-        ({}, own(4), "the network's output shape is (None, 4), expected (None, 3) for head expected."),
+        ({}, own(4), "the network's output shape is (None, 4), expected (None, 3): end with Dense(3)."),
         (
             {"head": "categorical", "num_atoms": 5},
             own(3),
-            "the network's output shape is (None, 3), expected (None, 3, 5) for head categorical.",
+            "the network's output shape is (None, 3), expected (None, 3, 5): end with Dense(3) and head cate",
         ),
         ({}, lambda space, num_actions: "model", "the network function returned str, expected a keras.Model."),
         ({}, lambda space, num_actions: {}["none"], "the network function raised KeyError: 'none' ("),

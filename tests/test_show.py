@@ -370,9 +370,37 @@ def test_a_network_or_an_environment_of_ones_own_is_another_setting(tmp_path: Pa
         make_run(tmp_path / "a"),
         make_run(tmp_path / "b", network="custom"),
         make_run(tmp_path / "c", custom=True),
+        make_run(tmp_path / "d", network="custom"),
     ]
+    document = json.loads((runs[-1] / "config.json").read_text())
+    (runs[-1] / "config.json").write_text(json.dumps({**document, "network_name": "wide"}))
     labels = [setting.label for setting in group_by_setting(runs)]
+    assert labels[1:] == ["dqn network=custom", "dqn network=mlp environment.custom=True", "dqn network=wide"]
+    labels = [setting.label for setting in group_by_setting(runs[:3])]
     assert labels == ["dqn", "dqn network=custom", "dqn environment.custom=True"]  # what most have goes without saying
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "labels"),
+    [
+        ("own:Grid-v0", [{}, {}], [f"dqn environment.observation_space={{'discrete': {size}}}" for size in (4, 9)]),
+        ("FrozenLake-v1", [{}, {}], ["dqn"]),
+        ("FrozenLake-v1", [{}, {"map_name": "8x8"}], ["dqn", "dqn env_args.map_name=8x8"]),
+    ],
+)
+def test_environments_differ_by_their_arguments_or_if_their_code_may_by_their_spaces(
+    tmp_path: Path, env: str, arguments: list[Any], labels: list[str]
+) -> None:
+    runs = [make_run(tmp_path / str(seed), seed) for seed in (0, 1, 2)]
+    for run, size, given in zip(runs, (4, 9, 4), [*arguments, arguments[0]], strict=True):
+        document = json.loads((run / "config.json").read_text())
+        document["config"] |= {"env": env, "env_args": given}
+        document["environment"]["observation_space"] = {"discrete": size}
+        (run / "config.json").write_text(json.dumps(document))
+    assert sorted({setting.label for setting in group_by_setting(runs)}) == labels
+    document["config"]["env_args"] = ["damaged"]
+    (run / "config.json").write_text(json.dumps(document))
+    assert len(group_by_setting(runs)) > 1
 
 
 def test_seeds_become_one_setting_and_the_same_seed_counts_once(

@@ -146,6 +146,45 @@ def test_parts_of_a_dict_come_back_from_json_in_their_order() -> None:
         assert list(again.spaces) == list(space.spaces)
 
 
+def agent_of(space: gym.Space) -> TrainedAgent:
+    """One that prefers the first action if the observation's first number is 0."""
+    return TrainedAgent(lambda obs: np.stack([1 - obs[:, 0], obs[:, 0]], axis=1), space, spaces.Discrete(2))
+
+
+@pytest.mark.parametrize("as_given", [list, np.array], ids=["list", "array"])
+def test_numbers_of_several_kinds_are_read_one_by_one_and_in_batches(as_given: Any) -> None:
+    agent = agent_of(spaces.MultiDiscrete([3, 4]))  # flat: 3 and 4 numbers, one-hot
+    assert agent.act(as_given([0, 3])) == 1
+    assert agent.act(as_given([[1, 2], [0, 3]])).tolist() == [0, 1]
+    assert agent.act(as_given([[1, 0, 0, 0, 0, 0, 1]])).tolist() == [1]
+    for wrong in ([1, 9], [[1, 9]]):
+        with pytest.raises(tq.TensorqError, match=r"received the observation .*9.*, which its observation space Multi"):
+            agent.act(as_given(wrong))
+    with pytest.raises(tq.TensorqError, match=r"received the observation \[1, 0, 5\]"):
+        agent_of(spaces.MultiBinary(3)).act(as_given([1, 0, 5]))
+    with pytest.raises(tq.TensorqError, match="expected an observation of MultiDiscrete"):
+        agent.act([[1, 2], 3])
+
+
+def test_no_observation_is_no_batch() -> None:
+    agent = agent_of(spaces.Dict(a=spaces.Box(0, 1, (2,)), b=spaces.Discrete(2)))
+    with pytest.raises(tq.TensorqError, match=r"received observations of shape \(0, 4\), expected"):
+        agent.act({"a": np.zeros((0, 2)), "b": np.zeros(0, int)})
+
+
+def test_what_reset_returns_is_told_apart_from_a_tuple_of_parts() -> None:
+    parts = spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (1,))])
+    with pytest.raises(tq.TensorqError, match="as reset.. returns it: give obs.0. alone"):
+        agent_of(parts).act(((1, np.zeros(1)), {}))
+    assert agent_of(spaces.Tuple([spaces.Discrete(2), spaces.Dict(a=spaces.Discrete(2))])).act((0, {"a": 1})) == 1
+
+
+def test_states_that_int32_cannot_hold_are_refused() -> None:
+    with pytest.raises(tq.TensorqError, match=r"Discrete\(10, start=8589934592\): expected states from -2\^31 to"):
+        ObservationReader(spaces.Discrete(10, start=2**33))
+    assert ObservationReader(spaces.Discrete(10, start=2**31 - 10))(np.int64(2**31 - 1)) == 2**31 - 1
+
+
 @pytest.mark.parametrize("mode", [None, *AutoresetMode])
 def test_environments_flatten_and_count(mode: AutoresetMode | None) -> None:
     make = (lambda: SyncVectorEnv([Composite] * 3, autoreset_mode=mode)) if mode else Composite
@@ -218,9 +257,9 @@ def test_casts_that_lose_nothing_are_made(space: gym.Space, obs: Any) -> None:
 @pytest.mark.parametrize(
     ("obs", "message"),
     [
-        ({"a": FLOATS}, "received one with a, expected a dict with a, b"),
-        ({"a": FLOATS, "b": 1, "c": 0}, "received one with a, b, c, expected"),
-        (FLOATS, r"received array\(.*, expected a dict with a, b"),
+        ({"a": FLOATS}, "not those of its space: a; expected a dict with a, b"),
+        ({"a": FLOATS, "b": 1, "c": 0}, "not those of its space: a, b, c; expected"),
+        (FLOATS, r"not those of its space: array\(.*; expected a dict with a, b"),
         ({"a": FLOATS, "b": (1,)}, r"the observation \(1,\), expected a tuple of 2 parts"),
     ],
 )
@@ -256,11 +295,12 @@ def test_a_run_on_them_learns_what_is_known_and_its_folder_is_enough_to_act(tmp_
     ):
         np.testing.assert_allclose(agent.q_values(several), KNOWN_Q, atol=0.02)
     for wrong, message in (
-        ({"place": 1}, "received an observation whose parts are not those of its space: received one with place, exp"),
-        ({**observation(0), "more": 1}, "received an observation whose parts .*more.*, expected a dict with"),
-        ([observation(0), 3], "received an observation whose parts are not those of its space: received 3, expected"),
+        ({"place": 1}, "received an observation whose parts are not those of its space: place; expected"),
+        ({**observation(0), "more": 1}, "received an observation whose parts .*more.*; expected a dict with"),
+        ([observation(0), 3], "received an observation whose parts are not those of its space: 3; expected"),
         ([], "expected an observation of Dict.*, a list of them or a vector environment's batch"),
-        (3.0, "expected an observation of Dict"),
+        (3.0, "received an observation whose parts are not those of its space: 3.0; expected a dict with"),
+        ([3.0], r"received observations of shape \(1,\), expected an observation of Dict"),
     ):
         with pytest.raises(tq.TensorqError, match=message):
             agent.act(wrong)

@@ -225,6 +225,33 @@ def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
     assert Only.made == 5
 
 
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("table", [True, False], ids=["table", "dqn"])
+def test_environments_are_closed_where_a_loop_cannot_begin(tmp_path: Path, table: bool, single: bool) -> None:
+    """Their second reset fails, which a loop makes."""
+
+    class Twice(Rows):
+        open = 0
+
+        def __init__(self) -> None:
+            Twice.open += 1
+            self.resets = 0
+
+        def reset(self, **keywords: Any) -> Any:
+            self.resets += 1
+            if self.resets == 2:
+                raise RuntimeError("no second time")
+            return super().reset(**keywords)
+
+        def close(self) -> None:
+            Twice.open -= 1
+
+    config = dataclasses.replace(TABLE if table else CONFIG, single_environment=single)
+    with pytest.raises(TensorqError, match="raised RuntimeError: no second time"):
+        trainer.train(config, make=Twice, run_dir=tmp_path / "run")
+    assert Twice.open == 0 and not (tmp_path / "run").exists()
+
+
 def test_a_run_of_ones_own_says_why_it_has_no_video(told: list[Event | int], finished: Path) -> None:
     assert (
         Message("no video: the environment function's environment has no render_mode='rgb_array': make it with that")
@@ -842,6 +869,8 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
     train("parts", lambda step: None, trainer.resume)
     for name in ("metrics.csv", "episodes.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    bests = [list((directory.read_result(tmp_path / run) or {})["best"].items()) for run in ("parts", "whole")]
+    assert bests[0] == bests[1]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -862,6 +891,13 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monke
         run, make=Rows, steps=1_000
     )  # a number at 800 is better than what was none, and an infinity no better
     assert (directory.read_result(run) or {})["best"] == {"steps": 800, "mean_return": -3.0, "episodes": 2}
+
+
+def test_a_kept_agent_in_place_of_a_checkpoint_is_refused(run: Path) -> None:
+    checkpoints = checkpoint.Checkpoints(run / "checkpoints")
+    shutil.copy(checkpoints.best_path, checkpoints.step_paths()[0])
+    with pytest.raises(TensorqError, match="step_000000900.safetensors holds an agent and not a whole run"):
+        trainer.resume(run, make=make, steps=1_000)
 
 
 @pytest.mark.usefixtures("undrawn")

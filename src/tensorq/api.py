@@ -147,6 +147,7 @@ def train(
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
     folder = None if run_dir is None else _path("run_dir", run_dir)
+    init_from = init_from.path if isinstance(init_from, Run) else init_from
     other_run = None if init_from is None else _path("init_from", init_from)
     if isinstance(env, str):
         require_known(env)  # before the settings, whose errors would be of no use
@@ -225,9 +226,8 @@ def _run(path: Run | str | Path, make_env: EnvironmentMaker | None, network: Net
 
 
 def _path(name: str, value: Any) -> Path:
-    value = value.path if isinstance(value, Run) else value
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise TensorqError(f"{name}: received {value!r}, expected where it is, such as {_EXAMPLES[name]!r}.")
+        raise TensorqError(f"{name}: received {value!r}, expected its path, such as {_EXAMPLES[name]!r}.")
     return absolute(value)
 
 

@@ -47,7 +47,7 @@ class TrainOptions(Config):
         UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE", help_behavior_hint="(may be given again)")
     ] = ()
     """A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text."""
-    run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN")] = None
+    run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN; -2, -3 ... if taken")] = None
     """Folder for the run, new or empty."""
     init_from: Annotated[Path | None, _optional("RUN", "new ones")] = None
     """Begin with the kept best parameters of another run, whose network must be built of the same settings. Optimizer,
@@ -103,10 +103,12 @@ def _named(run: Path, env: str | None, render_mode: str | None = None) -> Enviro
     if env is None:
         return None
     from tensorq.envs.registry import gymnasium_maker
+    from tensorq.runs.directory import open as open_directory
     from tensorq.runs.directory import read_config
 
     sys.path.insert(0, str(absolute(".")))
-    return gymnasium_maker(env, Config.from_saved(read_config(run)["config"]).env_args, render_mode)
+    config = Config.from_saved(read_config(open_directory(run).path)["config"])
+    return gymnasium_maker(env, config.env_args, render_mode)
 
 
 def resume(
@@ -117,7 +119,7 @@ def resume(
     quiet: bool = False,
     json: bool = False,
 ) -> None:
-    """Go on with a run from its last checkpoint. One that stop_return or an observer ended goes on to its own end.
+    """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again.
 
     Args:
         run: The run's folder.
@@ -287,7 +289,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main() -> None:
     """Entry point of the `tensorq` command.
 
-    It exits with 0 for success, also where who read its output, `head` say, has had enough of it; with 2 for what the
+    It exits with 0 for success, also when the reader of its output (such as `head`) stops reading; with 2 for what the
     user can mend, 130 after Ctrl-C and 143 after SIGTERM.
     """
     streams.open_missing()

@@ -73,7 +73,7 @@ def train(
     folder, other_run = absolute(run_dir or "runs"), None if init_from is None else absolute(init_from)
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
-    with _looked_at(config.env, make, config, audience) as environment:
+    with _described(config.env, make, config, audience) as environment:
         if environment.num_envs is not None:
             if config.num_envs not in (Config.num_envs, environment.num_envs):
                 text = (
@@ -94,6 +94,8 @@ def train(
             "network": kind,
             "loop": loop_kind(config, environment),
         }
+        if network is not None:  # by which runs are told apart that differ in nothing else
+            content["network_name"] = getattr(network, "__qualname__", type(network).__name__)
         initial: bytes | None = None
         if other_run is not None:
             saved = _fitting_agent(other_run, config, environment, kind)
@@ -161,7 +163,7 @@ def resume(
         if given is None and needed[name]:
             hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
-    with directory, _looked_at(config.env if make else saved_id(config.env), make, config, audience) as environment:
+    with directory, _described(config.env if make else saved_id(config.env), make, config, audience) as environment:
         saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
         loop = loop_kind(config, environment)
         if content.get("loop", loop) != loop:
@@ -205,7 +207,7 @@ def resume(
 
 
 @contextlib.contextmanager
-def _looked_at(env: str, make: EnvironmentMaker | None, config: Config, audience: Audience) -> Iterator[Environment]:
+def _described(env: str, make: EnvironmentMaker | None, config: Config, audience: Audience) -> Iterator[Environment]:
     """A run's environment; the only one that there can be does not stay open where nothing was trained in it."""
     environment = describe(env, make, config.env_args, single=config.single_environment, warn=audience.warn)
     try:
@@ -261,7 +263,7 @@ def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind
             )
             raise TensorqError(
                 f"init_from: the network of {run_dir} is given observations scaled {its}, this run's {own}: its "
-                "parameters do not fit. Give the same bounds."
+                "parameters do not fit. Give the same bounds and pixels."
             )
     return saved
 
@@ -278,7 +280,7 @@ def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object
 def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
     """What is subtracted from the numbers of an observation, and what they are multiplied by."""
     centre, factor = observation_scaling(plain_observation_space(observation_space), config)
-    return [np.ravel(1 if part is None else part).tolist() for part in (centre, factor)]
+    return [np.ravel(centre).tolist(), None if factor is None else np.ravel(factor).tolist()]
 
 
 def _built(config: Config) -> dict[str, object]:

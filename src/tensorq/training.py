@@ -117,6 +117,11 @@ class Training:
             for text in self.environment.warnings(kind, self.config.loop):
                 self._tell(Message(text))
             found = self._checkpoints.latest(self._warn)
+            if found is not None and "metrics_bytes" not in found[1]:
+                raise TensorqError(
+                    f"{found[2]} holds an agent and not a whole run, as best.safetensors does: put the original file "
+                    "back; or remove this one, and `tensorq resume` takes the checkpoint before it."
+                )
             loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, METRICS)
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
@@ -161,6 +166,8 @@ class Training:
     def _ended_by(self, failure: BaseException | None, signals: Signals) -> BaseException:
         """What to raise where training was interrupted, by a signal or by an environment, and the run is saved."""
         if isinstance(failure, TensorqError):
+            if not self._checkpoint_steps:  # nothing that would be worth it
+                return TensorqError(str(failure))
             how = how_to_resume(self.directory.path, self._checkpoint_steps, self._needs, self._named)
             return TensorqError(f"{str(failure).rstrip('.')}; the run is saved: {how}")
         # An environment that wants the process to end, because its window was closed, say, speaks for the user.
@@ -200,7 +207,8 @@ class Training:
                 self._begin_with(load(self._checkpoints.initial_path)[0]["agent.params"], loop)
             return
         tensors, metadata, path = found
-        self._best = metadata["best"]
+        kept = metadata["best"]
+        self._best = kept and {name: kept[name] for name in ("steps", "mean_return", "episodes") if name in kept}
         best = tensors.pop(BEST, None)
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)
@@ -459,7 +467,7 @@ class Training:
         if not self.config.single_environment:
             keywords: dict[str, Any] = {"short": True, "make": make, "network": self._network, "warn": self._warn}
             makers.append(("video", lambda: film(path, video, **keywords)))
-        self._tell(Message("drawing the curve and the video ..."))
+        self._tell(Message(f"drawing the {' and the '.join(name for name, _ in makers)} ..."))
         for name, draw in makers:
             try:
                 draw()

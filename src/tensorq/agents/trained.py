@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.envs.observations import ObservationReader
-from tensorq.envs.spaces import check_choice, check_mask, excerpt, is_composite, to_native_actions
+from tensorq.envs.spaces import as_array, check_choice, check_mask, excerpt, is_composite, to_native_actions
 from tensorq.errors import TensorqError
 
 QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-values [N, A]
@@ -64,12 +64,9 @@ class TrainedAgent:
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """The observations as a batch, flattened where they are composite, and whether there was just one."""
         space = self._observation_space
-        if (
-            isinstance(obs, tuple)
-            and len(obs) == 2
-            and isinstance(obs[1], dict)
-            and not isinstance(space, gym.spaces.Tuple)
-        ):
+        parts = space.spaces if isinstance(space, gym.spaces.Tuple) else ()
+        of_dict = len(parts) == 2 and isinstance(parts[1], gym.spaces.Dict)
+        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict) and not of_dict:
             raise TensorqError(
                 "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
             )
@@ -92,15 +89,19 @@ class TrainedAgent:
     def _flattened(self, obs: Any) -> Any:
         """One composite observation, a list of them, or a vector environment's batch of them; others as they are."""
         space = self._observation_space
-        if isinstance(space, gym.spaces.Tuple) and isinstance(obs, np.ndarray):
-            return obs  # flat: Gymnasium's Tuple takes an array of as many rows as it has parts for its own
-        if space.contains(obs):
-            return self._read(obs)
-        if isinstance(obs, (dict, tuple)):
+        if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):  # whole numbers of the space's shape
+            array, shape = as_array(obs), tuple(space.shape or ())
+            if array.dtype.kind not in "iub" or not array.size or shape not in (array.shape, array.shape[1:]):
+                return obs
+            return self._read(array, None if array.shape == shape else len(array))
+        if isinstance(obs, np.ndarray):
+            return obs  # flat
+        if not isinstance(obs, list):
             return self._read(obs, self._read.rows(obs))
-        if isinstance(obs, list) and any(isinstance(row, (dict, tuple)) or space.contains(row) for row in obs):
-            return np.stack([self._read(row) for row in obs])
-        return obs
+        if space.contains(obs):  # a Tuple's parts
+            return self._read(obs)
+        several = any(isinstance(row, (dict, tuple)) for row in obs)
+        return np.stack([self._read(row) for row in obs]) if several else obs
 
     def _expected(self) -> str:
         if is_composite(self._observation_space):

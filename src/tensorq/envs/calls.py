@@ -7,7 +7,7 @@ import inspect
 import math
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -129,6 +129,16 @@ def close_or_warn(closable: Closable, warn: Warn = warnings.warn) -> None:
         warn(f"closing the environment failed: {where_raised(error)}")
 
 
+@contextlib.contextmanager
+def closed_on_error(closable: Closable) -> Iterator[None]:
+    """Close it where the block raises, as nobody else can any more."""
+    try:
+        yield
+    except BaseException:
+        close_or_warn(closable)
+        raise
+
+
 def require_seed(env: gym.Env) -> None:
     """Refuse an environment whose reset takes no seed, as before gym 0.26."""
     for each in (env, env.unwrapped):
@@ -175,7 +185,7 @@ class OnlyOne:
         """Make nothing yet."""
         self._make = make
         self._env: gym.Env | VectorEnv | None = None
-        self._given = False  # to somebody who closes it, by a call after the first
+        self._given = False  # whether a later call has given it to a loop, which closes it
 
     def __call__(self) -> gym.Env | VectorEnv:
         """The environment."""

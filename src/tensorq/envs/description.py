@@ -59,7 +59,7 @@ class Environment:
         return plain_action_space(self.native_action_space)
 
     def release(self, warn: Warn) -> None:
-        """Close what is still open from looking at it and nobody trains in: the only one, of a start that failed."""
+        """Close the only environment where no training took it."""
         if isinstance(self.make, OnlyOne):
             self.make.release(warn)
 
@@ -130,7 +130,7 @@ def describe(
         native_observation_space=observation_space,
         native_action_space=action_space,
         max_episode_steps=spec.max_episode_steps if spec else None,
-        solved_return=spec.reward_threshold if spec else None,
+        solved_return=spec.reward_threshold if spec and not env_args else None,  # which holds for no other task
         num_envs=num_envs,
         no_world=_why_no_world(env, make is not None, env_args or {}, single),
         normalising=normalising,

@@ -221,10 +221,15 @@ class VectorEnvironments:
         elif done.any():  # DISABLED
             observed, info = check_reset(self._env, call(self._env, "reset", options={"reset_mask": done}))
             obs, fresh = np.array(self._read(observed, self.num_envs)), self._masks(info)
+            if not np.array_equal(obs[~done], next_obs[~done]):
+                raise TensorqError(
+                    f"the vector environment {environment_name(self._env)} of mode DISABLED reset episodes that had "
+                    'not ended, expected reset(options={"reset_mask": mask}) to reset those of the mask alone.'
+                )
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
         self._read.check_finite(next_obs)
-        if done.any():
+        if done.any() and self._mode != AutoresetMode.NEXT_STEP:
             self._read.check_finite(obs)
         if mask is not None:  # rows that reset on the next step are exempt: their action is not used
             check_choice(mask[~resetting])

@@ -40,9 +40,9 @@ class ObservationReader:
         self._single = None if is_composite(space) else self._leaves[0]
         self._floats = self.dtype.kind == "f"
         # What most observations are, and needs no closer look.
-        self._states, self._dtypes = range(0), set[np.dtype]()
+        self._least_state, self._last_state, self._dtypes = 0, -1, set[np.dtype]()
         if isinstance(space, spaces.Discrete):
-            self._states = range(int(space.start), int(space.start + space.n))
+            self._least_state, self._last_state = int(space.start), int(space.start + space.n) - 1
         elif isinstance(space, spaces.Box):
             self._dtypes = {np.dtype(np.float32), np.dtype(np.float64)} if self._floats else {self._leaves[0].dtype}
 
@@ -50,17 +50,24 @@ class ObservationReader:
         """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
         if type(obs) is np.ndarray and obs.dtype in self._dtypes:
             if obs.shape == (self.shape if rows is None else (rows, *self.shape)):
-                return obs.astype(self.dtype, copy=False)
-        elif self._states and rows is None and isinstance(obs, (int, np.integer)) and obs in self._states:
+                return self._stored(obs)
+        elif isinstance(obs, (int, np.integer)) and self._least_state <= obs <= self._last_state and rows is None:
             return np.array(obs, self.dtype)
         if self._single is not None:
-            return self._single.read(obs, rows).astype(self.dtype, copy=False)
+            return self._stored(self._single.read(obs, rows))
         out = np.zeros((1 if rows is None else rows, *self.shape), self.dtype)
         start = 0
         for leaf, part in zip(self._leaves, _parts(self.space, obs, self._giver), strict=True):
             leaf.write(leaf.read(part, rows), out[:, start : start + leaf.size])
             start += leaf.size
         return out[0] if rows is None else out
+
+    def _stored(self, array: np.ndarray) -> np.ndarray:
+        """The array in the stored dtype; what float32 does not hold becomes infinite, which check_finite refuses."""
+        if array.dtype == self.dtype:
+            return array
+        with np.errstate(over="ignore"):
+            return array.astype(self.dtype)
 
     def rows(self, obs: Any) -> int | None:
         """How many observations a vector environment's batch holds; None where it is a single one."""
@@ -77,12 +84,14 @@ class ObservationReader:
         few = array.size <= _FEW  # every step comes here
         if not (math.isfinite(sum(array.ravel().tolist())) if few else np.isfinite(array).all()):
             place = np.argwhere(~np.isfinite(array))[0]
+            which = f" of environment {place[0]}" if len(array) > 1 else ""
             raise TensorqError(
-                f"{self._giver} an observation with {array[tuple(place)]} at {place.tolist()}, expected finite numbers."
+                f"{self._giver} an observation with {array[tuple(place)]} at {place[1:].tolist()}{which}, expected "
+                "finite numbers that float32 can hold."
             )
 
     def check_bounds(self, array: np.ndarray) -> None:
-        """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds or not a number."""
+        """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds."""
         if isinstance(self.plain, spaces.Box):
             with np.errstate(over="ignore"):  # bounds that float32 does not hold are none
                 low, high = (bound.astype(self.dtype) for bound in (self.plain.low, self.plain.high))
@@ -92,7 +101,8 @@ class ObservationReader:
                 bounds = [np.broadcast_to(bound, array.shape)[tuple(place)] for bound in (low, high)]
                 raise TensorqError(
                     f"{self._giver} an observation with {array[tuple(place)]:g} at {place.tolist()}, expected "
-                    f"{bounds[0]:g} to {bounds[1]:g} by its space {self.space}: correct the one or the other."
+                    f"{bounds[0]:g} to {bounds[1]:g} by its space {self.space}: correct the observation or the space's "
+                    "bounds."
                 )
 
 
@@ -132,7 +142,7 @@ class _Leaf:
             return array
         kinds = "fiub" if self.dtype.kind == "f" else "iub"
         if array.dtype.kind not in kinds:
-            raise self._refusal(f"an observation of dtype {array.dtype}", " Give the one the dtype of the other.")
+            raise self._refusal(f"an observation of dtype {array.dtype}", " Return the space's dtype, or change it.")
         # Also where Gymnasium stores a batch of states in another dtype than the space's.
         if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
             raise self._refusal(f"the observation {excerpt(array.tolist())}")
@@ -145,7 +155,7 @@ class _Leaf:
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:
         """Flatten what was read into zeros [rows, size]."""
-        rows = array.reshape(len(out), -1)
+        rows = array.reshape(len(out), math.prod(self.shape))
         if self._first is None:
             out[:] = rows
         else:
@@ -169,10 +179,10 @@ def _parts(space: gym.Space, obs: Any, giver: str) -> Iterator[Any]:
     if isinstance(space, spaces.Dict):
         names = list(space.spaces)
         if not isinstance(obs, Mapping) or obs.keys() != space.spaces.keys():
-            found = f"one with {', '.join(map(str, obs)) or 'no part'}" if isinstance(obs, Mapping) else excerpt(obs)
+            found = ", ".join(map(str, obs)) or "none" if isinstance(obs, Mapping) else excerpt(obs)
             raise TensorqError(
-                f"{giver} an observation whose parts are not those of its space: received {found}, "
-                f"expected a dict with {', '.join(names)}."
+                f"{giver} an observation whose parts are not those of its space: {found}; expected a dict with "
+                f"{', '.join(names)}."
             )
         for name, part in space.spaces.items():
             yield from _parts(part, obs[name], giver)

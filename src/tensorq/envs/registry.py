@@ -28,7 +28,7 @@ def require_known(env: str) -> None:
         raise TensorqError(f"unknown environment {env!r}: {hint}")
 
 
-_OWN = "One of your own is MODULE:ID, where importing MODULE registers ID."
+_OWN = "Name an environment of your own as MODULE:ID; importing MODULE has to register ID."
 
 
 def _similar(env: str) -> list[str]:
@@ -56,7 +56,8 @@ def gymnasium_maker(
     """A maker for an id of Gymnasium's registry, with keywords for it; raises TensorqError as `require_known` does."""
     require_known(env)
     given = dict(env_args or {})
-    keywords = given if render_mode is None else {**given, "render_mode": render_mode}
+    # tensorq's own checks say more, and in one line, than those that raise from a file of Gymnasium's.
+    keywords = {"disable_env_checker": True, **given, **({} if render_mode is None else {"render_mode": render_mode})}
     called = f"environment {env!r}" + "".join(f" with {name}={value!r}" for name, value in given.items())
 
     def make() -> gym.Env:
@@ -73,28 +74,35 @@ def gymnasium_maker(
                 raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
             module = env.rpartition(":")[0]
             if module and f"{module}.".startswith(f"{error.name}."):
-                text = f"there is no Python module {error.name!r} in the current folder, nor is one installed"
+                text = f"Python finds no module {error.name!r}, expected it in the current folder, or installed"
                 raise TensorqError(f"environment {env!r}: {text}.") from error
             missing = f"the Python package {error.name!r}, which is not installed"
             raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one.") from error
         except (gym.error.Error, ImportError) as error:
-            if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(gym.spec(env).entry_point):
+            if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(_spec(env).entry_point):
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {extra_command('box2d')}") from error
-            own = f" {_OWN}" if isinstance(error, gym.error.UnregisteredEnv) and "/" in env and ":" not in env else ""
+            own, (module, _, name) = "", env.rpartition(":")
+            if isinstance(error, gym.error.UnregisteredEnv):
+                own = f" Importing {module} has to call gymnasium.register(id={name!r}, ...)." if module else f" {_OWN}"
             raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}{own}") from error
         except Exception as error:  # anything, of a module or a class that is not ours
             if render_mode is not None and isinstance(error, TypeError):
                 raise TensorqError(f"{called} takes no render_mode") from error
-            if isinstance(error, TypeError):
+            if isinstance(error, TypeError) and given:
                 _refuse_unknown_arguments(env, given)
             raise TensorqError(f"{called} cannot be made: {where_raised(error)}") from error
 
     return make
 
 
+def _spec(env: str) -> gym.envs.registration.EnvSpec:
+    """What is registered under an id, of a MODULE:ID once its module has been imported."""
+    return gym.spec(env.rpartition(":")[2])
+
+
 def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
-    """Raise TensorqError for the first keyword that the environment's class or function does not take."""
-    entry: Any = gym.spec(env).entry_point
+    """Raise TensorqError for the first keyword that neither the environment's class or function nor gym.make takes."""
+    entry: Any = _spec(env).entry_point
     creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     try:
         parameters = inspect.signature(creator).parameters if creator else {}
@@ -102,11 +110,14 @@ def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
         return
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
+    known = [name for name in [*parameters, *inspect.signature(gym.make).parameters] if name not in _NOT_GIVEN]
     for name in given:
-        if name not in parameters:
-            known = [each for each in parameters if each != "render_mode"]
+        if name not in known:
             hint = nearest(name, known, f"known: {', '.join(known) or 'none'}.")
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: {hint}")
+
+
+_NOT_GIVEN = ("render_mode", "id", "kwargs")  # by whoever trains
 
 
 def saved_id(env: str) -> str:

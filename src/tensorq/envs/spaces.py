@@ -63,7 +63,10 @@ def _refuse_unknown(space: gym.Space) -> None:
                 f"observation space of shape {space.shape}: its bounds differ from number to number, expected the same "
                 f"ones everywhere where there are more than {_MOST_BOUNDS:,} numbers."
             )
-    elif not isinstance(space, (spaces.Discrete, *_COMPOSITE)):
+    elif isinstance(space, spaces.Discrete):
+        if not -(2**31) <= space.start <= space.start + space.n - 1 < 2**31:
+            raise TensorqError(f"observation space {space}: expected states from -2^31 to 2^31 - 1.")
+    elif not isinstance(space, _COMPOSITE):
         raise TensorqError(
             f"observation space {type(space).__name__}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Tuple "
             "or Dict of these."

@@ -75,8 +75,8 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
     if (network is None) != (kept.kind in ("mlp", "table")):
         needs = "needs network=" if network is None else "was trained without network="
         names = ("make_env", "network") if environment.custom else ("network",)
-        given = directory.python_arguments(run_dir, names)
-        call = f"; in Python, tq.open_run({given})" if network is None else ""
+        load, open_run = (directory.python_arguments(run_dir, each) for each in (("network",), names))
+        call = f": in Python, tq.load({load}) or tq.open_run({open_run})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if network is not None:
         built = build_network(*kept.spaces, config, network)

@@ -31,7 +31,9 @@ class Episodes(NamedTuple):
     def __repr__(self) -> str:
         low, high = (float(value) for value in (self.returns.min(), self.returns.max()))
         cut = f", {self.unfinished} of them cut at the step limit" if self.unfinished else ""
-        return f"<Episodes: mean return {self.mean:.6g} over {len(self.returns)}{cut}, from {low:.6g} to {high:.6g}>"
+        return (
+            f"<Episodes: mean return {self.mean:.6g} over {len(self.returns)}{cut}, worst {low:.6g}, best {high:.6g}>"
+        )
 
 
 def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[int], max_steps: int) -> Episodes:

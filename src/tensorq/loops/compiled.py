@@ -198,7 +198,7 @@ class CompiledLoop:
             for row, env in np.argwhere(lengths)
         ]
 
-    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+    def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
         """Play greedily in the compiled world; that is over so soon that nobody asks meanwhile whether to stop."""
         result = self._evaluate(self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64))
         returns, lengths, unfinished = (tensor.numpy() for tensor in result)

@@ -16,7 +16,7 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom, to_noise, to_uniforms
 from tensorq.core.types import Tensor
-from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.calls import EnvironmentMaker, closed_on_error
 from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.envs.spaces import obs_layout
 from tensorq.evaluation.play import Episodes, Selection
@@ -48,20 +48,21 @@ class HostLoop:
         self.config, self.agent = config, agent
         self.steps = 0
         self._envs = make_host_environments(make, config.num_envs)
-        self._selection = Selection(config, make, self._envs if config.single_environment else None)
-        count = self._envs.num_envs
-        self._num_actions = int(self._envs.action_space.n)
-        self.learning = make_learning(config, agent, self._envs, replay_path)
-        self._act_random = CounterRandom(config.seed, random.ACTING, 2 * count)
-        self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
-        self._q_values = numpy_q(self.learning.agent.params) if numpy_q else self._acting_function()
+        with closed_on_error(self._envs):
+            self._selection = Selection(config, make, self._envs if config.single_environment else None)
+            count = self._envs.num_envs
+            self._num_actions = int(self._envs.action_space.n)
+            self.learning = make_learning(config, agent, self._envs, replay_path)
+            self._act_random = CounterRandom(config.seed, random.ACTING, 2 * count)
+            self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
+            self._q_values = numpy_q(self.learning.agent.params) if numpy_q else self._acting_function()
 
-        self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
-        self._age = np.zeros(count, np.int64)
-        self._total_return = np.zeros(count)
-        self._ended, self._any_ended = np.zeros(count, bool), False
-        self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
-        self._repeatable = Repeatable(self._envs, config.seed)
+            self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
+            self._age = np.zeros(count, np.int64)
+            self._total_return = np.zeros(count)
+            self._ended, self._any_ended = np.zeros(count, bool), False
+            self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
+            self._repeatable = Repeatable(self._envs, config.seed)
 
     @property
     def updates(self) -> int:
@@ -154,8 +155,8 @@ class HostLoop:
             actions = np.where(explore, actions, greedy(self._q_values(obs, noise), mask))
         return actions
 
-    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
-        """Play greedily in environments of its own, or in the only one, whose episodes are then over."""
+    def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
+        """Play greedily in environments of its own, or in the only one, after which a boundary has to come."""
         return self._selection.play(interruptible(self._q_values, interrupted), self.steps)
 
     def boundary(self) -> None:

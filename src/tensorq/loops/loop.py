@@ -95,7 +95,7 @@ class Loop(Protocol):
         """
         ...
 
-    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
+    def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
         """Play greedily on environments and seeds apart from training's.
 
         Raises Interrupted where `interrupted` says so, and what an environment raises.

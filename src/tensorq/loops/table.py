@@ -11,7 +11,7 @@ import numpy as np
 from tensorq.agents.qtable import QTable, epsilon_greedy, table_states, td_error
 from tensorq.config import Config
 from tensorq.core import host_random
-from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.calls import EnvironmentMaker, closed_on_error
 from tensorq.envs.host import Repeatable, Transitions, make_host_environments
 from tensorq.evaluation.play import Episodes, Selection
 from tensorq.loops.loop import (
@@ -33,16 +33,17 @@ class TableLoop:
         self.config = config
         self.steps = self.updates = 0
         self._envs = make_host_environments(make, config.num_envs)
-        self._selection = Selection(config, make, self._envs if config.single_environment else None)
-        space, num_actions = self._envs.observation_space, int(self._envs.action_space.n)
-        num_states, self._first_state = table_states(space)
-        self._q = QTable(np.full(num_states * num_actions, config.initial_value, np.float64), space, num_actions)
-        count = self._envs.num_envs
-        self._random = host_random.CounterRandom(config.seed, host_random.ACTING, 2 * count)
-        self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
-        self._age, self._total_return = [0] * count, [0.0] * count
-        self._unreported = np.zeros(3)  # squared TD errors, Q-values and updates since the last report
-        self._repeatable = Repeatable(self._envs, config.seed)
+        with closed_on_error(self._envs):
+            self._selection = Selection(config, make, self._envs if config.single_environment else None)
+            space, num_actions = self._envs.observation_space, int(self._envs.action_space.n)
+            num_states, self._first_state = table_states(space)
+            self._q = QTable(np.full(num_states * num_actions, config.initial_value, np.float64), space, num_actions)
+            count = self._envs.num_envs
+            self._random = host_random.CounterRandom(config.seed, host_random.ACTING, 2 * count)
+            self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
+            self._age, self._total_return = [0] * count, [0.0] * count
+            self._unreported = np.zeros(3)  # squared TD errors, Q-values and updates since the last report
+            self._repeatable = Repeatable(self._envs, config.seed)
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
         """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
@@ -109,8 +110,8 @@ class TableLoop:
             for state, mask in zip(states, masks, strict=True)
         ]
 
-    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Episodes:
-        """Play greedily in environments of its own, or in the only one, whose episodes are then over."""
+    def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
+        """Play greedily in environments of its own, or in the only one, after which a boundary has to come."""
         return self._selection.play(interruptible(self._q, interrupted), self.steps)
 
     def boundary(self) -> None:

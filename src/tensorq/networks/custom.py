@@ -55,7 +55,8 @@ def build_custom(
     if found.shape != (len(obs), *expected):
         shape = (None, *found.shape[1:]) if found.shape[:1] == len(obs) else tuple(found.shape)
         raise TensorqError(
-            f"the network's output shape is {shape}, expected {(None, *expected)} for head {config.head}."
+            f"the network's output shape is {shape}, expected {(None, *expected)}: end with Dense({num_actions})"
+            + (f" and head {config.head}'s {config.num_atoms} numbers for each action." if expected[1:] else ".")
         )
     return network
 

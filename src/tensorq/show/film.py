@@ -74,7 +74,7 @@ def film(
         close_or_warn(env, warn)
         why = "has no render_mode='rgb_array': make it with that"
         if not isinstance(env, gym.Env):
-            why = "is a VectorEnv, and a video shows one"
+            why = "is a VectorEnv, and a video shows one: give one of its environments, as make_env= or --env"
         raise TensorqError(f"the environment function's environment {why}")
     try:
         saved = read_environment(run_dir, read_config(run_dir))

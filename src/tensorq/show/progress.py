@@ -237,7 +237,13 @@ class _Status:
             return ""
         config = self.started.config
         goal = finite_number(self.started.solved_return)
-        parts = [config.env, f"preset {config.preset}", f"seed {config.seed}", f"{self.started.loop} loop"]
+        arguments = [f"{name}={value}" for name, value in config.env_args.items()]
+        parts = [
+            " ".join([config.env, *arguments]),
+            f"preset {config.preset}",
+            f"seed {config.seed}",
+            f"{self.started.loop} loop",
+        ]
         parts += [] if goal is None else [f"solved at {goal:g}"]
         return (" · " if self._unicode else ", ").join(parts)
 

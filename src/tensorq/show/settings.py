@@ -126,15 +126,14 @@ def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict
     full["loop"] = document.get("loop", "compiled" if world else "host")  # the one that was taken, where it says auto
     if environment.get("custom"):
         del full["loop"]  # a function's environment has no other
-    arguments = full.pop("env_args", None)
-    known = environment
-    if not environment.get("custom"):  # its id and arguments say what it looks like
+    arguments, known = full.pop("env_args", None), environment
+    if not environment.get("custom") and ":" not in str(full.get("env")):  # id and arguments say what it looks like
         known = {name: value for name, value in environment.items() if not name.endswith("_space")}
     return {
         **{name: value for name, value in full.items() if name != "seed"},
-        "network": document.get("network"),
+        "network": document.get("network_name", document.get("network")),
         **({"init_from": True} if "init_from" in document else {}),
-        **{f"env_args.{name}": value for name, value in (arguments or {}).items()},
+        **{f"env_args.{name}": value for name, value in (arguments if isinstance(arguments, dict) else {}).items()},
         **{f"environment.{name}": _in_short(value) for name, value in known.items()},
     }
 
