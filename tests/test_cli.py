@@ -470,7 +470,7 @@ def test_the_last_preset_counts() -> None:
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
-        ("train", ["usage: tensorq train ENV [-h]", "--run-dir PATH", "(default: runs/ENV-PRESET-seedN; -2, -3 ... if taken)"]),
+        ("train", ["usage: tensorq train ENV [-h]", "--run-dir PATH", "runs/ENV-PRESET-seedN; -2, -3 ... if taken)"]),
         ("plot", ["RUN ...", "(default: curve.png in the run's folder; curves.png here for several)"]),
         ("record", ["-o FILE", "(default: video.gif in the run's folder)", "--seed INT"]),
         ("resume", ["--steps INT", "(default: those the run was given)"]),
