@@ -41,7 +41,7 @@ class TableLoop:
             count = self._envs.num_envs
             self._random = host_random.CounterRandom(config.seed, host_random.ACTING, 2 * count)
             self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
-            self._age, self._total_return = [0] * count, [0.0] * count
+            self._forget_episodes()
             self._unreported = np.zeros(3)  # squared TD errors, Q-values and updates since the last report
             self._repeatable = Repeatable(self._envs, config.seed)
 
@@ -84,6 +84,11 @@ class TableLoop:
         self._unreported[:] = 0
         return report
 
+    def _forget_episodes(self) -> None:
+        """All episodes end here, and new ones begin."""
+        count = self._envs.num_envs
+        self._age, self._total_return = [0] * count, [0.0] * count
+
     def _count(self, index: int, reward: float, done: bool) -> Episode | None:
         """Count an environment's step and reward; the episode that ends with it."""
         self._age[index] += 1
@@ -117,8 +122,7 @@ class TableLoop:
     def boundary(self) -> None:
         """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
         self._repeatable.begin(self.steps)
-        count = self._envs.num_envs
-        self._age, self._total_return = [0] * count, [0.0] * count
+        self._forget_episodes()
 
     def save(self) -> Tensors:
         """The table and the counters."""
@@ -137,8 +141,7 @@ class TableLoop:
         self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
         self._vector_steps = int(tensors["vector_steps"])
         self._unreported = tensors[UNREPORTED].copy()
-        count = self._envs.num_envs
-        self._age, self._total_return = [0] * count, [0.0] * count
+        self._forget_episodes()
         exact = self._repeatable.restore(tensors, self._live)
         if not exact:
             self.boundary()

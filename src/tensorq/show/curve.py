@@ -44,6 +44,7 @@ _CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", VERMILION, GREY, INK)
 _LINES = tuple((0, pattern) for pattern in ((), (1.8, 1.2), (0.6, 1.0), (2.4, 0.9, 0.6, 0.9)))
 _DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
 _MOST_MARKS = 60
+_MOST_LETTERS = 44  # of a title, beside which the preset and the seed stand
 _LEGEND_LETTERS, _ROW_INCHES = 76, 0.216  # what fits into the width, and the height of a row
 
 
@@ -100,7 +101,9 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     end = max(1.0, last_step, float(evaluation_steps.max(initial=0.0)))
     axes.set_xlim(-0.01 * end, 1.01 * end)
     details = f"preset {run.config.get('preset')}, seed {run.config.get('seed')}"
-    dress(figure, axes, lowest, run.env, details, "return")
+    title = " ".join([run.env, *run.arguments])
+    title = title if len(title) <= _MOST_LETTERS else f"{title[: _MOST_LETTERS - 3]}..."
+    dress(figure, axes, lowest, title, details, "return")
     return save(page, output)
 
 

@@ -46,6 +46,12 @@ class SavedRun:
         return _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
 
     @property
+    def arguments(self) -> list[str]:
+        """The environment's arguments, as name=value."""
+        given = self.config.get("env_args")
+        return [f"{name}={short(value)}" for name, value in given.items()] if isinstance(given, dict) else []
+
+    @property
     def evaluations(self) -> tuple[FloatArray, FloatArray]:
         """Steps and mean returns of the greedy evaluations."""
         done = np.isfinite(self.metrics["evaluation_return"])
