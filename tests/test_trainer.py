@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import tensorq as tq
 from forked import in_a_fork
@@ -68,6 +69,7 @@ def process() -> dict[str, Any]:
         "environment": {name: os.environ.get(name) for name in names},
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "wakeup": wakeup,
+        "blas": [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"],
         "garbage": (gc.isenabled(), gc.get_freeze_count() > 10_000),
         "path": list(sys.path),
         "folder": os.getcwd(),
@@ -95,7 +97,7 @@ def finished(
             told.append((run / "metrics.csv").read_text().count("\n") - 1)
 
     gc.freeze()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(2, user_api="blas"):
         for name in process()["environment"]:
             patch.delenv(name, raising=False)
         processes.append(process())
@@ -125,6 +127,7 @@ def test_a_run_leaves_the_process_as_it_was(finished: Path, processes: list[dict
     before, started, after = processes
     assert after == before
     assert before["garbage"] == (True, True) and before["tensor_float_32"] and not started["tensor_float_32"]
+    assert set(before["blas"]) == {2} and set(started["blas"]) == {1}
     assert started["signals"] != before["signals"] and started["environment"]["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 

@@ -154,7 +154,7 @@ class Config:
     checkpoint_period_steps: int = 10_000
     """Environment steps between two checkpoints; host environments are reset at each, so that resuming is exact."""
     threads: int = 1
-    """Threads TensorFlow uses within one operation."""
+    """Threads that TensorFlow uses within one operation, and NumPy within one matrix product."""
     tensor_float_32: bool = False
     """Let a GPU multiply matrices in TensorFloat-32: faster, with three decimal digits instead of seven."""
 
