@@ -73,9 +73,9 @@ def default_variable(name: str, value: str) -> Iterator[None]:
 def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | None]:
     """TensorFlow for a run, its settings put back at the end; yields a warning if it was running with other threads.
 
-    NumPy's matrix products get as many threads: one of OpenBLAS's that has nothing to do spins, so that a second one took
-    a core from other runs and gained nothing. `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits of
-    their fractions.
+    NumPy's matrix products get as many threads: one of OpenBLAS's that has nothing to do spins, so that a second one
+    took a core from other runs and gained nothing. `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits
+    of their fractions.
     """
     from threadpoolctl import threadpool_limits
 
