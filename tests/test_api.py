@@ -89,6 +89,7 @@ def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> No
     config = json.loads((run.path / "config.json").read_text())["config"]
     assert config["env_args"] == {"is_slippery": False, "desc": ["SFF", "FHF", "GFF"]}
     assert config["initial_value"] == 1  # the preset's section for FrozenLake-v1
+    assert run.result["solved_return"] is None  # FrozenLake-v1's 0.7 is of the lake as it came
     assert tq.open_run(run.path).evaluate(3).returns.tolist() == [1, 1, 1]
     assert tq.open_run(run.path).evaluate(3).lengths.tolist() == [2, 2, 2]
     tq.resume(run.path, steps=2_100, progress="quiet")

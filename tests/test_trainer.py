@@ -570,6 +570,19 @@ def test_a_run_that_fails_before_its_first_checkpoint_says_how_to_go_on(tmp_path
         trainer.train(config, make=make, run_dir=tmp_path / "run")
 
 
+def test_a_network_function_is_kept_by_its_name(tmp_path: Path) -> None:
+    def build_wide(space: gym.Space, num_actions: int) -> Any:
+        import keras
+
+        return keras.Sequential([keras.Input(space.shape), keras.layers.Dense(num_actions)])
+
+    def stop(event: Event) -> None:
+        raise tq.StopTraining
+
+    run = trainer.train(CONFIG, make=make, network=build_wide, run_dir=tmp_path / "run", observers=[stop])
+    assert directory.read_config(run)["network_name"].endswith("build_wide")
+
+
 def test_a_network_function_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     def network(space: gym.Space, num_actions: int) -> Any:
         raise ZeroDivisionError

@@ -166,8 +166,6 @@ class Training:
     def _ended_by(self, failure: BaseException | None, signals: Signals) -> BaseException:
         """What to raise where training was interrupted, by a signal or by an environment, and the run is saved."""
         if isinstance(failure, TensorqError):
-            if not self._checkpoint_steps:  # nothing that would be worth it
-                return TensorqError(str(failure))
             how = how_to_resume(self.directory.path, self._checkpoint_steps, self._needs, self._named)
             return TensorqError(f"{str(failure).rstrip('.')}; the run is saved: {how}")
         # An environment that wants the process to end, because its window was closed, say, speaks for the user.
