@@ -710,6 +710,8 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
     draw_runs([make_run(tmp_path / f"{e}", env=f"Environment{e}-v1") for e in range(4)], tmp_path / "b.png")
     low = make_run(tmp_path / "low", evaluations={1000: -98765.0})
     draw_run(low, tmp_path / "c.png")
+    lake = {"is_slippery": False, "map_name": "8x8", "desc": ["WWWWWWWWWW"] * 5}
+    draw_run(make_run(tmp_path / "lake", env="FrozenLake-v1", env_args=lake), tmp_path / "d.png")
     for page in seen:
         FigureCanvasAgg(page).draw()
     for figure in (part for page in seen for part in page.subfigs or [page]):
@@ -720,6 +722,7 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
         title, details = figure.texts
         assert title.get_window_extent().x1 < details.get_window_extent().x0
     assert seen[2].axes[0].get_ylim()[0] < -98765  # lines are shown whole
+    assert seen[3].texts[0].get_text().startswith("FrozenLake-v1 is_slippery=False map")
 
 
 # --- videos -----------------------------------------------------------------------------------------------------------
