@@ -20,10 +20,11 @@ from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Episode
-from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.networks.q_network import build_q_network
 from tensorq.replay.host import row_dtype
+from tensorq.replay.settings import ReplaySettings
 
 # Two rooms, 0 and 1. In room 0, action 0 stays for a reward of 1 and action 1 goes to room 1 for nothing. In room 1,
 # action 0 ends the episode with a reward of 3 and action 1 stays for nothing. A time limit cuts episodes after 4 steps.
@@ -166,7 +167,7 @@ class Case:
         compiled = self.kind.startswith("compiled")
         space = self.world.observation_space if compiled else RoomsEnv.observation_space
         agent = CountingPQN if self.config.algorithm == "pqn" else CountingDQN
-        self.agent: CountingDQN | CountingPQN = agent(self.config, Network(build_mlp(space, 2, self.config)))
+        self.agent: CountingDQN | CountingPQN = agent(self.config, Network(build_q_network(space, 2, self.config)))
         if compiled:
             return CompiledLoop(self.config, self.agent, self.world)
         numpy_q = None if self.num_envs == 4 else functools.partial(NumpyNetwork, space, 2, self.config)
@@ -203,7 +204,7 @@ class Case:
             rows = saved["memory.rows"][: int(saved["memory.written"])]
             columns = [rows[:, 1], rows[:, 2], rows[:, 6], rows[:, 5], rows[:, 4]]
         else:
-            rows = np.fromfile(self.replay_path, row_dtype(self.config, np.dtype(np.int32), ()))[
+            rows = np.fromfile(self.replay_path, row_dtype(self.config.part(ReplaySettings), np.dtype(np.int32), ()))[
                 : self.loop.learning.replay.written
             ]
             names = ("obs", "action", "reward", "discount", "next_obs")

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from tensorq import presets
+from tensorq.agents.settings import Algorithm, ExplorationSettings, LearningRateSettings
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.errors import CALLED_ELSEWHERE, TensorqError, similar
+from tensorq.heads.head import Head
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
+from tensorq.replay.settings import ReplaySettings
 
 # Whole numbers, by the least that is allowed; below, numbers that may be fractions.
 WHOLE = {
@@ -48,8 +51,9 @@ def refusal(**settings: Any) -> str:
 
 
 def test_every_number_is_covered_here() -> None:
-    rest = {"algorithm", "env", "env_args", "preset", "loop", "loss", "hidden_sizes", "head", "optimizer", "pixels"}
-    assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | rest | {"stop_return"} == set(FIELD_NAMES)
+    choices = {"algorithm", "encoder", "preset", "loop", "loss", "head", "optimizer", "pixels"}
+    rest = {"env", "env_args", "hidden_sizes", "stop_return"}
+    assert set(WHOLE) | set(FRACTIONS) | set(ANY_NUMBERS) | set(SWITCHES) | choices | rest == set(FIELD_NAMES)
 
 
 def test_what_no_preset_says_is_what_the_papers_have() -> None:
@@ -64,7 +68,9 @@ def test_what_no_preset_says_is_what_the_papers_have() -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_numbers(name: str) -> None:
     low = WHOLE[name]
-    assert refusal(**{name: low - 1}) == f"{name}: received {low - 1}, expected a whole number of at least {low}."
+    most = {"seed": "2,147,483,647", "evaluation_episodes": "1,000,000", "n_step": "1,000", "rollout_epochs": "1,000"}
+    bounds = f"from {low} to {most[name]}" if name in most else f"of at least {low}"
+    assert refusal(**{name: low - 1}) == f"{name}: received {low - 1}, expected a whole number {bounds}."
     for junk in (2.5, "many", None, True, math.nan, math.inf, [3]):
         assert refusal(**{name: junk}) == f"{name}: received {junk!r}, expected a whole number."
 
@@ -107,9 +113,11 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"epsilon_final": 1.5}, "epsilon_final: received 1.5, expected a number from 0 to 1."),
         ({"learning_rate": 0}, "learning_rate: received 0.0, expected a number above 0."),
         ({"optimizer_epsilon": 0}, "optimizer_epsilon: received 0.0, expected a number above 0."),
-        ({"replay_ratio": 0}, "replay_ratio: received 0.0, expected a number above 0."),
-        ({"target_sync_rate": 0}, "target_sync_rate: received 0.0, expected a number above 0."),
-        ({"target_sync_rate": 1.1}, "target_sync_rate: received 1.1, expected at most 1 (a hard copy)."),
+        ({"replay_ratio": 0}, "replay_ratio: received 0.0, expected a number above 0 and at most 1,000."),
+        *(
+            ({"target_sync_rate": rate}, f"target_sync_rate: received {rate}, expected a number above 0 and at most 1.")
+            for rate in (0.0, 1.1)
+        ),
         ({"loss": "l1"}, "loss: received 'l1', expected one of mse, huber."),
         ({"loss": None}, "loss: received None, expected one of mse, huber."),
         ({"loop": "fast"}, "loop: received 'fast', expected one of auto, compiled, host."),
@@ -122,11 +130,16 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"hl_gauss_deviation": 0}, "hl_gauss_deviation: received 0.0, expected a number above 0."),
         ({"munchausen_temperature": 0}, "munchausen_temperature: received 0.0, expected a number above 0."),
         ({"munchausen_scale": -1}, "munchausen_scale: received -1.0, expected a number of at least 0."),
-        ({"munchausen_clip": 0.1}, "munchausen_clip: received 0.1, expected at most 0."),
+        ({"munchausen_clip": 0.1}, "munchausen_clip: received 0.1, expected a number of at most 0."),
         ({"importance_exponent": 1.1}, "importance_exponent: received 1.1, expected a number from 0 to 1."),
         ({"importance_exponent_final": 2}, "importance_exponent_final: received 2.0, expected a number from 0 to 1."),
-        ({"value_min": 3, "value_max": 3}, "value_min: received 3.0, expected less than value_max 3.0."),
-        ({"value_min": 0, "value_max": -1}, "value_min: received 0.0, expected less than value_max -1.0."),
+        *(
+            (
+                {"head": "categorical", "value_min": low, "value_max": high},
+                f"value_min: received {low}, expected less than value_max {high}.",
+            )
+            for low, high in ((3.0, 3.0), (0.0, -1.0))
+        ),
         *(
             ({"head": head, "num_atoms": 1}, f"num_atoms: received 1, expected at least 2 for head {head}.")
             for head in ("categorical", "quantile", "implicit_quantile")
@@ -143,7 +156,8 @@ def test_numbers_too_large_for_64_bits() -> None:
         *(
             (
                 {"head": head, "loss": "mse"},
-                f"loss mse does not go with head {head}, which has a loss of its own: leave it at huber.",
+                f"loss: received 'mse', expected 'huber' with head {head}: it is a setting of head expected. Leave it "
+                "out.",
             )
             for head in ("categorical", "quantile", "implicit_quantile", "hl_gauss")
         ),
@@ -158,7 +172,7 @@ def test_numbers_too_large_for_64_bits() -> None:
         ({"hidden_sizes": "64 64"}, "hidden_sizes: received '64 64', expected whole numbers such as 256 256."),
         ({"hidden_sizes": (64.5,)}, "hidden_sizes: received (64.5,), expected whole numbers such as 256 256."),
         ({"hidden_sizes": (64, 0)}, "hidden_sizes: received (64, 0), expected whole numbers of at least 1."),
-        ({"seed": 2**31}, "seed: received 2147483648, expected a whole number below 2**31."),
+        ({"seed": 2**31}, "seed: received 2147483648, expected a whole number from 0 to 2,147,483,647."),
         (
             {"batch_size": 65, "replay_capacity": 64},
             "batch_size 65 is larger than replay_capacity 64: lower the one or raise the other.",
@@ -183,12 +197,12 @@ def test_numbers_too_large_for_64_bits() -> None:
             for settings, message in [
                 (
                     {"double": True},
-                    "double: received True, expected False with algorithm pqn: it has no second network. Preset pqn "
+                    "double: received True, expected False with algorithm pqn: it is a setting of dqn. Preset pqn "
                     "leaves it so.",
                 ),
                 (
                     {"n_step": 3},
-                    "n_step: received 3, expected 1 with algorithm pqn: it has trace_decay in its place. Preset pqn "
+                    "n_step: received 3, expected 1 with algorithm pqn: it is a setting of replay. Preset pqn "
                     "leaves it so.",
                 ),
                 (
@@ -249,9 +263,9 @@ def test_a_run_from_before_a_setting_was_there_has_what_was_done_then() -> None:
 def test_the_support_reaches_beyond_the_returns_by_spare_bins_of_hl_gauss_alone() -> None:
     # 100 / (13 - 1 - 6) = 16.667 apart; without spare bins 100 / 12.
     config = Config(head="hl_gauss", num_atoms=13, value_min=0, value_max=100)
-    assert config.support == pytest.approx((-50, 150, 13))
-    assert dataclasses.replace(config, hl_gauss_spare_bins=0).support == (0, 100, 13)
-    assert dataclasses.replace(config, head="categorical").support == (0, 100, 13)
+    assert config.part(Head).support == pytest.approx((-50, 150, 13))
+    assert config.replace(hl_gauss_spare_bins=0).part(Head).support == (0, 100, 13)
+    assert config.replace(head="categorical").part(Head).support == (0, 100, 13)
 
 
 def test_sizes_that_are_not_used_do_not_matter() -> None:
@@ -261,7 +275,7 @@ def test_sizes_that_are_not_used_do_not_matter() -> None:
 
 
 def test_priorities_stay_finite_and_above_0_up_to_the_largest_exponent() -> None:
-    assert refusal(priority_exponent=2.01).startswith("priority_exponent: received 2.01, expected at most 2: ")
+    assert refusal(priority_exponent=2.01) == "priority_exponent: received 2.01, expected a number from 0 to 2."
     largest = Config(priority_exponent=2).priority_exponent
     small, large = (to_priority(np.float64(size), largest) for size in (1e-6, 1e6))
     assert small > 0
@@ -346,25 +360,26 @@ def test_from_dict_refuses_what_is_no_mapping() -> None:
 @pytest.mark.parametrize(("steps", "owed"), [(0, 0), (10, 0), (13, 0), (14, 2), (17, 2), (18, 4), (100, 44)])
 def test_updates_owed(steps: int, owed: int) -> None:
     config = Config(replay_ratio=0.5, update_period_steps=4, learning_starts_steps=10)
-    assert config.updates_owed(steps) == owed
-    assert dataclasses.replace(config, num_envs=4).updates_owed(steps) == owed
+    assert [config.part(Algorithm).updates_owed(steps, num_envs) for num_envs in (1, 4)] == [owed, owed]
 
 
 def test_schedules_on_plain_numbers() -> None:
     config = Config(epsilon_start=1, epsilon_final=0.2, epsilon_anneal_steps=100, learning_rate=0.1)
-    assert [config.epsilon_at(steps) for steps in (0, 50, 100, 900)] == pytest.approx([1, 0.6, 0.2, 0.2])
-    annealed = dataclasses.replace(config, learning_rate_final=0.02, learning_rate_anneal_updates=4)
+    epsilon_at = config.part(ExplorationSettings).epsilon_at
+    assert [epsilon_at(steps) for steps in (0, 50, 100, 900)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    annealed = config.replace(learning_rate_final=0.02, learning_rate_anneal_updates=4).part(LearningRateSettings)
     assert [annealed.learning_rate_at(updates) for updates in (0, 2, 4, 9)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
-    assert config.learning_rate_at(9) == 0.1
+    assert config.part(LearningRateSettings).learning_rate_at(9) == 0.1
 
 
 def test_importance_exponent_anneals_in_updates() -> None:
     config = Config(importance_exponent=0.4, importance_exponent_final=1.0, importance_anneal_updates=100)
-    assert [config.importance_exponent_at(n) for n in (0, 50, 100, 900)] == pytest.approx([0.4, 0.7, 1, 1])
+    replay = config.part(ReplaySettings)
+    assert [replay.importance_exponent_at(n) for n in (0, 50, 100, 900)] == pytest.approx([0.4, 0.7, 1, 1])
 
 
 def test_what_is_of_no_use_to_a_head_does_not_matter() -> None:
-    assert Config(num_atoms=1, loss="mse").outputs_per_action == 1
+    assert Config(num_atoms=1, loss="mse").part(Head).outputs_per_action == 1
     assert Config(head="categorical", value_min=0, value_max=1).value_min == 0
 
 
@@ -380,7 +395,7 @@ PAIRED: list[tuple[str, Any]] = [
 REFUSED = {
     "dqn": set(),
     "pqn": {"double", "munchausen", "noisy", "priority_exponent", "n_step", "head", "target_sync_rate"},
-    "qtable": {name for name, _ in PAIRED} - {"loss"},
+    "qtable": {name for name, _ in PAIRED},
 }
 
 
@@ -505,7 +520,7 @@ def test_a_preset_goes_with_each_of_its_sections(preset: str, env: str) -> None:
 def test_a_preset_s_loss_is_left_out_where_the_head_has_its_own() -> None:
     assert resolve("LunarLander-v3").loss == "mse"
     assert resolve("LunarLander-v3", head="quantile").loss == "huber"
-    with pytest.raises(TensorqError, match="loss mse does not go with head quantile"):
+    with pytest.raises(TensorqError, match="loss: received 'mse', expected 'huber' with head quantile"):
         resolve("LunarLander-v3", head="quantile", loss="mse")
 
 

@@ -14,6 +14,7 @@ from dqn_in_numpy import expectation, loss_and_slope, target_of
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
 from tensorq.core.types import AgentState, Batch
+from tensorq.heads.head import Head
 from tensorq.networks.network import Network
 
 INPUTS, HIDDEN, ACTIONS, SAMPLES, UPDATES = 2, 6, 3, 16, 6
@@ -75,9 +76,17 @@ def network(outputs_per_action: int = 1) -> Network:
     return Network(keras.Sequential([keras.Input((INPUTS,)), first, second, *shape]))
 
 
-def agent(**settings: Any) -> DQN:
+class Configured(DQN):
+    """A DQN that knows everything it was told."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__(config, network)
+        self.config = config
+
+
+def agent(**settings: Any) -> Configured:
     config = Config(**BASE | settings)
-    return DQN(config, network(config.outputs_per_action))
+    return Configured(config, network(config.part(Head).outputs_per_action))
 
 
 @functools.cache
@@ -206,7 +215,7 @@ def test_each_switch_does_something(base: dict[str, Any], switch: dict[str, Any]
     for settings in (base, base | switch):
         masked = settings.get("masked", False)
         config = Config(**BASE | {name: value for name, value in settings.items() if name != "masked"})
-        params = network(config.outputs_per_action).initial_params()
+        params = network(config.part(Head).outputs_per_action).initial_params()
         found.append(learn_in_numpy(config, params, masked)[-1]["params"])
     assert np.abs(found[0] - found[1]).max() > 5e-3  # a hundred times what the comparison above lets pass
 
@@ -274,11 +283,11 @@ def test_soft_moves_go_part_of_the_way() -> None:
 def test_learning_rate_anneals_in_updates() -> None:
     dqn = agent(learning_rate=0.1, learning_rate_final=0.02, learning_rate_anneal_updates=4)
     rates = [
-        float(dqn.config.learning_rate_at(tf.constant(updates, tf.int64), tf.minimum)) for updates in (0, 1, 2, 4, 400)
+        float(dqn.rate.learning_rate_at(tf.constant(updates, tf.int64), tf.minimum)) for updates in (0, 1, 2, 4, 400)
     ]
     assert rates == pytest.approx([0.1, 0.08, 0.06, 0.02, 0.02])
     constant = agent(learning_rate=0.1, learning_rate_final=0.02, learning_rate_anneal_updates=0)
-    assert float(constant.config.learning_rate_at(tf.constant(400, tf.int64), tf.minimum)) == pytest.approx(0.1)
+    assert float(constant.rate.learning_rate_at(tf.constant(400, tf.int64), tf.minimum)) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("settings", HEADS[1:], ids=str)

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from dqn_in_numpy import expectation, loss_and_slope, target_of
 from tensorq.agents.dqn import DQN
-from tensorq.agents.heads import make_head, mean, midpoints
 from tensorq.config import Config
 from tensorq.core.types import AgentState, Batch, OptimizerState
+from tensorq.heads.head import Head, mean, midpoints
 from tensorq.networks.build import build_network
 
 INPUTS, HIDDEN, ACTIONS, SAMPLES, FRACTIONS = 2, 4, 3, 5, 3
@@ -39,34 +39,34 @@ RANGE: dict[str, Any] = {"num_atoms": 2, "value_min": 0, "value_max": 8}
 
 
 def test_expected() -> None:
-    head, outputs = make_head(Config()), floats(((2,), (-1,)))
+    head, outputs = Config().part(Head), floats(((2,), (-1,)))
     close(head.distribution(outputs), [[[[2], [-1]]], [[[1], [1]]]])
     close(head.q_values(outputs), [[2, -1]])
     # A target of 1 and 5, of probability 1/4 and 3/4: its mean 4. 4 - 2 = 2, Huber's 1.5; squared 4.
-    close(head.loss(floats((2,)), None, floats((1, 5)), floats((0.25, 0.75))), [1.5])
-    close(make_head(Config(loss="mse")).loss(floats((2,)), None, floats((1, 5)), floats((0.25, 0.75))), [4])
+    close(head.losses(floats((2,)), None, floats((1, 5)), floats((0.25, 0.75))), [1.5])
+    close(Config(loss="mse").part(Head).losses(floats((2,)), None, floats((1, 5)), floats((0.25, 0.75))), [4])
 
 
 def test_categorical() -> None:
     # Atoms 0 and 8 (0 is a value, not a missing one):  3/4 * 8 = 6;  1/2 * 8 = 4.
-    head = make_head(Config(head="categorical", **RANGE))
+    head = Config(head="categorical", **RANGE).part(Head)
     points, probabilities = head.distribution(floats(OUTPUTS))
     close(points, [[[0, 8], [0, 8]]])
     close(probabilities, [[[0.25, 0.75], [0.5, 0.5]]])
     close(head.q_values(floats(OUTPUTS)), [[6, 4]])
     # A target of 2 and 8, half each, is 3/4 / 2 = 3/8 on 0 and 5/8 on 8: -3/8 log(1/4) - 5/8 log(3/4) = 0.6996616
-    close(head.loss(floats(OUTPUTS[0]), None, floats((2, 8)), floats((0.5, 0.5))), [0.6996616])
+    close(head.losses(floats(OUTPUTS[0]), None, floats((2, 8)), floats((0.5, 0.5))), [0.6996616])
 
 
 def test_hl_gauss() -> None:
     # The same mean, but a distribution of one point.
-    head = make_head(Config(head="hl_gauss", hl_gauss_deviation=0.5, hl_gauss_spare_bins=0, **RANGE))
+    head = Config(head="hl_gauss", hl_gauss_deviation=0.5, hl_gauss_spare_bins=0, **RANGE).part(Head)
     close(head.distribution(floats(OUTPUTS)), [[[[6], [4]]], [[[1], [1]]]])
     close(head.q_values(floats(OUTPUTS)), [[6, 4]])
     # A target of 2 and 8, half each, has mean 5. Bins 8 wide around 0 and 8 have edges -4, 4, 12; deviation 4:
     # -2.25, -0.25, 1.75 off, where the normal distribution is 0.0122245, 0.4012937, 0.9599408.
     # Shares 0.3890692 / 0.9477163 = 0.4105334 and 0.5894666: -0.4105334 log(1/4) - 0.5894666 log(3/4) = 0.7386999
-    close(head.loss(floats(OUTPUTS[0]), None, floats((2, 8)), floats((0.5, 0.5))), [0.7386999])
+    close(head.losses(floats(OUTPUTS[0]), None, floats((2, 8)), floats((0.5, 0.5))), [0.7386999])
 
 
 @pytest.mark.parametrize(("spare_bins", "bias"), [(0, 0.368790), (1, 0.047000), (3, 0.000006)])
@@ -76,26 +76,26 @@ def test_the_ends_of_hl_gauss_need_spare_bins(spare_bins: int, bias: float) -> N
     # 0.7475 = 0.43, less what rounding to centres takes, 0.37; s = 3 gives 0.75 * 7.5e-6 = 5.6e-6.
     count = 11 + 2 * spare_bins
     settings: dict[str, Any] = {"value_min": 0, "value_max": 10, "hl_gauss_spare_bins": spare_bins}
-    head = make_head(Config(head="hl_gauss", num_atoms=count, **settings))
+    head = Config(head="hl_gauss", num_atoms=count, **settings).part(Head)
     # A cross-entropy is least where the softmax is the target. -7 and 99 are clipped to 0 and 10.
     for value, learned in ((0, bias), (5, 5), (10, 10 - bias), (-7, bias), (99, 10 - bias)):
         logits = tf.Variable(tf.zeros((1, count)))
         with tf.GradientTape() as tape:
-            loss = head.loss(logits, None, floats((value,)), floats((1,)))
+            loss = head.losses(logits, None, floats((value,)), floats((1,)))
         target = 1 / count - tape.gradient(loss, logits)
         found = head.q_values(tf.math.log(target + 1e-30)[:, None, :])
         np.testing.assert_allclose(found, [[learned]], atol=2e-5)
 
 
 def test_quantile() -> None:
-    head, outputs = make_head(Config(head="quantile", num_atoms=2)), floats(((1, 4), (-3, 1)))
+    head, outputs = Config(head="quantile", num_atoms=2).part(Head), floats(((1, 4), (-3, 1)))
     close(head.distribution(outputs), [[[[1, 4], [-3, 1]]], [[[0.5, 0.5], [0.5, 0.5]]]])
     close(head.q_values(outputs), [[2.5, -1]])
     # Fractions 1/4, 3/4. A target of 3: 2 above quantile 1, Huber's 1.5; 1 below quantile 4, Huber's 0.5.
     # 0.25 * 1.5 + |0.75 - 1| * 0.5 = 0.5.  At fractions 0.9, 0.1: 0.9 * 1.5 + 0.9 * 0.5 = 1.8
     taken, target = floats((1, 4)), (floats((3,)), floats((1,)))
-    close(head.loss(taken, None, *target), [0.5])
-    close(make_head(Config(head="implicit_quantile")).loss(taken, floats((0.9, 0.1)), *target), [1.8])
+    close(head.losses(taken, None, *target), [0.5])
+    close(Config(head="implicit_quantile").part(Head).losses(taken, floats((0.9, 0.1)), *target), [1.8])
 
 
 def test_mean_and_midpoints() -> None:
@@ -116,9 +116,9 @@ HEADS = ("expected", "categorical", "quantile", "implicit_quantile", "hl_gauss")
 
 
 @functools.cache
-def agent(**settings: Any) -> DQN:
+def agent(**settings: Any) -> tuple[Config, DQN]:
     config = Config(**BASE | {"num_atoms": FRACTIONS} | settings)
-    return DQN(config, build_network(SPACE, ACTIONS, config))
+    return config, DQN(config, build_network(SPACE, ACTIONS, config))
 
 
 def forward(
@@ -153,7 +153,7 @@ def forward(
         x = x[:, None, :] * np.maximum(cosines @ take(64, HIDDEN) + take(HIDDEN), 0)
         x = np.moveaxis(noisy_dense(x, streams), 1, 2)
     else:
-        x = noisy_dense(x, streams * config.outputs_per_action).reshape(len(obs), streams, -1)
+        x = noisy_dense(x, streams * config.part(Head).outputs_per_action).reshape(len(obs), streams, -1)
     if config.dueling:
         x = x[:, :1] + x[:, 1:] - x[:, 1:].mean(axis=1, keepdims=True)
     assert left.size == 0
@@ -197,11 +197,10 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("mode", METHODS)
 @pytest.mark.parametrize("head", HEADS)
 def test_an_update_is_that_of_an_independent_version(head: str, mode: str) -> None:
-    dqn = agent(head=head, **METHODS[mode])
-    config = dqn.config
+    config, dqn = agent(head=head, **METHODS[mode])
     batch, state = batch_and_state(dqn)
     implicit = head == "implicit_quantile"
-    noise_width = 2 * ((INPUTS + HIDDEN) + (HIDDEN + (ACTIONS + config.dueling) * config.outputs_per_action))
+    noise_width = 2 * ((INPUTS + HIDDEN) + (HIDDEN + (ACTIONS + config.dueling) * config.part(Head).outputs_per_action))
     fractions_width = SAMPLES * FRACTIONS if implicit else 0
     assert dqn.act_uniforms == noise_width
     assert dqn.update_uniforms == 2 * noise_width + 2 * fractions_width
@@ -250,19 +249,19 @@ def test_an_update_is_that_of_an_independent_version(head: str, mode: str) -> No
 
 @pytest.mark.parametrize("head", HEADS)
 def test_acting_is_greedy_in_the_network_with_this_noise(head: str) -> None:
-    dqn = agent(head=head, noisy=True, dueling=True)
+    config, dqn = agent(head=head, noisy=True, dueling=True)
     batch, state = batch_and_state(dqn)
     params, obs = tf.constant(state.params), tf.constant(batch.obs)
     acting = np.tile((np.arange(32) + 0.5) / 32, (SAMPLES, 1)) if head == "implicit_quantile" else None
     chosen = set()
     for noise_u in np.random.default_rng(4).random((5, dqn.act_uniforms)).astype(np.float32):
-        q = expectation(dqn.config, forward(dqn.config, state.params, batch.obs, noise_from(noise_u), acting))
+        q = expectation(config, forward(config, state.params, batch.obs, noise_from(noise_u), acting))
         found = dqn.act(params, obs, tf.constant(0.0), tf.zeros((SAMPLES, 2)), tf.constant(noise_u))
         np.testing.assert_array_equal(found, q.argmax(axis=1))
         chosen.add(tuple(found.numpy()))
     assert len(chosen) > 1  # noise explores
     zeros = np.zeros(dqn.network.num_noise)
-    quiet = expectation(dqn.config, forward(dqn.config, state.params, batch.obs, zeros, acting))
+    quiet = expectation(config, forward(config, state.params, batch.obs, zeros, acting))
     close(dqn.q_values(params, obs), quiet, 1e-4)  # and is absent where none is given
 
 
@@ -303,7 +302,7 @@ def test_online_and_target_network_have_fractions_of_their_own() -> None:
 
 
 def test_noisy_deviations_are_learned() -> None:
-    dqn = agent(noisy=True)
+    _, dqn = agent(noisy=True)
     batch, state = batch_and_state(dqn)
     u = np.random.default_rng(1).random(dqn.update_uniforms).astype(np.float32)
     found, _ = dqn.update(*tf.nest.map_structure(tf.constant, (state, batch, u)))
@@ -340,7 +339,7 @@ def test_a_state_with_one_legal_action_has_no_munchausen_bonus(settings: dict[st
 @pytest.mark.parametrize("head", HEADS)
 def test_everything_at_once_is_finite_and_moves(head: str) -> None:
     """All of Rainbow and more, whose windows and weights are in the batch, as are masks and a state without actions."""
-    dqn = agent(
+    _, dqn = agent(
         head=head, double=True, dueling=True, noisy=True, munchausen=True, layer_norm=True, n_step=3,
         priority_exponent=0.6, optimizer="rmsprop", max_gradient_norm=1.0, target_sync_rate=0.5, target_sync_updates=1,
     )  # fmt: skip

@@ -14,12 +14,15 @@ import tensorq
 SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
-    {"errors", "config", "events", "core", "paths", "process", "streams", "extras"},
-    {"networks", "presets"},
-    {"agents", "replay", "envs"},
-    {"runs", "evaluation"},
+    {"errors", "core", "paths", "process", "streams", "extras"},
+    {"settings"},
+    {"heads"},
+    {"networks", "replay"},
+    {"agents", "envs"},
+    {"config", "events"},
+    {"presets", "runs", "evaluation"},
     {"loops", "show", "stopped"},
-    {"training", "options"},
+    {"training", "preflight", "options"},
     {"trainer"},
     {"api"},
     {"cli"},
@@ -28,22 +31,18 @@ LAYERS: list[set[str]] = [
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # Within a layer, (package, what it may import of another).
 SIDEWAYS = {
-    ("config", "errors"),
     ("process", "errors"),
-    ("config", "core.schedules"),  # plain numbers
-    ("events", "config"),
     ("paths", "errors"),
-    ("process", "errors"),
     ("agents", "envs.observations"),
     ("agents", "envs.spaces"),
-    ("replay", "envs.spaces"),  # obs_layout: in what dtype and shape observations come
+    ("events", "config"),
     ("evaluation", "runs"),
 }
 LIGHT = (
-    "cli", "options", "api", "trainer", "training", "stopped", "paths", "process", "config", "presets", "events",
-    "errors",
-    "extras", "runs", "show", "evaluation", "replay.host", "envs.description", "networks.build", "agents.qtable",
-    "loops.table", "loops.build",
+    "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors", "evaluation",
+    "events", "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
+    "networks.settings", "options", "paths", "preflight", "presets", "process", "replay.host", "replay.settings",
+    "runs", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ from tensorq.envs.spaces import space_to_json
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.networks.build import build_network
-from tensorq.networks.mlp import build_mlp
 from tensorq.networks.numpy_network import num_params
+from tensorq.networks.q_network import build_q_network
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.show.film import film
@@ -62,7 +62,7 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
             [keras.Input(space.shape), keras.layers.Dense(count)]))  # fmt: skip
 
 
-@pytest.mark.parametrize("network", [None, lambda space, count: build_mlp(space, count, CONFIG)])
+@pytest.mark.parametrize("network", [None, lambda space, count: build_q_network(space, count, CONFIG)])
 def test_states_and_masks_that_are_none_are_refused(tmp_path: Path, network: Any) -> None:
     space = gym.spaces.Discrete(4)
     params = np.zeros(num_params(space, 3, CONFIG), np.float32)
@@ -96,7 +96,7 @@ def test_pixels_that_uint8_cannot_hold_are_refused() -> None:
             agent.act(obs)
 
 
-@pytest.mark.parametrize("network", [None, lambda space, count: build_mlp(space, count, CONFIG)])
+@pytest.mark.parametrize("network", [None, lambda space, count: build_q_network(space, count, CONFIG)])
 def test_observations_that_lead_to_no_number_are_refused(tmp_path: Path, network: Any) -> None:
     make_run(tmp_path / "run", build_network(*SPACES, CONFIG).initial_params(), "mlp" if network is None else "custom")
     agent = load_agent(tmp_path / "run", network=network)

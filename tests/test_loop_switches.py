@@ -29,13 +29,14 @@ from rooms import (
 )
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
+from tensorq.agents.settings import Algorithm
 from tensorq.core.host_random import NOISE, random_bits, to_noise
 from tensorq.core.types import Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
-from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.networks.q_network import build_q_network
 
 PRIORITIES = {"priority_exponent": 0.6, "importance_anneal_updates": 1_000, "replay_capacity": 500}
 HEADS: dict[str, dict[str, Any]] = {
@@ -104,7 +105,7 @@ def test_everything_at_once_runs_in_a_loop_and_its_schedules_do_not_know_the_end
         case = Case(kind, folder, steps=steps, log_period_steps=100, **HEADS[head] | EVERYTHING)
         report = case.loop.advance(400, None, lambda: False)
         case.loop.boundary()
-        assert case.loop.updates == case.config.updates_owed(400)
+        assert case.loop.updates == case.config.part(Algorithm).updates_owed(400, case.config.num_envs)
         assert report.loss is not None and np.isfinite(report.loss)
         found.append(case.loop.save())
         case.loop.close()
@@ -213,8 +214,9 @@ def test_a_rollout_is_what_happened_and_teaches_the_q_values_known(kind: str, tm
     case.loop.evaluate(lambda: False)
     np.testing.assert_allclose(case.q_values, KNOWN_Q, atol=1e-3)
     # Where rows that only reset fill a rollout, it ends before as many steps: some of a round's updates come too early.
-    config, owed = case.config, case.config.updates_owed(case.loop.steps)
-    a_round = config.updates_owed(4 * config.rollout_length)
+    config, updates_owed = case.config, case.config.part(Algorithm).updates_owed
+    owed = updates_owed(case.loop.steps, config.num_envs)
+    a_round = updates_owed(4 * config.rollout_length, config.num_envs)
     assert owed <= case.loop.updates < owed + (a_round if "NEXT_STEP" in kind else 1)
     assert case.agent.traces == 1
     case.loop.close()
@@ -249,7 +251,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     """They begin with a value of 50, by far the best; random ones, greedy ones and evaluation's are all refused."""
     count = 1 if mode is None else 3
     config = dataclasses.replace(CONFIG, num_envs=count)
-    agent = DQN(config, Network(build_mlp(MaskedRooms.observation_space, 3, config)))
+    agent = DQN(config, Network(build_q_network(MaskedRooms.observation_space, 3, config)))
     numpy_q = functools.partial(NumpyNetwork, MaskedRooms.observation_space, 3, config) if mode is None else None
     make = MaskedRooms if mode is None else lambda: SyncVectorEnv([MaskedRooms] * 3, autoreset_mode=mode)
     loop = HostLoop(config, agent, make, tmp_path / "replay.bin", numpy_q)
@@ -272,7 +274,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
 
 def test_pqn_takes_and_believes_no_illegal_actions_of_an_environment(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_envs=4, **ROLLOUTS)
-    agent = PQN(config, Network(build_mlp(MaskedRooms.observation_space, 3, config)))
+    agent = PQN(config, Network(build_q_network(MaskedRooms.observation_space, 3, config)))
     make = functools.partial(SyncVectorEnv, [MaskedRooms] * 4, autoreset_mode=AutoresetMode.NEXT_STEP)
     loop = HostLoop(config, agent, make, tmp_path / "replay.bin", None)
     begin_with_illegal_actions_best(loop)
@@ -285,7 +287,7 @@ def test_pqn_takes_and_believes_no_illegal_actions_of_an_environment(tmp_path: P
 def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: str) -> None:
     world, pqn = MaskedRoomsWorld(), algorithm == "pqn"
     config = dataclasses.replace(CONFIG, num_envs=4 if pqn else 1, **(ROLLOUTS if pqn else {}))
-    network = Network(build_mlp(world.observation_space, 3, config))
+    network = Network(build_q_network(world.observation_space, 3, config))
     agent: DQN | PQN = PQN(config, network) if pqn else DQN(config, network)
     loop = CompiledLoop(config, agent, world)
     begin_with_illegal_actions_best(loop)
@@ -337,7 +339,7 @@ def test_nothing_follows_where_nothing_is_legal(algorithm: str, kind: str, tmp_p
     """So Q = 1, and not 1 + 0.8 V of whatever the network says of room 1."""
     config = dataclasses.replace(CONFIG, num_envs=4, **(ROLLOUTS if algorithm == "pqn" else {}))
     space = DeadEnd.observation_space if kind == "host" else DeadEndWorld.observation_space
-    network = Network(build_mlp(space, 2, config))
+    network = Network(build_q_network(space, 2, config))
     agent: DQN | PQN = PQN(config, network) if algorithm == "pqn" else DQN(config, network)
     loop: CompiledLoop | HostLoop
     if kind == "host":
@@ -372,7 +374,7 @@ def test_no_two_evaluations_share_their_chances() -> None:
     """At counters whose rows of numbers would overlap, if rows were as wide as what is asked of them: 4 c and 1 c."""
     world = Noting()
     config = dataclasses.replace(CONFIG, evaluation_episodes=8)
-    loop = CompiledLoop(config, DQN(config, Network(build_mlp(world.observation_space, 2, config))), world)
+    loop = CompiledLoop(config, DQN(config, Network(build_q_network(world.observation_space, 2, config))), world)
     for counter in (100, 400):
         loop._evaluation(tf.constant(0, tf.int64), loop.params(), tf.constant(counter, tf.int64))
     assert len(world.given) >= 2 * 8 * 5

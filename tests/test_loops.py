@@ -20,9 +20,10 @@ from tensorq.errors import TensorqError
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Interrupted, NotFinite
-from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
+from tensorq.networks.q_network import build_q_network
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
+from tensorq.replay.settings import ReplaySettings
 
 
 @pytest.fixture(scope="module", params=["compiled", "compiled 4", "host", "host 4", "host vector of 4"])
@@ -287,7 +288,7 @@ class AnyBox(gym.Env):
 def test_observations_of_any_dtype_come_back_from_the_replay(tmp_path: Path, dtype: str) -> None:
     config = dataclasses.replace(CONFIG, batch_size=4, learning_starts_steps=6, update_period_steps=1, replay_ratio=1.0)
     space = AnyBox(dtype).observation_space
-    agent = CountingDQN(config, Network(build_mlp(space, 2, config)))
+    agent = CountingDQN(config, Network(build_q_network(space, 2, config)))
     loop = HostLoop(config, agent, lambda: AnyBox(dtype), tmp_path / "replay.bin", None)
     loop.advance(6, None, lambda: False)
     rows = loop.learning.replay.sample(np.arange(4, dtype=np.uint32) * 2**30, 1.0)[0]
@@ -338,7 +339,7 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
             random.random_bits(config.seed, stream, update, width)
             for stream, width in ((random.REPLAY, config.batch_size), (random.LEARNING, agent.update_uniforms))
         ]
-        exponent = tf.constant(config.importance_exponent_at(update), tf.float64)
+        exponent = tf.constant(config.part(ReplaySettings).importance_exponent_at(update), tf.float64)
         batch, places = replay.sample(DeviceReplayState(rows, written, tree), words[0], exponent)
         agent_state, metrics = agent.update(agent_state, batch, random.to_uniforms(words[1]))
         tree = replay.prioritise(tree, places, metrics.td_error)
@@ -358,7 +359,7 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     sample, prioritise, drawn, rows, found = replay.sample, replay.prioritise, [], [], []
 
     def recorded(bits: np.ndarray, exponent: float) -> Any:
-        assert exponent == case.config.importance_exponent_at(loop.updates)
+        assert exponent == case.config.part(ReplaySettings).importance_exponent_at(loop.updates)
         drawn.append(bits)
         rows.append(sample(bits, exponent))
         return rows[-1]

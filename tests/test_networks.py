@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import random
@@ -20,13 +19,17 @@ import tensorflow as tf
 
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
+from tensorq.envs.observations import ObservationReader
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.networks.build import build_network, check_function
+from tensorq.heads.head import Head
+from tensorq.networks.build import build_network, network_function
+from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.layers import RowDense
-from tensorq.networks.mlp import build_mlp
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_network import NumpyNetwork, num_params, observation_scaling, parameter_shapes
+from tensorq.networks.numpy_network import NumpyNetwork, num_params, parameter_shapes
+from tensorq.networks.own_space import from_stored
+from tensorq.networks.q_network import build_q_network
 
 ACTIONS = 3
 BOX = gym.spaces.Box(-1, 1, (2, 3), np.float32)
@@ -153,7 +156,7 @@ def test_noisy_weights_begin_as_the_paper_says() -> None:
 @pytest.mark.parametrize("noisy_deviation", [0.1, 0.5])
 def test_noisy_deviation_reaches_every_noisy_layer(noisy_deviation: float) -> None:
     config = Config(noisy=True, noisy_deviation=noisy_deviation, hidden_sizes=(16, 4))
-    weights = build_mlp(gym.spaces.Discrete(9), ACTIONS, config).trainable_variables
+    weights = build_q_network(gym.spaces.Discrete(9), ACTIONS, config).trainable_variables
     found = {float(w.numpy().max()) for w in weights if w.name.endswith("deviation")}
     assert sorted(found) == pytest.approx([noisy_deviation / 4, noisy_deviation / 3, noisy_deviation / 2])
 
@@ -195,22 +198,26 @@ LOW, HIGH = (-2, 0, -np.inf, 0, -3e38, 7, -np.inf), (4, 10, 5, np.inf, 3e38, 7, 
 SCALED = Config(scale_observations=True, hidden_sizes=())
 
 
+def scaling(space: gym.Space, config: Config) -> tuple[Any, Any]:
+    return config.part(MLPEncoder).scaling(space)
+
+
 def test_observations_are_scaled_by_their_bounds() -> None:
     space = gym.spaces.Box(np.float32(LOW), np.float32(HIGH), dtype=np.float32)
-    centre, factor = observation_scaling(space, SCALED)
+    centre, factor = scaling(space, SCALED)
     close(centre, [1, 5, 0, 0, 0, 0, 0])
     close(factor, [1 / 3, 1 / 5, 1, 1, 1, 1, 1])
-    assert observation_scaling(space, Config())[1] is None
-    assert observation_scaling(gym.spaces.Discrete(3), SCALED)[1] is None
+    assert scaling(space, Config())[1] is None
+    assert scaling(gym.spaces.Discrete(3), SCALED)[1] is None
     for config in (SCALED, Config()):  # pixels always are: uint8 with bounds 0 and 255
-        assert observation_scaling(gym.spaces.Box(0, 255, (2, 2), np.uint8), config) == (0, np.float32(1 / 255))
+        assert scaling(gym.spaces.Box(0, 255, (2, 2), np.uint8), config) == (0, np.float32(1 / 255))
     for dtype, high in ((np.uint8, 1), (np.int16, 255), (np.float32, 255)):  # flags, codes, numbers
-        assert observation_scaling(gym.spaces.Box(0, high, (1,), dtype), Config())[1] is None
-        centre, factor = observation_scaling(gym.spaces.Box(0, high, (1,), dtype), SCALED)
+        assert scaling(gym.spaces.Box(0, high, (1,), dtype), Config())[1] is None
+        centre, factor = scaling(gym.spaces.Box(0, high, (1,), dtype), SCALED)
         close([centre[0], factor[0]], [high / 2, 2 / high])
     # A run from before divided whatever was uint8.
     before = Config.from_saved({})
-    assert observation_scaling(gym.spaces.Box(0, 1, (2,), np.uint8), before) == (0, np.float32(1 / 255))
+    assert scaling(gym.spaces.Box(0, 1, (2,), np.uint8), before) == (0, np.float32(1 / 255))
 
 
 def test_pixels_among_other_parts_are_scaled_as_they_are_alone() -> None:
@@ -222,11 +229,11 @@ def test_pixels_among_other_parts_are_scaled_as_they_are_alone() -> None:
     )
     plain = plain_observation_space(parts)
     pixel = np.float32(1 / 255)
-    close(observation_scaling(plain, Config())[1], [pixel, pixel, 1, pixel, pixel, 1, 1, 1])
-    centre, factor = observation_scaling(plain, SCALED)
+    close(scaling(plain, Config())[1], [pixel, pixel, 1, pixel, pixel, 1, 1, 1])
+    centre, factor = scaling(plain, SCALED)
     close(factor, [pixel, pixel, 2, pixel, pixel, 0.5, 2, 2])
     close(centre, [0, 0, 0.5, 0, 0, 0, 0.5, 0.5])
-    assert observation_scaling(plain, Config.from_saved({}))[1] is None  # as runs before had it
+    assert scaling(plain, Config.from_saved({}))[1] is None  # as runs before had it
 
 
 @pytest.mark.parametrize(
@@ -292,7 +299,7 @@ def test_the_seed_decides_the_weights(settings: dict[str, Any]) -> None:
 
 def test_layers_do_not_share_their_random_weights() -> None:
     config = Config(hidden_sizes=(4, 4), noisy=True)
-    weights = build_mlp(gym.spaces.Discrete(4), 4, config).trainable_variables
+    weights = build_q_network(gym.spaces.Discrete(4), 4, config).trainable_variables
     for kind in ("kernel", "bias"):
         arrays = [weight.numpy() for weight in weights if weight.name == kind]
         assert len(arrays) == 3
@@ -386,7 +393,7 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
     config = Config(**settings)
     network = build_network(BOX, ACTIONS, config, function)
     outputs = network.outputs(tf.constant(network.initial_params()), tf.constant(OBSERVATIONS[0][1]))
-    assert outputs.shape == (4, ACTIONS, config.outputs_per_action)
+    assert outputs.shape == (4, ACTIONS, config.part(Head).outputs_per_action)
 
 
 @pytest.mark.parametrize(
@@ -395,16 +402,20 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
         (
             {"dueling": True, "noisy": True},
             own(3),
-            "the default network alone has dueling and noisy: give dueling=False, noisy=False,",
+            "network= takes the place of layers that have dueling and noisy: give dueling=False, noisy=False,",
         ),
         (
             {"scale_observations": True},
             own(3),
-            "the default network alone has scale_observations: give scale_observations=False",
+            "network= takes the place of layers that have scale_observations: give scale_observations=False",
         ),
-        ({"noisy": True}, own(3), "the default network alone has noisy: give noisy=False"),
-        ({"layer_norm": True}, own(3), "the default network alone has layer_norm: give layer_norm=False"),
-        ({"head": "implicit_quantile"}, own(3), "head implicit_quantile belongs to the default network"),
+        ({"noisy": True}, own(3), "network= takes the place of layers that have noisy: give noisy=False"),
+        (
+            {"layer_norm": True},
+            own(3),
+            "network= takes the place of layers that have layer_norm: give layer_norm=False",
+        ),
+        ({"head": "implicit_quantile"}, own(3), "head implicit_quantile needs a network that is told the fractions"),
         ({}, own(4), "the network's output shape is (None, 4), expected (None, 3): end with Dense(3)."),
         (
             {"head": "categorical", "num_atoms": 5},
@@ -433,15 +444,14 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
             lambda space, num_actions: keras.Model(
                 (x := keras.Input((2, 3))), [keras.layers.Dense(3)(x), keras.layers.Dense(3)(x)]
             ),
-            "the network has several outputs, expected one, of shape (None, 3).",
+            "the network has several outputs, expected one tensor.",
         ),
         (
             {},
             lambda space, num_actions: keras.Model(
                 (parts := [keras.Input((3,)), keras.Input((3,))]), keras.layers.Dense(3)(parts[0] + parts[1])
             ),
-            "the network has 2 inputs, expected one, which takes whole observations; those of a Dict or Tuple come as "
-            "one flat Box: begin with keras.Input((2, 3)).",
+            "the network has 2 inputs, expected 1 for a space Box(",
         ),
     ],
 )
@@ -570,15 +580,15 @@ def test_the_weights_of_a_seed_are_those_of_keras_own_seeding() -> None:
 @pytest.mark.parametrize("function", [lambda: None, lambda space: None, lambda space, num_actions, size: None])
 def test_a_function_that_does_not_take_two_arguments_is_refused(function: Any) -> None:
     with pytest.raises(TensorqError, match=r"network: received <lambda>\(.*\), expected a function build_model\(obs"):
-        check_function(function)
+        network_function(function)
 
 
 def test_functions_of_two_arguments_and_more_by_default_are_taken() -> None:
     functions: list[Any] = [None, own(3), dict, lambda *arguments: None, lambda space, num_actions, size=3: None]
     for function in functions:
-        check_function(function)
+        network_function(function)
     with pytest.raises(TensorqError, match="network: received a model that is built already"):
-        check_function(own(3)(BOX, ACTIONS))
+        network_function(own(3)(BOX, ACTIONS))
 
 
 @pytest.mark.parametrize("how", ["variable", "file", "import"])
@@ -606,5 +616,96 @@ def test_keras_on_anything_but_tensorflow_is_refused_in_one_line(tmp_path: Path,
 
 def test_outputs_per_action() -> None:
     config = Config(num_atoms=8)
-    found = {head: dataclasses.replace(config, head=head).outputs_per_action for head in HEADS}
+    found = {head: config.replace(head=head).part(Head).outputs_per_action for head in HEADS}
     assert found == {"expected": 1, "categorical": 8, "quantile": 8, "implicit_quantile": 1, "hl_gauss": 8}
+
+
+PARTS = gym.spaces.Dict(
+    image=gym.spaces.Box(0, 255, (2, 2, 1), np.uint8),
+    room=gym.spaces.Discrete(3, start=5),
+    more=gym.spaces.Tuple((gym.spaces.MultiBinary(2), gym.spaces.MultiDiscrete([2, 3], start=[1, 0]))),
+)
+
+
+def test_a_model_gets_the_parts_as_the_space_has_them() -> None:
+    PARTS.seed(0)
+    observations = [PARTS.sample() for _ in range(5)]
+    read = ObservationReader(PARTS)
+    found = from_stored(PARTS, tf.constant(np.stack([read(obs) for obs in observations])))
+    for row, obs in enumerate(observations):
+        np.testing.assert_array_equal(found["image"][row], obs["image"])
+        assert int(found["room"][row]) == obs["room"]
+        for part, wanted in zip(found["more"], obs["more"], strict=True):
+            np.testing.assert_array_equal(part[row], wanted)
+    assert [part.dtype for part in (found["image"], found["room"], *found["more"])] == [
+        "uint8",
+        "int32",
+        "int8",
+        "int32",
+    ]
+
+
+SENSORS = gym.spaces.Dict(far=gym.spaces.Box(-1, 1, (3,)), state=gym.spaces.Discrete(2))
+
+
+def named(space: gym.spaces.Dict, count: int | None = None) -> keras.Model:
+    """Of two named inputs: Q-values of `count` actions, or features."""
+    far, state = keras.Input((3,), name="far"), keras.Input((), dtype="int32", name="state")
+    x = keras.layers.Concatenate()([far, keras.layers.Embedding(2, 4)(state)])
+    return keras.Model([far, state], keras.layers.Dense(count or 6)(x))
+
+
+def test_a_dict_goes_to_a_model_of_named_inputs_or_flat_to_one_of_its_shape() -> None:
+    flat_space, given = plain_observation_space(SENSORS), []
+
+    def build(model: Any) -> Any:
+        return build_network(flat_space, 2, Config(), lambda *given_now: (given.append(given_now), model())[1], SENSORS)
+
+    stored = np.float32([[0.1, 0.2, 0.3, 0, 1], [0.4, 0.5, 0.6, 1, 0]])
+    one = build(lambda: named(SENSORS, 2))
+    expected = one.model({"far": stored[:, :3], "state": np.int32([1, 0])})
+    close(one.outputs(tf.constant(one.initial_params()), tf.constant(stored))[:, :, 0], expected)
+    flat = build(lambda: keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]))
+    close(flat.outputs(tf.constant(flat.initial_params()), tf.constant(stored))[:, :, 0], flat.model(stored))
+    assert given == [(SENSORS, 2)] * 2
+    with pytest.raises(
+        TensorqError, match=r"inputs wrong, expected .* name='far'\), keras.Input\(\(\), dtype='int32', n"
+    ):
+        build(lambda: keras.Sequential([keras.Input((3,), name="wrong"), keras.layers.Dense(2)]))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_hidden_layers_noise_streams_and_every_head_are_put_on_features(head: str) -> None:
+    config = Config(head=head, num_atoms=8, hidden_sizes=(7,), dueling=True, noisy=True, layer_norm=True)
+    space = plain_observation_space(SENSORS)
+    network = build_network(space, 2, config, network_function(None, named), SENSORS)
+    names = [weight.path.split("/")[0] for weight in network.model.trainable_variables]
+    assert {"hidden_1", "hidden_1_norm", "outputs"} <= {*names}
+    params, stored = tf.constant(network.initial_params()), tf.constant(np.float32([[0.1, 0.2, 0.3, 0, 1]]))
+    fractions = tf.constant([[0.25, 0.75]]) if config.part(Head).num_fractions else None
+    noise = tf.ones(network.num_noise)
+    quiet, loud = (network.outputs(params, stored, each, fractions) for each in (None, noise))
+    assert quiet.shape == (1, 2, 2 if fractions is not None else config.part(Head).outputs_per_action)
+    assert network.num_noise > 0 and not np.allclose(quiet, loud)
+    with pytest.raises(TensorqError, match="expected \\(None, F\\)"):
+        build_network(
+            space,
+            2,
+            config,
+            network_function(
+                None,
+                lambda space: keras.Sequential(
+                    [keras.Input((5,)), keras.layers.Reshape((5, 1)), keras.layers.Dense(2)]
+                ),
+            ),
+            SENSORS,
+        )
+
+
+def test_network_and_features_are_told_apart() -> None:
+    with pytest.raises(TensorqError, match="received network and features, expected one of them"):
+        network_function(named, named)
+    with pytest.raises(
+        TensorqError, match="features: received .*, expected a function build_model.observation_space. th"
+    ):
+        network_function(None, lambda space, num_actions: None)

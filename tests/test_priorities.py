@@ -19,6 +19,7 @@ from tensorq.replay.device_tree import DeviceTree
 from tensorq.replay.host import HostReplay, row_dtype
 from tensorq.replay.host_tree import HostTree
 from tensorq.replay.priorities import to_priority, to_weights
+from tensorq.replay.settings import ReplaySettings
 
 # Below, at and above what one node of either tree holds, and what two levels of them do.
 CAPACITIES = st.sampled_from([1, 2, 7, 8, 9, 31, 32, 33, 63, 65, 513, 1023, 1024, 1025, 2100])
@@ -205,7 +206,7 @@ class Both:
         self.num_envs = num_envs
         self.device = DeviceReplay(self.config, ())
         self.state = self.device.init()
-        self.dtype = row_dtype(self.config, np.dtype(np.float32), ())
+        self.dtype = row_dtype(self.config.part(ReplaySettings), np.dtype(np.float32), ())
         self.host = HostReplay(folder / "replay.bin", self.config, num_envs, 5, self.dtype)
 
     def add(self) -> None:

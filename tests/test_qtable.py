@@ -183,22 +183,20 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
 @pytest.mark.parametrize(
     ("settings", "make", "message"),
     [
-        ({"double": True}, None, "double: received True, expected False with algorithm qtable: it has no target"),
-        ({"n_step": 3}, None, "n_step: received 3, expected 1 with algorithm qtable"),
-        ({"layer_norm": True}, None, "layer_norm: .* it has no layers"),
-        ({"dueling": True}, None, "dueling: .* it has no layers"),
-        ({"noisy": True}, None, "noisy: .* it has no layers"),
-        ({"head": "quantile"}, None, "head: .* mean return of each action, not a distribution"),
-        ({"munchausen": True}, None, "munchausen: .* it has no soft policy"),
-        ({"priority_exponent": 0.5}, None, "priority_exponent: .* it has no replay"),
-        ({"replay_ratio": 2.0}, None, "replay_ratio: .* each step is one update"),
-        ({"update_period_steps": 4}, None, "update_period_steps: .* each step is one update"),
-        ({"target_sync_rate": 0.5}, None, "target_sync_rate: .* it has no target network"),
-        ({"optimizer": "rmsprop"}, None, "optimizer: .* it needs none"),
-        ({"max_gradient_norm": 1.0}, None, "max_gradient_norm: .* it has no gradient"),
+        ({"double": True}, None, "double: received True, expected False with algorithm qtable: it is a setting of dqn"),
+        *(
+            ({name: value}, None, f"{name}: .* it is a setting of {subject}")
+            for name, value, subject in [
+                ("n_step", 3, "replay"), ("layer_norm", True, "network"), ("dueling", True, "network"),
+                ("noisy", True, "noisy layers"), ("head", "quantile", "dqn"), ("munchausen", True, "dqn"),
+                ("priority_exponent", 0.5, "replay"), ("replay_ratio", 2.0, "dqn"), ("update_period_steps", 4, "dqn"),
+                ("target_sync_rate", 0.5, "dqn"), ("optimizer", "rmsprop", "optimizer"),
+                ("max_gradient_norm", 1.0, "optimizer"), ("scale_observations", True, "encoder mlp"),
+            ]
+        ),
         ({"loop": "compiled"}, None, "loop: received compiled, expected host or auto"),
         ({"learning_rate": 1.5}, None, "learning_rate: expected at most 1 for a table"),
-        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value: .* it has no table of Q-values"),
+        ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value: .* it is a setting of qtable"),
         ({}, lambda: gym.make("CartPole-v1"), "observation space Box: a table of Q-values needs Discrete"),
     ],
 )  # fmt: skip

@@ -16,14 +16,15 @@ from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorq import preflight
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
 from tensorq.core.types import Batch, Transition
 from tensorq.errors import TensorqError
-from tensorq.replay import memory
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.host import HostReplay, row_dtype
+from tensorq.replay.settings import ReplaySettings
 
 GAMMA, ACTIONS = 0.5, 3  # powers of it, and sums of quarters times them, are exact
 ENDINGS = ("terminated", "truncated", "both")
@@ -176,7 +177,9 @@ class OnHost:
 
     def __init__(self, folder: str | Path, settings: Settings, slack: int) -> None:
         self.settings, self.reference = settings, Reference(settings)
-        self.dtype = row_dtype(settings.config, np.dtype(np.float32), settings.shape, ACTIONS * settings.masked)
+        self.dtype = row_dtype(
+            settings.config.part(ReplaySettings), np.dtype(np.float32), settings.shape, ACTIONS * settings.masked
+        )
         self.path = Path(folder) / "replay.bin"
         self.arguments = (self.path, settings.config, settings.num_envs, slack, self.dtype)
         self.replay = HostReplay(*self.arguments)
@@ -432,28 +435,28 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_does_not_fit_is_refused_by_the_setting_that_is_too_large() -> None:
     config = Config(num_atoms=1_000, head="quantile", batch_size=100)
-    by_both = memory.Demand(("batch_size", "num_atoms"), lambda config: config.batch_size * config.num_atoms**2)
-    memory.check_fits(config, [by_both], 100 * 1_000**2)
-    memory.check_fits(config, [by_both], None)  # nobody knows how much there is
+    by_both = preflight.Demand(("batch_size", "num_atoms"), lambda config: config.batch_size * config.num_atoms**2)
+    preflight.check_fits(config, [by_both], 100 * 1_000**2)
+    preflight.check_fits(config, [by_both], None)  # nobody knows how much there is
     # 64 * 1000^2 with the default of the one, 100 * 51^2 with that of the other; 0.8 * 1000 * 10 / 95.4 = 83
     with pytest.raises(
         TensorqError, match=r"^num_atoms 1,000 needs 95 MiB of memory, and 10 MiB .*-num-atoms\) to abo"
     ):
-        memory.check_fits(config, [by_both], 10 * 2**20)
-    by_one = memory.Demand(("replay_capacity",), lambda config: config.replay_capacity * 2**15)
+        preflight.check_fits(config, [by_both], 10 * 2**20)
+    by_one = preflight.Demand(("replay_capacity",), lambda config: config.replay_capacity * 2**15)
     # 100 000 times 32 KiB are 3.05 GiB; 0.8 * 100 000 / 3.05 = 26 214
     with pytest.raises(
         TensorqError, match="^replay_capacity 100,000 needs 3.1 GiB of disk, .* 1.0 GiB .* about 26,214"
     ):
-        memory.check_fits(config, [by_one], 2**30, "disk")
-    demands = memory.demands(Box(-1, 1, (1_000,)), 2, "host", default_network=True)
+        preflight.check_fits(config, [by_one], 2**30, "disk")
+    demands = preflight.demands(Box(-1, 1, (1_000,)), 2, "host", default_network=True)
     # 4 float32 vectors of 1000 * 256 weights; of 1000 * 8 they would fit
     with pytest.raises(
         TensorqError, match="^the environment's observations and actions need a network of 4 MiB of mem"
     ):
-        memory.check_fits(config, demands[:1], 2**20)
-    memory.check_fits(Config(hidden_sizes=(8,)), demands[:2], 2**20)
+        preflight.check_fits(config, demands[:1], 2**20)
+    preflight.check_fits(Config(hidden_sizes=(8,)), demands[:2], 2**20)
 
 
 def test_available_memory_is_told() -> None:
-    assert 2**20 < (memory.available_bytes() or 0) < 2**50
+    assert 2**20 < (preflight.available_bytes() or 0) < 2**50

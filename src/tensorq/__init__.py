@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tensorq.agents.trained import TrainedAgent
-    from tensorq.api import Run, load, open_run, resume, train
+    from tensorq.api import Run, flatten_space, load, open_run, resume, train
     from tensorq.config import Config
     from tensorq.errors import TensorqError
     from tensorq.events import StopTraining
@@ -29,13 +29,15 @@ _HOMES = {
     "Stopped": "tensorq.stopped",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
+    "flatten_space": "tensorq.api",
     "load": "tensorq.api",
     "open_run": "tensorq.api",
     "resume": "tensorq.api",
     "train": "tensorq.api",
 }
 __all__ = [
-    "Config", "Run", "StopTraining", "Stopped", "TensorqError", "TrainedAgent", "load", "open_run", "resume", "train",
+    "Config", "Run", "StopTraining", "Stopped", "TensorqError", "TrainedAgent", "flatten_space",
+    "load", "open_run", "resume", "train",
 ]  # fmt: skip
 
 

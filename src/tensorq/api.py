@@ -16,11 +16,12 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.config import DEFAULT_PRESET, Config, check_names
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
+from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, load_agent
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
-from tensorq.networks.build import NetworkBuilder, check_function
+from tensorq.networks.build import FeatureBuilder, NetworkBuilder, NetworkFunction, network_function
 from tensorq.paths import absolute
 from tensorq.presets import resolve
 from tensorq.runs import directory
@@ -119,6 +120,7 @@ def train(
     *,
     preset: str = DEFAULT_PRESET,
     network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
     run_dir: str | Path | None = None,
     init_from: Run | str | Path | None = None,
     progress: Mode = "auto",
@@ -130,7 +132,10 @@ def train(
     Args:
         env: an id such as "CartPole-v1", or a function that makes a gymnasium.Env or VectorEnv.
         preset: the settings to start from.
-        network: build_model(observation_space, num_actions) -> keras.Model, instead of the default MLP.
+        network: build_model(observation_space, num_actions) -> keras.Model of the Q-values, instead of the default
+            network. The space is the environment's own: a model of a Dict has an input for each part, by its name.
+        features: build_model(observation_space) -> keras.Model of features [N, F], on which hidden_sizes, layer_norm,
+            dueling, noisy and every head are put.
         run_dir: a folder that is new or empty; by default one below runs/.
         init_from: a run whose kept best parameters to begin with. Everything else is new, and any setting may be
             another, but those that the network is built of; the environment may be, if it looks the same.
@@ -143,7 +148,7 @@ def train(
         Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` goes on from there.
     """
     _check_environment(env)
-    _check_functions(network, observers)
+    built = _functions(network, features, observers)
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
     folder = None if run_dir is None else _path("run_dir", run_dir)
@@ -154,14 +159,14 @@ def train(
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
-    check_names(settings, ("network", "run_dir", "init_from", "progress", "observers"))
+    check_names(settings, ("network", "features", "run_dir", "init_from", "progress", "observers"))
     config = resolve(name, preset, **settings)
     show = observer(progress)
     try:
         path = trainer.train(
             config,
             make=make,
-            network=network,
+            network=built,
             run_dir=folder,
             init_from=other_run,
             observers=[show, *observers],
@@ -170,7 +175,7 @@ def train(
         show.close()
     if ":" in config.env:  # an id that is not looked up in a folder, as it imports a module; here it was given
         make = gymnasium_maker(config.env, config.env_args)
-    return Run(path, make, network)
+    return Run(path, make, built)
 
 
 def resume(
@@ -180,12 +185,12 @@ def resume(
     episodes: int | None = None,
     make_env: EnvironmentMaker | None = None,
     network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
 ) -> Run:
     """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume."""
-    _check_functions(network, observers, make_env)
-    run = _run(path, make_env, network)
+    run = _run(path, make_env, _functions(network, features, observers, make_env))
     show = observer(progress)
     try:
         trainer.resume(
@@ -202,19 +207,27 @@ def resume(
 
 
 def open_run(
-    path: Run | str | Path, *, make_env: EnvironmentMaker | None = None, network: NetworkBuilder | None = None
+    path: Run | str | Path,
+    *,
+    make_env: EnvironmentMaker | None = None,
+    network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
 ) -> Run:
     """The run in a folder."""
-    _check_functions(network, make_env=make_env)
-    run = _run(path, make_env, network)
+    run = _run(path, make_env, _functions(network, features, make_env=make_env))
     directory.open(run.path)
     return run
 
 
-def load(path: Run | str | Path, which: str = "best", *, network: NetworkBuilder | None = None) -> TrainedAgent:
+def load(
+    path: Run | str | Path,
+    which: str = "best",
+    *,
+    network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
+) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
-    _check_functions(network)
-    run = _run(path, None, network)
+    run = _run(path, None, _functions(network, features))
     return load_agent(run.path, which, run.network)
 
 
@@ -251,10 +264,18 @@ def _check_environment(env: Any) -> None:
         )
 
 
-def _check_functions(network: Any, observers: Any = (), make_env: Any = None) -> None:
-    """Refuse, before a folder is made for it, what could not be called."""
-    check_function(network)
+def _functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
+    """The function of the user's that builds a network; refuse, before a folder is made, what could not be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
     if make_env is not None and (not callable(make_env) or isinstance(make_env, (gym.Env, VectorEnv))):
         raise TensorqError(f"make_env: received {make_env!r}, expected the function that makes the run's environment.")
+    return network_function(network, features)
+
+
+def flatten_space(space: gym.Space) -> gym.Space:
+    """The space in which observations are stored: a Dict, Tuple, MultiDiscrete or MultiBinary space as one flat Box.
+
+    A network function may build a model with one input of its shape, which then gets the flat observations.
+    """
+    return plain_observation_space(space)

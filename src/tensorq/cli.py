@@ -3,65 +3,107 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from tyro.conf import Fixed, Positional, Suppress, UseAppendAction, arg
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tensorq import __version__, streams
-from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
+from tensorq.config import DEFAULT_PRESET, Config, RunSettings
 from tensorq.errors import TensorqError, nearest
-from tensorq.options import env_arguments, last_value, parse
+from tensorq.options import Parser, add_settings, env_arguments, folder, last_value, one_of, whole
 from tensorq.paths import absolute, remember_current_folder, shown
 from tensorq.presets import resolve
+from tensorq.settings import all_parts
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker
 
-Which = Literal["best", "last"]
-RunFolder = Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
-RunFolders = Annotated[list[Path], Positional, arg(metavar="RUN ...", help_behavior_hint="")]
+
+class Option(NamedTuple):
+    """An option of a command, as argparse takes it."""
+
+    names: tuple[str, ...]
+    keywords: dict[str, Any]
 
 
-def _optional(metavar: str, default: str, **keywords: Any) -> Any:
-    """How the help shows an option that needs not be given: tyro itself would show that it is None."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})", **keywords)
+def _option(*names: str, **keywords: Any) -> Option:
+    return Option(names, keywords)
 
 
-Env = Annotated[str | None, _optional("ENV", "the run's own")]
+def _flag(name: str, about: str) -> Option:
+    return Option((name,), {"action": "store_true", "help": about})
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainOptions(Config):
-    """Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for it."""
-
-    env: Suppress[str] = Config.env
-    env_args: Suppress[Fixed[Any]] = dataclasses.field(default_factory=dict)
-    pixels: Suppress[Literal["by_bounds", "by_dtype"]] = Config.pixels
-    env_arg: Annotated[
-        UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE", help_behavior_hint="(may be given again)")
-    ] = ()
-    """A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text."""
-    run_dir: Annotated[Path | None, _optional("PATH", "runs/ENV-PRESET-seedN; -2, -3 ... if taken")] = None
-    """Folder for the run, new or empty."""
-    init_from: Annotated[Path | None, _optional("RUN", "new ones")] = None
-    """Begin with the kept best parameters of another run, whose network must be built of the same settings. Optimizer,
-    replay and schedules are new; any other setting may differ."""
-    stop_return: Annotated[float | None, _optional("FLOAT", "none")] = None
-    quiet: bool = False
-    """Print nothing but errors."""
-    json: bool = False
-    """Print one JSON object a line instead of text."""
-
-    def __post_init__(self) -> None:
-        """Check nothing: Config does, whose words need no wrapping."""
+RUN = _option("run", metavar="RUN", nargs="?", type=folder, help="The run's folder.")
+RUNS = _option("runs", metavar="RUN ...", nargs="*", type=folder, help="The runs' folders.")
+WHICH = _option(
+    "--which",
+    default="best",
+    type=one_of(("best", "last")),
+    metavar="{best,last}",
+    help="The agent that evaluated best while training, or the last. (default: best)",
+)
+ENV = _option(
+    "--env",
+    metavar="ENV",
+    help="The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID. (default: the "
+    "run's own)",
+)
+QUIET = _flag("--quiet", "Print nothing but errors.")
+JSON_LINES = _flag("--json", "Print one JSON object a line instead of text.")
 
 
+class Command(NamedTuple):
+    """A command: what carries it out, and its options."""
+
+    function: Callable[..., None]
+    options: tuple[Option, ...]
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command, called with its options by name."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        COMMANDS[function.__name__] = Command(function, options)
+        return function
+
+    return add
+
+
+TRAIN_OPTIONS = (
+    _option(
+        "--env-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be given "
+        "again)",
+    ),
+    _option(
+        "--run-dir",
+        metavar="PATH",
+        help="Folder for the run, new or empty. (default: runs/ENV-PRESET-seedN; -2, -3 ... if taken)",
+    ),
+    _option(
+        "--init-from",
+        metavar="RUN",
+        type=folder,
+        help="Begin with the kept best parameters of another run, whose network must be built of the same settings. "
+        "Optimizer, replay and schedules are new; any other setting may differ. (default: new ones)",
+    ),
+    QUIET,
+    JSON_LINES,
+)
+NOT_OPTIONS = ("env", "env_args")  # which are given otherwise
+
+
+@command(*TRAIN_OPTIONS)
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
     from tensorq.envs.registry import require_known
@@ -72,27 +114,29 @@ def train(arguments: list[str]) -> None:
         require_known(env)  # before the settings, whose errors and defaults would be of no use
     elif not {"-h", "--help"} & set(arguments):
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
-    preset = last_value(arguments, "--preset")
-    settings = dataclasses.asdict(resolve(env, DEFAULT_PRESET if preset is None else preset))
-    if last_value(arguments, "--head") not in (None, Config.head):
-        settings["loss"] = Config.loss  # as in resolve, the preset chose among losses that this head does not have
-    if last_value(arguments, "--run-dir") == "":
+    preset = last_value(arguments, "--preset") or DEFAULT_PRESET
+    about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for it."
+    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]")
+    for option in TRAIN_OPTIONS:
+        parser.option(*option.names, **option.keywords)
+    add_settings(parser, all_parts(RunSettings), resolve(env, preset))
+    given = parser.read(arguments)
+    if given["run_dir"] == "":
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
-    options = parse(TrainOptions, "train", arguments, default=TrainOptions(**settings))
+    run_dir, init_from = given.pop("run_dir"), given.pop("init_from")
+    quiet, json, env_args = given.pop("quiet"), given.pop("json"), env_arguments(given.pop("env_arg"))
+    settings = {**given, **({"env_args": env_args} if env_args else {})}
+    config = resolve(env, settings.pop("preset", DEFAULT_PRESET), **settings)
     from tensorq import trainer
     from tensorq.process import process_seconds
 
-    run_dir = None if options.run_dir is None else absolute(options.run_dir)
     if ":" in env:
         sys.path.insert(0, str(absolute(".")))  # MODULE:ID may be of a module in the current folder, as with python -m
-    settings = {name: getattr(options, name) for name in FIELD_NAMES}
-    config = Config(**{**settings, "env_args": {**options.env_args, **env_arguments(options.env_arg)}})
-
-    with _progress(options.quiet, options.json) as show:
+    with _progress(quiet, json) as show:
         trainer.train(
             config,
-            run_dir=run_dir,
-            init_from=options.init_from,
+            run_dir=None if run_dir is None else absolute(run_dir),
+            init_from=init_from,
             observers=[show],
             seconds_before=process_seconds(),
         )
@@ -111,40 +155,42 @@ def _named(run: Path, env: str | None, render_mode: str | None = None) -> Enviro
     return gymnasium_maker(env, config.env_args, render_mode)
 
 
-def resume(
-    run: RunFolder,
-    steps: Annotated[int | None, _optional("INT", "those the run was given")] = None,
-    episodes: Annotated[int | None, _optional("INT", "those the run was given")] = None,
-    env: Env = None,
-    quiet: bool = False,
-    json: bool = False,
-) -> None:
-    """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again.
-
-    Args:
-        run: The run's folder.
-        steps: Train to this many environment steps; more are needed if the run is finished.
-        episodes: The same for a run that is limited by episodes.
-        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
-        quiet: Print nothing but errors.
-        json: Print one JSON object a line instead of text.
-    """
+@command(
+    RUN,
+    _option(
+        "--steps",
+        type=whole,
+        metavar="INT",
+        help="Train to this many environment steps; more are needed if the run is finished. (default: those the run "
+        "was given)",
+    ),
+    _option(
+        "--episodes",
+        type=whole,
+        metavar="INT",
+        help="The same for a run that is limited by episodes. (default: those the run was given)",
+    ),
+    ENV,
+    QUIET,
+    JSON_LINES,
+)
+def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, quiet: bool, json: bool) -> None:
+    """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again."""
     from tensorq import trainer
 
     with _progress(quiet, json) as show:
         trainer.resume(run, steps=steps, episodes=episodes, make=_named(run, env), observers=[show])
 
 
-def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", env: Env = None, json: bool = False) -> None:
-    """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
-
-    Args:
-        run: The run's folder.
-        episodes: How many.
-        which: The agent that evaluated best while training, or the last.
-        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
-        json: Print one JSON object instead of text.
-    """
+@command(
+    RUN,
+    _option("--episodes", type=whole, metavar="INT", default=100, help="How many. (default: 100)"),
+    WHICH,
+    ENV,
+    _flag("--json", "Print one JSON object instead of text."),
+)
+def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) -> None:
+    """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen."""
     from tensorq.evaluation.load import evaluate_run
     from tensorq.show import episodes as show
 
@@ -152,18 +198,18 @@ def evaluate(run: RunFolder, episodes: int = 100, which: Which = "best", env: En
     (show.print_json if json else show.print_episodes)(run, which, played)
 
 
-def plot(
-    runs: RunFolders,
-    output: Annotated[
-        Path | None, _optional("FILE", "curve.png in the run's folder; curves.png here for several", aliases=["-o"])
-    ] = None,
-) -> None:
-    """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval.
-
-    Args:
-        runs: The runs' folders.
-        output: File to write: .png, .svg or .pdf.
-    """
+@command(
+    RUNS,
+    _option(
+        "-o",
+        "--output",
+        type=folder,
+        metavar="FILE",
+        help="File to write: .png, .svg or .pdf. (default: curve.png in the run's folder; curves.png here for several)",
+    ),
+)
+def plot(runs: list[Path], output: Path | None) -> None:
+    """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval."""
     from tensorq.show.curve import draw_run, draw_runs
 
     if len(runs) == 1:
@@ -172,24 +218,24 @@ def plot(
         print(shown(draw_runs(runs, output or absolute("curves.png"))))
 
 
-def record(
-    run: RunFolder,
-    output: Annotated[Path | None, _optional("FILE", "video.gif in the run's folder", aliases=["-o"])] = None,
-    plain: bool = False,
-    which: Which = "best",
-    seed: Annotated[int | None, _optional("INT", "the first of those that evaluate plays")] = None,
-    env: Env = None,
-) -> None:
-    """Film one greedy episode, with the Q-values drawn beside it. Needs no screen.
-
-    Args:
-        run: The run's folder.
-        output: File to write, .gif, or .mp4 (which needs the video extra).
-        plain: Leave the Q-values out.
-        which: The agent that evaluated best while training, or the last.
-        seed: Of the episode.
-        env: The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID.
-    """
+@command(
+    RUN,
+    _option(
+        "-o",
+        "--output",
+        type=folder,
+        metavar="FILE",
+        help="File to write, .gif, or .mp4 (which needs the video extra). (default: video.gif in the run's folder)",
+    ),
+    _flag("--plain", "Leave the Q-values out."),
+    WHICH,
+    _option(
+        "--seed", type=whole, metavar="INT", help="Of the episode. (default: the first of those that evaluate plays)"
+    ),
+    ENV,
+)
+def record(run: Path, output: Path | None, plain: bool, which: str, seed: int | None, env: str | None) -> None:
+    """Film one greedy episode, with the Q-values drawn beside it. Needs no screen."""
     from tensorq.show.film import film
 
     make = _named(run, env, render_mode="rgb_array")
@@ -197,20 +243,33 @@ def record(
     print(shown(path))
 
 
-def compare(
-    runs: RunFolders,
-    metric: Literal["best", "final", "average"] = "best",
-    output: Annotated[Path | None, _optional("FILE", "no picture", aliases=["-o"])] = None,
-    json: bool = False,
-) -> None:
-    """Put runs side by side in a table; seeds of one setting become an interquartile mean with an interval.
-
-    Args:
-        runs: The runs' folders, or .csv tables of returns: env, setting, seed, best_return ...
-        metric: Which greedy return of a seed counts: that of the best agent, the last one, or the mean of all.
-        output: Draw the intervals too, to a .png, .svg or .pdf.
-        json: Print JSON instead of a table.
-    """
+@command(
+    _option(
+        "runs",
+        metavar="RUN ...",
+        nargs="*",
+        type=folder,
+        help="The runs' folders, or .csv tables of returns: env, setting, seed, best_return ...",
+    ),
+    _option(
+        "--metric",
+        default="best",
+        type=one_of(("best", "final", "average")),
+        metavar="{best,final,average}",
+        help="Which greedy return of a seed counts: that of the best agent, the last one, or the mean of all. "
+        "(default: best)",
+    ),
+    _option(
+        "-o",
+        "--output",
+        type=folder,
+        metavar="FILE",
+        help="Draw the intervals too, to a .png, .svg or .pdf. (default: no picture)",
+    ),
+    _flag("--json", "Print JSON instead of a table."),
+)
+def compare(runs: list[Path], metric: Literal["best", "final", "average"], output: Path | None, json: bool) -> None:
+    """Put runs side by side in a table; seeds of one setting become an interquartile mean with an interval."""
     from tensorq.show import tables
 
     if output:
@@ -226,30 +285,35 @@ def compare(
             print(shown(path))
 
 
-def runs(
-    folder: Annotated[Path, Positional, arg(metavar="[DIR]", help_behavior_hint="(default: runs)")] = Path("runs"),
-    free: bool = False,
-    yes: bool = False,
-    json: bool = False,
-) -> None:
-    """List the runs in a folder with their state, steps, best return and size, or free the disk that replays take.
-
-    Args:
-        folder: A folder that holds runs, or folders of runs.
-        free: List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay.
-        yes: Drop them without asking.
-        json: Print JSON instead of a table.
-    """
+@command(
+    _option(
+        "directory",
+        metavar="DIR",
+        nargs="?",
+        type=folder,
+        help="A folder that holds runs, or folders of runs. (default: runs)",
+    ),
+    _flag(
+        "--free",
+        "List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay.",
+    ),
+    _flag("--yes", "Drop them without asking."),
+    _flag("--json", "Print JSON instead of a table."),
+)
+def runs(directory: Path | None, free: bool, yes: bool, json: bool) -> None:
+    """List the runs in a folder with their state, steps, best return and size, or free the disk that replays take."""
     from tensorq.show import runs as show
 
     if free and json or yes and not free:
         raise TensorqError("expected --yes together with --free, and --json without it")
+    path = directory or absolute("runs")
     if free:
-        show.free_replays(folder, yes)
+        show.free_replays(path, yes)
     else:
-        (show.print_json if json else show.print_table)(folder)
+        (show.print_json if json else show.print_table)(path)
 
 
+@command()
 def envs() -> None:
     """List the environments that can be trained on by name."""
     from tensorq.show.catalogue import print_environments
@@ -257,12 +321,9 @@ def envs() -> None:
     print_environments()
 
 
-def presets(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior_hint="")] = "") -> None:
-    """List the presets, and what each changes; or show one of them in full.
-
-    Args:
-        name: A preset; by default all, in short.
-    """
+@command(_option("name", metavar="NAME", nargs="?", default="", help="A preset; by default all, in short."))
+def presets(name: str) -> None:
+    """List the presets, and what each changes; or show one of them in full."""
     from tensorq.show import catalogue
 
     if name:
@@ -271,6 +332,7 @@ def presets(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior
         catalogue.print_presets()
 
 
+@command()
 def doctor() -> None:
     """Show versions, devices, threads and extras, and how to install what is missing."""
     from tensorq.process import import_tensorflow
@@ -278,12 +340,6 @@ def doctor() -> None:
 
     import_tensorflow(1)
     print_diagnosis()
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    function.__name__: function
-    for function in (train, resume, evaluate, plot, record, compare, runs, envs, presets, doctor)
-}
 
 
 def main() -> None:
@@ -343,7 +399,7 @@ def run(arguments: list[str]) -> int:
         if name == "train":
             train(rest)
         else:
-            parse(COMMANDS[name], name, rest)
+            _carry_out(name, rest)
     except TensorqError as error:
         _tell(str(error))
         return 2
@@ -357,13 +413,30 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _carry_out(name: str, arguments: list[str]) -> None:
+    """Parse the arguments of a command and call it."""
+    function, options = COMMANDS[name]
+    names = [option.keywords["metavar"] for option in options if not option.names[0].startswith("-")]
+    parser = Parser(name, _about(COMMANDS[name]), " ".join(["tensorq", name, *names, "[-h] [OPTIONS]"]))
+    for option in options:
+        parser.option(*option.names, **option.keywords)
+    given = parser.read(arguments)
+    if RUN in options and given["run"] is None:
+        parser.error("expected the run's folder, such as runs/CartPole-v1-dqn-seed0")
+    function(**given)
+
+
+def _about(each: Command) -> str:
+    return (each.function.__doc__ or "").partition("\n")[0]
+
+
 def _warn(text: str) -> None:
     print(shown(f"warning: {text}"), file=sys.stderr)
 
 
 def _help() -> str:
     lines = ["tensorq: deep Q-learning on TensorFlow", "", "commands:"]
-    lines += [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    lines += [f"  {name:<10}{_about(each)}" for name, each in COMMANDS.items()]
     lines += ["", "`tensorq help COMMAND` tells more. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)
 

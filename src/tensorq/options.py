@@ -1,48 +1,196 @@
-"""The command line's options: parsed by tyro, its boxed errors put into one line of ours."""
+"""The command line's options, by argparse. Those of `tensorq train` are made of the settings of every part."""
 
 from __future__ import annotations
 
+import argparse
 import ast
-import contextlib
-import functools
-import inspect
-import io
-import re
-from collections.abc import Callable, Iterable
-from itertools import chain
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from tensorq.errors import TensorqError, similar
 from tensorq.paths import absolute
+from tensorq.settings import Part, field_types, values_of
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
-def parse(target: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
-    """Parse the arguments of `tensorq COMMAND`: into a dataclass, or for a function, which is then called."""
-    import tyro
+class Parser(argparse.ArgumentParser):
+    """Parses the arguments of one command; what is wrong with them is a TensorqError of one line."""
 
-    is_class = isinstance(target, type)
-    errors = io.StringIO()
+    def __init__(self, command: str, about: str, usage: str) -> None:
+        super().__init__(
+            prog=f"tensorq {command}", description=about, usage=usage, allow_abbrev=False, exit_on_error=False
+        )
+        self._command = command
+        self._flags: set[str] = set()  # options without a value
+
+    def option(self, *names: str, into: Any = None, **keywords: Any) -> None:
+        """Add an option or, where its name has no dashes, a positional argument; into a group, if one is given."""
+        action = (into or self).add_argument(*names, **keywords)
+        if action.nargs == 0:
+            self._flags |= set(action.option_strings)
+
+    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """The options by name; raises TensorqError."""
+        try:
+            found, unknown = self.parse_known_args(self._joined(arguments))
+            if unknown:
+                self.error(self._unknown(unknown, arguments))
+        except argparse.ArgumentError as error:
+            self.error(f"{error.argument_name}: {error.message}")
+        return vars(found)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise TensorqError, where argparse would print the usage and end the process."""
+        end = "" if message.endswith(("?", ".")) else "."
+        raise TensorqError(f"{message}{end} `tensorq {self._command} --help` lists the options.")
+
+    def _joined(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments with negative numbers joined to their options, from which argparse does not tell all."""
+        found: list[str] = []
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if equals and name in self._flags:
+                self.error(self._no_value(name, value))
+            if found and found[-1].startswith("--") and "=" not in found[-1] and _is_negative(argument):
+                found[-1] += f"={argument}"
+            else:
+                found.append(argument)
+        return found
+
+    def _unknown(self, words: list[str], arguments: Sequence[str]) -> str:
+        """What to say of arguments that are not understood: of all options among them, or else of the first value."""
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        names = dict.fromkeys(word.partition("=")[0] for word in words if word.startswith("-"))
+        if unknown := [name for name in names if name not in options]:
+            hints = [self._hint(name, options) for name in unknown]
+            if len(unknown) == 1:
+                return f"unknown option {unknown[0]}" + (f": {hints[0]}" if hints[0] else "")
+            listed = (name + (f" ({hint})" if hint else "") for name, hint in zip(unknown, hints, strict=True))
+            return f"unknown options {', '.join(listed)}"
+        word = words[0]
+        before = next((one for one, other in zip(arguments, arguments[1:], strict=False) if other == word), "")
+        return self._no_value(before, word) if before in self._flags else f"unexpected {word!r}"
+
+    def _hint(self, option: str, options: list[str]) -> str:
+        name = option.strip("-").replace("-", "_")
+        close = similar(name, [each[2:].replace("-", "_") for each in options])
+        if close:
+            return f"did you mean {' or '.join(map(to_option, close))}?"
+        if "--env-arg" in options and name.isidentifier():  # as tutorials have is_slippery
+            return f"one of the environment's own is --env-arg {name}=VALUE"
+        return ""
+
+    def _no_value(self, flag: str, value: str) -> str:
+        if value.lower() in ("false", "no", "off", "0") and not flag.startswith("--no-"):
+            opposite = f"--no-{flag[2:]}"
+            return f"{flag} takes no value: {f'give {opposite}' if opposite in self._flags else 'leave it out'}"
+        return f"{flag} takes no value: received {value!r}"
+
+
+def add_settings(parser: Parser, parts: Iterable[type[Part]], config: Config) -> None:
+    """An option for each setting of these parts, grouped by part; the help shows what it is in `config`.
+
+    What is not given is not among the parser's results.
+    """
+    known: set[str] = set()
+    for part in parts:
+        fields = [each for each in dataclasses.fields(part) if each.name not in known and not each.metadata["hidden"]]
+        group = parser.add_argument_group(part.subject) if fields else None
+        for field in fields:
+            known.add(field.name)
+            about, usual = field.metadata["about"], _shown(getattr(config, field.name))
+            keywords = {"default": argparse.SUPPRESS, "dest": field.name, **_reading(field, field_types(part))}
+            text = f"{about} (default: {usual})".replace("%", "%%")
+            parser.option(to_option(field.name), into=group, help=text, **keywords)
+
+
+def _reading(field: dataclasses.Field[Any], types: dict[str, Any]) -> dict[str, Any]:
+    """How argparse reads a setting."""
+    wanted = types[field.name]
+    among = values_of(field, wanted)
+    if among is not None:
+        return {"type": one_of(among), "metavar": f"{{{','.join(among)}}}"}
+    if type(None) in get_args(wanted):
+        wanted = get_args(wanted)[0]
+    if wanted is bool:
+        return {"action": _Switch}
+    if get_origin(wanted) is tuple:
+        return {"action": _Numbers, "nargs": "*", "metavar": "INT"}
+    if wanted in (int, float):
+        return {"type": whole if wanted is int else number, "metavar": "INT" if wanted is int else "FLOAT"}
+    return {"metavar": "TEXT"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+class _Switch(argparse.BooleanOptionalAction):
+    """--name and --no-name; argparse's own adds the default to the help in words of its own."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, default: Any = None, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, default)
+        self.help = help
+
+
+class _Numbers(argparse.Action):
+    """Whole numbers, also joined as tables show them: 64x64."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        try:
+            found = tuple(whole(part) for text in values for part in text.split("x"))
+        except argparse.ArgumentTypeError:
+            found = ()
+        if not found:
+            received = ", ".join(map(repr, values)) or "nothing"
+            parser.error(f"{option}: received {received}, expected whole numbers such as 256 256 or 256x256")
+        setattr(namespace, self.dest, found)
+
+
+def whole(text: str) -> int:
+    """A whole number, also as 1e6 or 5_000."""
     try:
-        with contextlib.redirect_stderr(errors):
-            parsed, unknown = tyro.cli(
-                target if is_class else _deferred(target),
-                prog=f"tensorq {command}" + (" ENV" if is_class else ""),
-                args=arguments,
-                config=None if is_class else (tyro.conf.FlagCreatePairsOff,),
-                registry=_numbers(),
-                return_unknown_args=True,
-                **keywords,
-            )
-        message = _unknown(unknown, arguments, target) if unknown else ""
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        message = _one_line(errors.getvalue())
-    if message:
-        end = "" if message.endswith("?") else "."
-        raise TensorqError(f"{message}{end} `tensorq {command} --help` lists the options.")
-    return parsed if is_class else parsed()
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        if (found := float(text)) == int(found):
+            return int(found)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number")
+
+
+def number(text: str) -> float:
+    """A number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"received {text!r}, expected a number") from None
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """A reader of one of these texts."""
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"received {text!r}, expected one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def folder(text: str) -> Path:
+    """A path, absolute from here on."""
+    return absolute(text)
 
 
 def last_value(arguments: list[str], name: str) -> str | None:
@@ -70,134 +218,16 @@ def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _to_option(name: str) -> str:
+def to_option(name: str) -> str:
     """The option that sets a field."""
     return f"--{name.replace('_', '-')}"
 
 
-def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The same signature, but the call is only prepared: what it prints and raises is then its own.
-
-    The call gets absolute paths.
-    """
-
-    def whole(value: Any) -> Any:
-        if isinstance(value, list):
-            return [whole(item) for item in value]
-        return absolute(value) if isinstance(value, Path) else value
-
-    @functools.wraps(function)
-    def prepare(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return lambda: function(*map(whole, args), **{name: whole(value) for name, value in kwargs.items()})
-
-    return prepare
-
-
-def _whole(text: str) -> int:
-    """A whole number, also as 1e6 or 5_000."""
+def _is_negative(text: str) -> bool:
+    if not text.startswith("-"):
+        return False
     try:
-        return int(text)
+        float(text)
     except ValueError:
-        if (number := float(text)) != int(number):
-            raise
-        return int(number)
-
-
-def _wholes(texts: list[str]) -> tuple[int, ...]:
-    """Whole numbers, also joined as tables show them: 64x64."""
-    try:
-        found = tuple(_whole(part) for text in texts for part in text.split("x"))
-    except (ValueError, OverflowError):
-        found = ()
-    if not found:
-        received = ", ".join(map(repr, texts)) or "nothing"
-        raise ValueError(f"received {received}, expected whole numbers such as 256 256 or 256x256")
-    return found
-
-
-def _numbers() -> Any:
-    """How tyro is to read numbers, and what it is to say where it cannot."""
-    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
-
-    registry = ConstructorRegistry()
-
-    def reader(read: Callable[[str], Any], expected: str) -> Callable[[list[str]], Any]:
-        def from_text(texts: list[str]) -> Any:
-            try:
-                return read(texts[0])
-            except (ValueError, OverflowError):
-                raise ValueError(f"received {texts[0]!r}, expected {expected}") from None
-
-        return from_text
-
-    @registry.primitive_rule
-    def rule(info: Any) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type == tuple[int, ...]:
-            return PrimitiveConstructorSpec(
-                nargs="*",
-                metavar="INT [INT ...]",
-                instance_from_str=_wholes,
-                is_instance=lambda value: isinstance(value, tuple),
-                str_from_instance=lambda value: [str(part) for part in value],
-            )
-        if info.type not in (int, float):
-            return None
-        whole = info.type is int
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="INT" if whole else "FLOAT",
-            instance_from_str=reader(_whole, "a whole number") if whole else reader(float, "a number"),
-            is_instance=lambda value: isinstance(value, (int, float)),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return registry
-
-
-def _one_line(boxed: str) -> str:
-    """What tyro's box says, in the words of this project."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
-    text = " ".join(re.sub(r"[─-╿]", " ", text).split())
-    text = re.split(r" For full helptext| Argument helptext:| Perhaps you meant:", text)[0].rstrip(" .")
-    if found := re.search(r"Error parsing (-\S+): .*?(received .*)", text):
-        return f"{found[1]}: {found[2]}"
-    if found := re.search(r"invalid choice (.*?) for argument '(.*?)'\. Expected one of \((.*?),?\)", text):
-        choices = found[3].replace("'", "")
-        return f"{found[2]}: received {found[1]}, expected one of {choices}"
-    if found := re.search(r"Missing value for argument '(-.*?)'", text):
-        return f"{found[1]}: expected a value"
-    if "Required options" in text or "Missing value" in text:
-        return "expected the run's folder, such as runs/CartPole-v1-dqn-seed0"
-    return text
-
-
-def _unknown(words: list[str], arguments: list[str], target: Any) -> str:
-    """What to say of arguments that are not understood: of all options among them, or else of the first value."""
-    fields = [name for name in inspect.signature(target).parameters if name != "env"]
-    options = [_to_option(name) for name in fields] + [_to_option(f"no_{name}") for name in fields]
-    names = dict.fromkeys(word.partition("=")[0] for word in words if word.startswith("-"))
-    if unknown := [name for name in names if name not in options]:
-        plain = [name.strip("-").replace("-", "_") for name in unknown]
-        close = [similar(name, fields) for name in plain]
-        hints = [f"did you mean {' or '.join(map(_to_option, found))}?" if found else "" for found in close]
-        if "env_arg" in fields:  # as tutorials have is_slippery
-            own = [
-                f"one of the environment's own is --env-arg {name}=VALUE" if name.isidentifier() else ""
-                for name in plain
-            ]
-            hints = [hint or other for hint, other in zip(hints, own, strict=True)]
-        if len(unknown) == 1:
-            return f"unknown option {unknown[0]}" + (f": {hints[0]}" if hints[0] else "")
-        listed = (name + (f" ({hint})" if hint else "") for name, hint in zip(unknown, hints, strict=True))
-        return f"unknown options {', '.join(listed)}"
-    word = words[0]
-    pairs = ((before, after) for before, after in zip(arguments, arguments[1:], strict=False) if after == word)
-    joined = (argument.split("=", 1) for argument in arguments if argument.endswith(f"={word}"))
-    option = next((before for before, _ in chain(pairs, joined) if before in options), None)
-    if option is None:
-        return f"unexpected {word!r}"
-    if word.lower() in ("false", "no", "off", "0") and not option.startswith("--no-"):
-        return f"{option} takes no value: " + (
-            f"give --no-{option[2:]}" if isinstance(target, type) else "leave it out"
-        )
-    return f"{option} takes no value: received {word!r}"
+        return False
+    return True

@@ -1,12 +1,10 @@
-"""Train and resume: what they refuse before anything is written or waited for, and the folder of a run."""
+"""Train and resume: from what they are given to a run and its folder."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from tensorq.agents.qtable import table_states
+from tensorq import preflight
+from tensorq.agents.settings import QTableSettings
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe, read_environment
@@ -23,27 +22,16 @@ from tensorq.envs.registry import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
-from tensorq.evaluation.play import MOST_EPISODES
 from tensorq.events import Audience, Message, Observer
+from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
-from tensorq.networks.build import NetworkBuilder
-from tensorq.networks.numpy_network import observation_scaling
+from tensorq.networks.build import NetworkBuilder, NetworkFunction, fitting_function, network_function
+from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.paths import absolute
-from tensorq.process import refuse_inherited_tensorflow
-from tensorq.replay.memory import available_bytes, check_fits, check_table_fits, demands, disk_demand
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
 from tensorq.training import Training
-
-# More would seem to hang.
-MOST = {
-    "replay_ratio": (1_000, "updates per environment step"),
-    "rollout_epochs": (1_000, "epochs"),
-    "n_step": (1_000, "steps"),
-    "evaluation_episodes": (MOST_EPISODES, "greedy episodes"),
-}
-MOST_LAYERS, MOST_HOST_ENVS, MOST_UPDATES_AT_ONCE = 100, 10_000, 1_000_000
 
 
 def train(
@@ -81,12 +69,13 @@ def train(
                 )
                 audience.tell(Message(text))
             config = dataclasses.replace(config, num_envs=environment.num_envs)
-        _check(config, environment, network, folder)
+        preflight.check(config, environment, network, folder)
         space = environment.observation_space
         if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
             first, last = int(space.start), int(space.start + space.n) - 1
             text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
             audience.tell(Message(text))
+        network = network_function(network)
         kind = _kind(config, network)
         content: dict[str, Any] = {
             "config": dataclasses.asdict(config),
@@ -95,7 +84,7 @@ def train(
             "loop": loop_kind(config, environment),
         }
         if network is not None:  # by which runs are told apart that differ in nothing else
-            content["network_name"] = getattr(network, "__qualname__", type(network).__name__)
+            content.update(network_name=network.name, network_space="own")
         initial: bytes | None = None
         if other_run is not None:
             saved = _fitting_agent(other_run, config, environment, kind)
@@ -154,15 +143,19 @@ def resume(
     custom = saved.custom
     if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
         custom = True
-    needed = {"make_env": custom, "network": content.get("network") not in ("mlp", "table")}
+    network, kind = network_function(network), content.get("network")
+    keyword = "features" if kind == "features" or (network and network.keyword == "features") else "network"
+    needed = {"make_env": custom, keyword: kind not in ("mlp", "table")}
     call = f"tq.resume({python_arguments(run_dir, [name for name, needs in needed.items() if needs])})"
-    for name, given in {"make_env": make, "network": network}.items():
+    for name, given in {"make_env": make, keyword: network}.items():
         if given is not None and not needed[name]:
             option = " (--env)" if name == "make_env" else ""
             raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without.")
         if given is None and needed[name]:
             hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
+    if network is not None:
+        network = fitting_function(network, kind, content.get("network_space") == "own", run_dir)
     with directory, _described(config.env if make else saved_id(config.env), make, config, audience) as environment:
         saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
         loop = loop_kind(config, environment)
@@ -176,7 +169,7 @@ def resume(
                 f"{run_dir} was started with {config.num_envs} environments, and make_env returned a vector "
                 f"environment of {environment.num_envs}: give one of {config.num_envs}."
             )
-        _check(config, environment, network, run_dir)
+        preflight.check(config, environment, network, run_dir)
         began_with = content.get("versions")
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
@@ -225,9 +218,11 @@ def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
 
-def _kind(config: Config, network: NetworkBuilder | None) -> str:
+def _kind(config: Config, network: NetworkFunction | None) -> str:
     """What holds the Q-values, as config.json names it."""
-    return "table" if config.algorithm == "qtable" else "mlp" if network is None else "custom"
+    if config.find(QTableSettings):
+        return "table"
+    return "mlp" if network is None else {"network": "custom", "features": "features"}[network.keyword]
 
 
 def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind: str) -> Kept:
@@ -268,7 +263,12 @@ def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind
     return saved
 
 
-_KINDS = {"mlp": "the default network", "custom": "a network function's network", "table": "a table of Q-values"}
+_KINDS = {
+    "mlp": "the default network",
+    "custom": "a network function's network",
+    "features": "a network on a function's features",
+    "table": "a table of Q-values",
+}
 
 
 def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object, ...]:
@@ -279,59 +279,16 @@ def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object
 
 def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
     """What is subtracted from the numbers of an observation, and what they are multiplied by."""
-    centre, factor = observation_scaling(plain_observation_space(observation_space), config)
+    centre, factor = config.part(MLPEncoder).scaling(plain_observation_space(observation_space))
     return [np.ravel(centre).tolist(), None if factor is None else np.ravel(factor).tolist()]
 
 
 def _built(config: Config) -> dict[str, object]:
     """What, beside the environment, the default network is built of."""
-    names = ("hidden_sizes", "head", "dueling", "noisy", "layer_norm", "scale_observations")
-    support = config.support if config.head in ("categorical", "hl_gauss") else None
+    names = ("encoder", "hidden_sizes", "head", "dueling", "noisy", "layer_norm", "scale_observations")
+    head = config.part(Head)
     return {
         **{name: getattr(config, name) for name in names},
-        "num_atoms": config.outputs_per_action,
-        "support": support,
+        "num_atoms": head.outputs_per_action,
+        "support": head.support,
     }
-
-
-def _check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:
-    """Refuse, before anything is written or waited for, what could not work on this machine."""
-    loop = loop_kind(config, environment)
-    if config.single_environment and environment.num_envs is None and config.num_envs > 1:
-        raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
-    most_threads = max(64, 4 * (os.cpu_count() or 1))
-    if config.threads > most_threads:
-        raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
-    for name, (most, of_what) in MOST.items():
-        if (value := getattr(config, name)) > most:
-            received = f"{value:g}" if isinstance(value, float) else value
-            raise TensorqError(f"{name}: received {received}, expected at most {most:,} {of_what}.")
-    if loop == "host" and environment.num_envs is None and config.num_envs > MOST_HOST_ENVS:
-        raise TensorqError(
-            f"num_envs: received {config.num_envs}, expected at most {MOST_HOST_ENVS:,} environments in the host loop."
-        )
-    if config.algorithm == "qtable":
-        if network is not None:
-            raise TensorqError("network: a table of Q-values has none: leave it out, or use preset dqn.")
-        num_states, _ = table_states(environment.native_observation_space)
-        check_table_fits(num_states, int(environment.action_space.n))
-        return
-    refuse_inherited_tensorflow()
-    if len(config.hidden_sizes) > MOST_LAYERS:
-        raise TensorqError(f"hidden_sizes: received {len(config.hidden_sizes)} layers, expected at most {MOST_LAYERS}.")
-    if config.replay_ratio * config.update_period_steps > MOST_UPDATES_AT_ONCE:
-        raise TensorqError(
-            f"update_period_steps: received {config.update_period_steps}, which with replay_ratio "
-            f"{config.replay_ratio:g} owes more than {MOST_UPDATES_AT_ONCE:,} updates at once: lower it."
-        )
-    owed = config.updates_owed(config.steps)
-    if config.algorithm == "dqn" and loop == "host" and owed < config.updates_per_call:
-        raise TensorqError(
-            f"steps: received {config.steps}, of which {owed} updates come, and the host loop makes "
-            f"{config.updates_per_call} at a time, so nothing would be learned: raise steps."
-        )
-    space, num_actions = environment.observation_space, int(environment.action_space.n)
-    check_fits(config, demands(space, num_actions, loop, network is None), available_bytes())
-    if config.algorithm == "dqn" and loop == "host" and not (folder / "replay.bin").exists():
-        there = next(parent for parent in [folder, *folder.parents] if parent.exists())
-        check_fits(config, [disk_demand(space)], shutil.disk_usage(there).free, "disk")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorq.agents.settings import ExplorationSettings, LearningRateSettings
 from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.calls import close_or_warn
 from tensorq.envs.description import Environment
@@ -34,7 +35,8 @@ from tensorq.loops.loop import (
     Report,
     require_fitting,
 )
-from tensorq.networks.build import NetworkBuilder
+from tensorq.networks.build import NetworkFunction
+from tensorq.networks.settings import NetworkSettings
 from tensorq.process import Signals, process_seconds, tensorflow_running
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints, load
@@ -58,7 +60,7 @@ class Training:
         self,
         config: Config,
         environment: Environment,
-        network: NetworkBuilder | None,
+        network: NetworkFunction | None,
         directory: RunDirectory,
         audience: Audience,
         began: float,
@@ -101,7 +103,8 @@ class Training:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
         self._refuse_lost_tables()
         with Signals(lambda: self._tell(Message("stopping ..."))) as signals, contextlib.ExitStack() as stack:
-            if self.config.algorithm != "qtable":
+            deep = self.config.find(NetworkSettings) is not None
+            if deep:
                 self._tell(Message("loading TensorFlow ..."))
                 running = tensorflow_running(self.config.threads, self.config.tensor_float_32)
                 warning = stack.enter_context(running)
@@ -109,7 +112,7 @@ class Training:
                     self._tell(Message(warning))
             if signals():
                 raise self._stopped(self._checkpoints.newest_steps(), signals.received)
-            if self.config.algorithm != "qtable":
+            if deep:
                 self._tell(Message("compiling ..."))
             kind = loop_kind(self.config, self.environment)
             if kind == "host":
@@ -408,8 +411,8 @@ class Training:
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._episodes,
-            epsilon=self.config.epsilon_at(loop.steps),
-            learning_rate=self.config.learning_rate_at(loop.updates),
+            epsilon=self.config.part(ExplorationSettings).epsilon_at(loop.steps),
+            learning_rate=self.config.part(LearningRateSettings).learning_rate_at(loop.updates),
             loss=report.loss,
             mean_q=report.mean_q,
             mean_return=float(np.mean(self._recent)) if self._recent else None,
@@ -473,17 +476,17 @@ class Training:
                 self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))
 
 
-def _needs(config: Config, environment: Environment, network: NetworkBuilder | None) -> tuple[str, ...]:
+def _needs(config: Config, environment: Environment, network: NetworkFunction | None) -> tuple[str, ...]:
     """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
     own_environment = environment.custom or ":" in config.env
-    return (*(["make_env"] if own_environment else []), *([] if network is None else ["network"]))
+    return (*(["make_env"] if own_environment else []), *([] if network is None else [network.keyword]))
 
 
 def _named(config: Config, needs: Sequence[str]) -> str | None:
     """What names the environment to the commands that go on with a run; None where functions are needed."""
     if not needs:
         return ""
-    return f" --env {shlex.quote(config.env)}" if ":" in config.env and "network" not in needs else None
+    return f" --env {shlex.quote(config.env)}" if ":" in config.env and needs == ("make_env",) else None
 
 
 @contextlib.contextmanager

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
-from tensorq.agents.heads import make_head, midpoints
-from tensorq.config import Config
+from tensorq.agents.settings import Algorithm, LearningRateSettings, OptimizerSettings
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
 from tensorq.core.types import AgentState, OptimizerState, Tensor
+from tensorq.heads.head import Head, midpoints
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import ACTING_FRACTIONS
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class Agent:
@@ -19,9 +25,9 @@ class Agent:
     has_target_network = True
 
     def __init__(self, config: Config, network: Network) -> None:
-        self.config = config
         self.network = network
-        self.head = make_head(config)
+        self.head = config.part(Head)
+        self.rate, self._optimizer = config.part(LearningRateSettings), config.part(OptimizerSettings)
 
     @property
     def act_uniforms(self) -> int:
@@ -37,7 +43,7 @@ class Agent:
 
     def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
-        fractions = midpoints(ACTING_FRACTIONS)[None] if self.config.head == "implicit_quantile" else None
+        fractions = midpoints(ACTING_FRACTIONS)[None] if self.head.num_fractions else None
         return self.head.q_values(self.network.outputs(params, obs, noise, fractions, mean=True))
 
     def act(
@@ -59,8 +65,15 @@ class Agent:
         self, params: Tensor, gradients: Tensor, optimizer: OptimizerState, updates: Tensor
     ) -> tuple[Tensor, OptimizerState]:
         """Parameters [P] and optimizer after one step against gradients [P], `updates` others having been made."""
-        config = self.config
-        if config.max_gradient_norm:
-            gradients = clip_by_norm(gradients, config.max_gradient_norm)
-        rate = tf.cast(config.learning_rate_at(updates, tf.minimum), tf.float32)
-        return OPTIMIZERS[config.optimizer](params, gradients, optimizer, updates + 1, rate, config.optimizer_epsilon)
+        settings = self._optimizer
+        if settings.max_gradient_norm:
+            gradients = clip_by_norm(gradients, settings.max_gradient_norm)
+        rate = tf.cast(self.rate.learning_rate_at(updates, tf.minimum), tf.float32)
+        move = OPTIMIZERS[settings.optimizer]
+        return move(params, gradients, optimizer, updates + 1, rate, settings.optimizer_epsilon)
+
+
+def make_agent(config: Config, network: Network) -> Any:
+    """The agent of a run's algorithm."""
+    module, name = config.part(Algorithm).agent.split(":")
+    return getattr(importlib.import_module(module), name)(config, network)

@@ -1,19 +1,25 @@
 """DQN: deep Q-learning with replay and a target network (Mnih et al. 2015), as pure functions of its state.
 
-Its variants are switches of Config; each is a line or two here, and a formula in core/.
+Its variants are switches of DQNSettings; each is a line or two here, and a formula in core/.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
-from tensorq.agents.heads import mean
-from tensorq.config import Config
+from tensorq.agents.settings import DQNSettings
 from tensorq.core import targets
 from tensorq.core.exploration import noise
 from tensorq.core.types import AgentState, Batch, Metrics, Tensor
+from tensorq.heads.head import mean
 from tensorq.networks.network import Network
+from tensorq.replay.settings import ReplaySettings
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class DQN(Agent):
@@ -21,9 +27,9 @@ class DQN(Agent):
 
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__(config, network)
-        self._implicit = config.head == "implicit_quantile"
+        self.settings = config.part(DQNSettings)
         # Of update's u: noise for the online and the target network, fractions for both.
-        fractions = config.batch_size * config.num_atoms if self._implicit else 0
+        fractions = config.part(ReplaySettings).batch_size * self.head.num_fractions
         self._update_widths = [2 * network.num_noise] * 2 + [fractions] * 2
 
     @property
@@ -33,12 +39,11 @@ class DQN(Agent):
 
     def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
         """One gradient step on a batch, then a move of the target network if it is due; u [update_uniforms]."""
-        config = self.config
         online_u, target_u, fractions_u, target_fractions_u = tf.split(u, self._update_widths)
         online_noise, target_noise = noise(online_u), noise(target_u)
         fractions, target_fractions = None, None
-        if self._implicit:
-            shape = (batch.action.shape[0], config.num_atoms)
+        if self.head.num_fractions:
+            shape = (batch.action.shape[0], self.head.num_fractions)
             fractions, target_fractions = tf.reshape(fractions_u, shape), tf.reshape(target_fractions_u, shape)
 
         points, probabilities = self._target(state, batch, online_noise, target_noise, target_fractions)
@@ -46,7 +51,7 @@ class DQN(Agent):
             tape.watch(state.params)
             outputs = self.network.outputs(state.params, batch.obs, online_noise, fractions)
             taken = targets.take(outputs, batch.action)
-            losses = self.head.loss(taken, fractions, points, probabilities)
+            losses = self.head.losses(taken, fractions, points, probabilities)
             loss = tf.reduce_mean(batch.weight * losses)
         gradients = tape.gradient(loss, state.params)
         q_taken = self.head.q_values(taken[:, None, :])[:, 0]
@@ -57,31 +62,27 @@ class DQN(Agent):
         self, state: AgentState, batch: Batch, online_noise: Tensor, target_noise: Tensor, fractions: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Points and probabilities [B, M] of the return to learn."""
-        config = self.config
+        settings = self.settings
         outputs = self.network.outputs(state.target_params, batch.next_obs, target_noise, fractions)
         distribution = self.head.distribution(outputs)
         # Who chooses the next action: the online network, or the one that also rates it.
-        chooser = (state.params, online_noise) if config.double else (state.target_params, target_noise)
+        chooser = (state.params, online_noise) if settings.double else (state.target_params, target_noise)
         next_q = self.q_values(chooser[0], batch.next_obs, chooser[1])
-        if not config.munchausen:
+        if not settings.munchausen:
             action = targets.greedy(next_q, batch.next_mask)
             return targets.greedy_target(batch.reward, batch.discount, *distribution, action)
-        temperature = config.munchausen_temperature
+        temperature = settings.munchausen_temperature
         q_now = self.q_values(state.target_params, batch.obs, target_noise)
         log_taken = targets.take(targets.log_policy(q_now, temperature, batch.mask), batch.action)
-        bonus = targets.munchausen_bonus(log_taken, config.munchausen_scale, temperature, config.munchausen_clip)
+        bonus = targets.munchausen_bonus(log_taken, settings.munchausen_scale, temperature, settings.munchausen_clip)
         log_policy = targets.log_policy(next_q, temperature, batch.next_mask)
         return targets.soft_target(batch.reward + bonus, batch.discount, *distribution, log_policy, temperature)
 
     def _apply(self, state: AgentState, gradients: Tensor) -> AgentState:
         """One step of the optimizer, then a move of the target network if it is due."""
-        config, updates = self.config, state.updates + 1
+        rate, updates = self.settings.target_sync_rate, state.updates + 1
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
         # Nature DQN's hard copy every C updates, or Polyak averaging (Lillicrap 2016) with a rate below 1.
-        due = updates % config.target_sync_updates == 0
-        moved = (
-            params
-            if config.target_sync_rate == 1
-            else (state.target_params + config.target_sync_rate * (params - state.target_params))
-        )
+        due = updates % self.settings.target_sync_updates == 0
+        moved = params if rate == 1 else state.target_params + rate * (params - state.target_params)
         return AgentState(params, tf.where(due, moved, state.target_params), optimizer, updates)

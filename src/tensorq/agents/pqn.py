@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.settings import PQNSettings
 from tensorq.core.returns import lambda_returns
 from tensorq.core.targets import legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
+from tensorq.networks.network import Network
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class PQN(Agent):
@@ -15,13 +22,17 @@ class PQN(Agent):
 
     has_target_network = False
 
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__(config, network)
+        self.settings = config.part(PQNSettings)
+
     def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
         """Q(lambda) targets [T, N], by the parameters that also acted."""
         flat = tf.reshape(rollout.next_obs, (-1, *rollout.next_obs.shape[2:]))
         mask = None if rollout.next_mask is None else tf.reshape(rollout.next_mask, (-1, rollout.next_mask.shape[-1]))
         value = tf.reduce_max(legal(self.q_values(params, flat), mask), axis=-1)
         next_value = tf.reshape(value, rollout.reward.shape)
-        return lambda_returns(rollout.reward, rollout.discount, next_value, rollout.ended, self.config.trace_decay)
+        return lambda_returns(rollout.reward, rollout.discount, next_value, rollout.ended, self.settings.trace_decay)
 
     def update(
         self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor
@@ -30,7 +41,7 @@ class PQN(Agent):
         with tf.GradientTape() as tape:
             tape.watch(state.params)
             taken = take(self.network.outputs(state.params, obs), action)
-            losses = self.head.loss(taken, None, target[:, None], tf.ones_like(taken))
+            losses = self.head.losses(taken, None, target[:, None], tf.ones_like(taken))
             loss = tf.reduce_mean(weight * losses)
         gradients = tape.gradient(loss, state.params)
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)

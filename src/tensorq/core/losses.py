@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
+from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
+from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensorq.agents.qtable import QTable
+from tensorq.agents.settings import QTableSettings
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.load import read_kept
 from tensorq.networks.build import NetworkBuilder
@@ -25,11 +26,11 @@ def keras_model(run_dir: Path, which: str = "best", network: NetworkBuilder | No
 
     kept = read_kept(run_dir, which, network)
     space: Any = kept.spaces[0]
-    if kept.config.algorithm == "qtable":
+    if kept.config.find(QTableSettings):
         return standard.standard_table(space, QTable(kept.params, *kept.spaces).table)
     if kept.network is None:
         return standard.standard_mlp(*kept.spaces, kept.config, kept.params)
-    return standard.custom_model(kept.network, space, kept.config, kept.params)
+    return standard.custom_model(kept.network, kept.config, kept.params)
 
 
 def save_model(run_dir: Path, file: Path, which: str = "best", network: NetworkBuilder | None = None) -> Path:

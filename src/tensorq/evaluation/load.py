@@ -10,16 +10,17 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.qtable import QTable
+from tensorq.agents.settings import QTableSettings
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, new_each_time
 from tensorq.envs.description import SavedEnvironment, read_environment
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
-from tensorq.envs.spaces import plain_action_space, plain_observation_space
+from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import MOST_EPISODES, Episodes, play_episodes
-from tensorq.networks.build import NetworkBuilder, build_network
+from tensorq.networks.build import NetworkBuilder, build_network, fitting_function
 from tensorq.networks.numpy_network import NumpyNetwork, num_params, state_rows
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -40,6 +41,7 @@ class Kept(NamedTuple):
     path: Path  # the file that they are in
     environment: SavedEnvironment
     kind: object  # what holds the Q-values, as config.json names it: "mlp", "custom" or "table"
+    own_space: bool  # whether a function of the user's is given the environment's own space
     network: Network | None = None  # of a function of the user's, once it is built
 
     @property
@@ -53,7 +55,7 @@ def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | Non
     """The agent that a run kept, as read_kept says."""
     kept = read_kept(run_dir, which, network)
     space, num_actions = kept.spaces
-    if kept.config.algorithm == "qtable":
+    if kept.config.find(QTableSettings):
         q_function: QFunction = QTable(kept.params, space, num_actions)
     elif kept.network is None:
         q_function = NumpyNetwork(space, num_actions, kept.config, kept.params)
@@ -73,16 +75,18 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
     kept = read_params(run_dir, which)
     config, environment = kept.config, kept.environment
     if (network is None) != (kept.kind in ("mlp", "table")):
-        needs = "needs network=" if network is None else "was trained without network="
-        names = ("make_env", "network") if environment.custom else ("network",)
-        load, open_run = (directory.python_arguments(run_dir, each) for each in (("network",), names))
+        keyword = "features" if "features" in (kept.kind, getattr(network, "keyword", None)) else "network"
+        needs = f"needs {keyword}=" if network is None else f"was trained without {keyword}="
+        names = ("make_env", keyword) if environment.custom else (keyword,)
+        load, open_run = (directory.python_arguments(run_dir, each) for each in ((keyword,), names))
         call = f": in Python, tq.load({load}) or tq.open_run({open_run})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if network is not None:
-        built = build_network(*kept.spaces, config, network)
+        function = fitting_function(network, kept.kind, kept.own_space, run_dir)
+        built = build_network(*kept.spaces, config, function, environment.observation_space)
         kept = kept._replace(network=built)
         expected, whose = built.initial_params().size, "the network function built"
-    elif config.algorithm != "qtable":
+    elif not config.find(QTableSettings):
         expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
         return kept  # which QTable checks
@@ -112,7 +116,14 @@ def read_params(run_dir: Path, which: str = "best") -> Kept:
         if found is None:
             raise TensorqError(f"{run_dir} has no checkpoint yet.")
         tensors, _, path = found
-    return Kept(config, tensors["agent.params"], path, environment, content.get("network"))
+    return Kept(
+        config,
+        tensors["agent.params"],
+        path,
+        environment,
+        content.get("network"),
+        content.get("network_space") == "own",
+    )
 
 
 def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
@@ -130,14 +141,18 @@ def _instead(checkpoints: Checkpoints) -> str:
 def _keras_q_function(network: Network, space: gym.Space, config: Config, params: np.ndarray) -> QFunction:
     import tensorflow as tf
 
-    from tensorq.agents.dqn import DQN
+    from tensorq.agents.agent import make_agent
 
-    agent = DQN(config, network)
+    agent, (dtype, shape) = make_agent(config, network), obs_layout(space)
+    stored = tf.constant(params)
+    function = tf.function(lambda obs: agent.q_values(stored, obs), autograph=False, reduce_retracing=True)
+    rate = function.get_concrete_function(tf.TensorSpec((None, *shape), dtype))
 
     def q_function(obs: np.ndarray) -> np.ndarray:
         if isinstance(space, gym.spaces.Discrete):
             state_rows(obs, int(space.start), int(space.n))  # refuse others: Keras' one_hot makes zeros of them
-        return np.asarray(agent.q_values(params, tf.constant(obs)))
+        result: np.ndarray = rate(tf.constant(obs)).numpy()
+        return result
 
     return q_function
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from tensorq.agents.settings import QTableSettings
 from tensorq.config import Config
 from tensorq.envs.description import Environment, choose_loop
 from tensorq.loops.loop import Loop
@@ -15,19 +16,20 @@ from tensorq.networks.numpy_network import NumpyNetwork
 
 def loop_kind(config: Config, environment: Environment) -> str:
     """ "compiled" or "host"; a table learns in Python, also where there is a compiled world."""
-    loop = "host" if config.algorithm == "qtable" else config.loop
+    loop = "host" if config.find(QTableSettings) else config.loop
     return choose_loop(loop, environment)
 
 
 def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
     """Network, agent and loop; the host's replay is a file at `replay_path`."""
-    if config.algorithm == "qtable":
+    if config.find(QTableSettings):
         return TableLoop(config, environment.make)
-    from tensorq.agents.dqn import DQN
-    from tensorq.agents.pqn import PQN
+
+    from tensorq.agents.agent import make_agent
 
     spaces = environment.observation_space, int(environment.action_space.n)
-    agent = {"dqn": DQN, "pqn": PQN}[config.algorithm](config, build_network(*spaces, config, network))
+    q_network = build_network(*spaces, config, network, environment.native_observation_space)
+    agent = make_agent(config, q_network)
     if loop_kind(config, environment) == "compiled":
         from tensorq.envs.world import make_world
         from tensorq.loops.compiled import CompiledLoop

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.settings import ExplorationSettings
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.targets import greedy
@@ -49,6 +50,7 @@ class CompiledLoop:
 
     def __init__(self, config: Config, agent: Agent, world: World) -> None:
         self.config, self.agent, self.world = config, agent, world
+        self._exploration = config.part(ExplorationSettings)
         masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
         self.learning = make_learning(config, agent, world.observation_space.shape, masked_actions)
         self.steps = self.updates = 0
@@ -105,7 +107,7 @@ class CompiledLoop:
         bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
-        epsilon = config.epsilon_at(state.steps, tf.minimum)
+        epsilon = self._exploration.epsilon_at(state.steps, tf.minimum)
         obs = world.observe(state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._mask(state.world)

@@ -14,32 +14,33 @@ from tensorq.core.types import AgentState, Rollout, Tensor
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
+from tensorq.replay.settings import ReplaySettings
 
 
 class FromReplay:
     """DQN's: batches drawn from a large memory, replay_ratio updates a step once learning has started."""
 
     def __init__(self, config: Config, agent: DQN, memory: DeviceReplay) -> None:
-        self._config, self._agent, self._memory = config, agent, memory
+        self._replay, self._agent, self._memory = config.part(ReplaySettings), agent, memory
         self.init, self.add = memory.init, memory.add
 
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
     ) -> tuple[AgentState, DeviceReplayState, UpdateSums]:
-        """The updates that are owed: Config.updates_owed, in the program."""
-        config = self._config
-        past = tf.maximum(steps - config.learning_starts_steps, 0)
-        past = past // config.update_period_steps * config.update_period_steps
-        owed = tf.cast(config.replay_ratio * tf.cast(past, tf.float64), tf.int64)
+        """The updates that are owed: DQNSettings.updates_owed, in the program."""
+        settings = self._agent.settings
+        past = tf.maximum(steps - settings.learning_starts_steps, 0)
+        past = past // settings.update_period_steps * settings.update_period_steps
+        owed = tf.cast(settings.replay_ratio * tf.cast(past, tf.float64), tf.int64)
 
         def behind(agent: AgentState, tree: Any, sums: UpdateSums) -> Tensor:
             return agent.updates < owed
 
         def update(agent: AgentState, tree: Any, sums: UpdateSums) -> tuple[AgentState, Any, UpdateSums]:
             count = agent.updates
-            bits = random.random_bits(seed, random.REPLAY, count, config.batch_size)
+            bits = random.random_bits(seed, random.REPLAY, count, self._replay.batch_size)
             u = random.to_uniforms(random.random_bits(seed, random.LEARNING, count, self._agent.update_uniforms))
-            exponent = tf.cast(config.importance_exponent_at(count, tf.minimum), tf.float64)
+            exponent = tf.cast(self._replay.importance_exponent_at(count, tf.minimum), tf.float64)
             batch, places = self._memory.sample(memory._replace(tree=tree), bits, exponent)
             agent, metrics = self._agent.update(agent, batch, u)
             tree = self._memory.prioritise(tree, places, metrics.td_error)
@@ -61,7 +62,8 @@ class FromRollouts:
     ) -> tuple[AgentState, DeviceRolloutState, UpdateSums]:
         """All the updates of a rollout that is full, else none."""
         config = self._config
-        batches = tf.constant(config.num_envs * config.rollout_length // config.batch_size, tf.int64)
+        settings = self._agent.settings
+        batches = tf.constant(config.num_envs * settings.rollout_length // settings.batch_size, tf.int64)
         agent, sums = tf.cond(
             self._memory.full(memory),
             lambda: learn_rollout(config, self._agent, seed, agent, Rollout(*memory.columns), sums, batches),

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.settings import ExplorationSettings
 from tensorq.agents.trained import greedy
 from tensorq.config import Config
 from tensorq.core import random
@@ -46,6 +47,7 @@ class HostLoop:
         numpy_q: Callable[[np.ndarray], NoisyQFunction] | None,
     ) -> None:
         self.config, self.agent = config, agent
+        self._exploration = config.part(ExplorationSettings)
         self.steps = 0
         self._envs = make_host_environments(make, config.num_envs)
         with closed_on_error(self._envs):
@@ -142,7 +144,7 @@ class HostLoop:
     def _act(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
         u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
-        explore = u[:, 0] < self.config.epsilon_at(self.steps)
+        explore = u[:, 0] < self._exploration.epsilon_at(self.steps)
         if mask is None:
             actions = (u[:, 1] * self._num_actions).astype(np.int32)
         else:

@@ -22,6 +22,7 @@ from tensorq.envs.spaces import obs_layout
 from tensorq.loops.loop import NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.host import HostReplay, row_dtype, slack_rows
+from tensorq.replay.settings import ReplaySettings
 
 COUNT_BASE = 2**24
 STATE_NAMES = (
@@ -89,14 +90,15 @@ class FromReplay:
     """DQN's: batches drawn from a large memory on disk, replay_ratio updates a step once learning has started."""
 
     def __init__(self, config: Config, dqn: DQN, envs: HostEnvironments, replay_path: Path) -> None:
-        self._config, self._dqn = config, dqn
+        self._replay_settings, self._dqn, self._seed = config.part(ReplaySettings), dqn, config.seed
+        self._num_envs, self._batch_size = config.num_envs, self._replay_settings.batch_size
         self.agent = StoredAgent(dqn)
         count, masked = envs.num_envs, int(envs.action_space.n) if envs.mask is not None else 0
-        self.row_dtype = row_dtype(config, *obs_layout(envs.observation_space), masked)
+        self.row_dtype = row_dtype(self._replay_settings, *obs_layout(envs.observation_space), masked)
         self.replay = HostReplay(replay_path, config, count, slack_rows(config, count), self.row_dtype)
-        self._updates_per_call = config.updates_per_call
-        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * config.batch_size)
-        rows = tf.TensorSpec((self._updates_per_call, config.batch_size, self.row_dtype.itemsize), tf.uint8)
+        self._updates_per_call = dqn.settings.updates_per_call(config.num_envs)
+        self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
+        rows = tf.TensorSpec((self._updates_per_call, self._batch_size, self.row_dtype.itemsize), tf.uint8)
         program = tf.function(self._updates, jit_compile=True, autograph=False)
         self._call = _direct_call(program.get_concrete_function(rows))
 
@@ -110,7 +112,7 @@ class FromReplay:
 
     def learn(self, steps: int) -> tuple[float, float]:
         """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
-        owed, loss_sum, q_sum = self._config.updates_owed(steps), 0.0, 0.0
+        owed, loss_sum, q_sum = self._dqn.settings.updates_owed(steps, self._num_envs), 0.0, 0.0
         while owed - self.agent.updates >= self._updates_per_call:
             losses, means = self._learn_once(steps)
             loss_sum, q_sum = loss_sum + losses, q_sum + means
@@ -118,9 +120,9 @@ class FromReplay:
 
     def _learn_once(self, steps: int) -> tuple[float, float]:
         count, updates = self._updates_per_call, self.agent.updates
-        shape = (count, self._config.batch_size)
+        shape = (count, self._batch_size)
         bits = self._batch_random.row(updates // count).reshape(shape)
-        rows, places = self.replay.sample(bits, self._config.importance_exponent_at(updates))
+        rows, places = self.replay.sample(bits, self._replay_settings.importance_exponent_at(updates))
         rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
         losses, means, td_errors = rest[:count], rest[count : 2 * count], rest[2 * count :]
         loss_sum = float(losses.sum())
@@ -135,11 +137,11 @@ class FromReplay:
 
         With priorities, the TD errors [K, B] follow.
         """
-        count, config, dqn = self._updates_per_call, self._config, self._dqn
-        first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, config.batch_size)))
+        count, dqn = self._updates_per_call, self._dqn
+        first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, self._batch_size)))
 
         def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
-            bits = random.random_bits(config.seed, random.LEARNING, state.updates, dqn.update_uniforms)
+            bits = random.random_bits(self._seed, random.LEARNING, state.updates, dqn.update_uniforms)
             state, metrics = dqn.update(state, self.unpack(batches[index]), random.to_uniforms(bits))
             here = tf.one_hot(index, count)
             new = (here * metrics.loss, here * metrics.mean_q, here[:, None] * metrics.td_error)
@@ -149,12 +151,14 @@ class FromReplay:
         carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
         _, state, losses, means, td_errors = carry
         self.agent.assign(state)
-        parts = [state.params, losses, means] + ([tf.reshape(td_errors, [-1])] if config.priority_exponent else [])
+        parts = [state.params, losses, means]
+        if self._replay_settings.priority_exponent:
+            parts += [tf.reshape(td_errors, [-1])]
         return tf.concat(parts, axis=0)
 
     def unpack(self, rows: Tensor) -> Batch:
         """Rows as bytes [B, row bytes] to a Batch."""
-        count = self._config.batch_size
+        count = self._batch_size
         fields: Any = self.row_dtype.fields
 
         def field(name: str) -> Tensor:
@@ -193,7 +197,7 @@ class FromRollouts:
     def __init__(self, config: Config, pqn: PQN, envs: HostEnvironments) -> None:
         self._config, self._pqn = config, pqn
         self.agent = StoredAgent(pqn)
-        shape, (dtype, obs_shape) = (config.rollout_length, envs.num_envs), obs_layout(envs.observation_space)
+        shape, (dtype, obs_shape) = (pqn.settings.rollout_length, envs.num_envs), obs_layout(envs.observation_space)
         zeros, obs = np.zeros(shape, np.float32), np.zeros((*shape, *obs_shape), dtype)
         masks = [np.zeros((*shape, int(envs.action_space.n)), bool)] if envs.mask is not None else []
         # In the order of Rollout's fields.
@@ -216,14 +220,15 @@ class FromRollouts:
 
     def learn(self, steps: int) -> tuple[float, float]:
         """All the updates of a rollout that is full, else none; returns sums of losses and mean Q-values."""
-        if self._row < self._config.rollout_length:
+        if self._row < self._pqn.settings.rollout_length:
             return 0.0, 0.0
         self._row = 0
         # Rows that only reset teach nothing: a rollout has as many batches as its other steps fill, and no step that is
         # left over is lost to the count, so that updates are in step with environment steps, and schedules with both.
         valid = int(self._columns[Rollout._fields.index("weight")].sum())
-        batches = steps // self._config.batch_size - (steps - valid) // self._config.batch_size
-        count = self._config.rollout_epochs * batches
+        batch_size = self._pqn.settings.batch_size
+        batches = steps // batch_size - (steps - valid) // batch_size
+        count = self._pqn.settings.rollout_epochs * batches
         given = tf.constant(batches, tf.int64), *map(tf.constant, self._columns)
         rest = self.agent.take(self._call(*given).numpy(), count)
         loss_sum, q_sum, bad_update = map(float, rest)

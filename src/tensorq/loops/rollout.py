@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
 from tensorq.agents.pqn import PQN
-from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class UpdateSums(NamedTuple):
@@ -39,7 +41,8 @@ def learn_rollout(
     `batches`, an int64 scalar, is how many of an epoch's batches are learned from: all of them, unless there are rows
     with weight 0, which come last in the order.
     """
-    size = config.num_envs * config.rollout_length
+    settings = pqn.settings
+    size = config.num_envs * settings.rollout_length
     target = pqn.targets(agent.params, rollout)
     columns = (rollout.obs, rollout.action, target, rollout.weight)
     flat = [tf.reshape(column, (size, *column.shape[2:])) for column in columns]
@@ -53,11 +56,11 @@ def learn_rollout(
         # An epoch is known by the updates made when it begins, whichever loop it is in.
         bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
         keys = random.to_uniforms(bits) + (1 - tf.reshape(rollout.weight, [-1]))
-        order = tf.reshape(tf.argsort(keys), (size // config.batch_size, config.batch_size))
+        order = tf.reshape(tf.argsort(keys), (size // settings.batch_size, settings.batch_size))
         carry = (zero, agent, order, sums)
         _, agent, _, sums = tf.while_loop(lambda index, *_: index < batches, update, carry)
         return number + 1, agent, sums
 
     zero = tf.constant(0, tf.int64)
-    _, agent, sums = tf.while_loop(lambda number, *_: number < config.rollout_epochs, epoch, (zero, agent, sums))
+    _, agent, sums = tf.while_loop(lambda number, *_: number < settings.rollout_epochs, epoch, (zero, agent, sums))
     return agent, sums

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tensorq.agents.qtable import QTable, epsilon_greedy, table_states, td_error
+from tensorq.agents.settings import ExplorationSettings, LearningRateSettings
 from tensorq.config import Config
 from tensorq.core import host_random
 from tensorq.envs.calls import EnvironmentMaker, closed_on_error
@@ -31,6 +32,7 @@ class TableLoop:
 
     def __init__(self, config: Config, make: EnvironmentMaker) -> None:
         self.config = config
+        self._rate, self._exploration = config.part(LearningRateSettings), config.part(ExplorationSettings)
         self.steps = self.updates = 0
         self._envs = make_host_environments(make, config.num_envs)
         with closed_on_error(self._envs):
@@ -74,7 +76,7 @@ class TableLoop:
                 squares, values = squares + error * error, values + value
                 if not math.isfinite(squares):
                     raise NotFinite(self.updates + 1, self.steps + 1)
-                table[state, action] = value + config.learning_rate_at(self.updates) * error
+                table[state, action] = value + self._rate.learning_rate_at(self.updates) * error
                 self.updates += 1
                 self.steps += 1
                 if episode := self._count(index, rewards[index], terminated[index] or truncated[index]):
@@ -107,7 +109,7 @@ class TableLoop:
 
     def _act(self, states: list[int]) -> list[int]:
         """Epsilon-greedy actions [N], each environment with its own coin."""
-        table, epsilon = self._q.table, self.config.epsilon_at(self.steps)
+        table, epsilon = self._q.table, self._exploration.epsilon_at(self.steps)
         masks = [None] * len(states) if self._envs.mask is None else self._envs.mask.tolist()
         uniforms = iter(host_random.to_uniforms(self._random.row(self._vector_steps)).tolist())
         return [

@@ -1,65 +1,132 @@
-"""A run's Q-network: the default one, or that of the user's function. No TensorFlow before one is built."""
+"""A run's Q-network: the default one, or one with a function of the user's. No TensorFlow before one is built."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from tensorq.config import Config
 from tensorq.errors import TensorqError
+from tensorq.heads.head import Head
 from tensorq.process import load_tensorflow
 
 if TYPE_CHECKING:
+    from tensorq.config import Config
     from tensorq.networks.network import Network
 
+# Of the layers that a function takes the place of.
+_SWITCHES = {"network": ("dueling", "noisy", "layer_norm", "scale_observations"), "features": ("scale_observations",)}
+_SIGNATURES = {
+    "network": "build_model(observation_space, num_actions) that returns a keras.Model of the Q-values",
+    "features": "build_model(observation_space) that returns a keras.Model of features [N, F]",
+}
 NetworkBuilder = Callable[[gym.Space, int], Any]  # (observation space, number of actions) -> keras.Model
+FeatureBuilder = Callable[[gym.Space], Any]  # observation space -> keras.Model of output [N, F]
 
 
-def check_function(function: Any) -> None:
-    """Refuse what could not build a network, before anything is made for it; None is the default network."""
+@dataclass(frozen=True)
+class NetworkFunction:
+    """A function of the user's that builds the Q-network (`network`), or what makes features for it (`features`)."""
+
+    function: Callable[..., Any]
+    keyword: str = "network"
+    own_space: bool = True  # it is given the environment's own space; runs of before gave it the flat one
+
+    @property
+    def name(self) -> str:
+        """The function's."""
+        return str(getattr(self.function, "__qualname__", type(self.function).__name__))
+
+    def __call__(self, observation_space: gym.Space, num_actions: int) -> Any:
+        """What the function returns."""
+        return self.function(*(observation_space, num_actions)[: 1 if self.keyword == "features" else 2])
+
+
+def network_function(
+    network: NetworkFunction | NetworkBuilder | None, features: FeatureBuilder | None = None
+) -> NetworkFunction | None:
+    """What a caller gave as network= or features=; raises TensorqError for what could not build a network."""
+    if network is not None and features is not None:
+        raise TensorqError(
+            "received network and features, expected one of them: features get hidden layers and a head."
+        )
+    if isinstance(network, NetworkFunction):
+        return network
+    keyword, function = ("network", network) if features is None else ("features", features)
     if function is None:
-        return
-    wanted = (
-        "expected a function build_model(observation_space, num_actions) that returns a keras.Model, or None for the "
-        "network of hidden_sizes."
-    )
+        return None
+    wanted = f"expected a function {_SIGNATURES[keyword]}, or None for the network of hidden_sizes."
     built = hasattr(function, "trainable_variables") and not isinstance(function, type)
     if built or not callable(function):
         kind = "a model that is built already" if built else repr(function)
-        raise TensorqError(f"network: received {kind}, {wanted}")
+        raise TensorqError(f"{keyword}: received {kind}, {wanted}")
     try:
         signature = inspect.signature(function)
     except ValueError:  # of some functions written in C
-        return
+        return NetworkFunction(function, keyword)
     try:
-        signature.bind(None, 0)
+        signature.bind(*(None, 0)[: 1 if keyword == "features" else 2])
     except TypeError:
         name = getattr(function, "__name__", type(function).__name__)
-        raise TensorqError(f"network: received {name}{signature}, {wanted}") from None
+        raise TensorqError(f"{keyword}: received {name}{signature}, {wanted}") from None
+    return NetworkFunction(function, keyword)
+
+
+def fitting_function(function: NetworkBuilder, kind: object, own_space: bool, run_dir: Path) -> NetworkFunction:
+    """The function with which a run goes on; raises TensorqError where the run was started with one of another kind.
+
+    Args:
+        function: what is given now.
+        kind: "custom" for network=, or "features", as config.json names it.
+        own_space: whether the run's function was given the environment's own space.
+        run_dir: the run's folder.
+    """
+    found = network_function(function)
+    assert found is not None
+    expected = "features" if kind == "features" else "network"
+    if found.keyword != expected:
+        raise TensorqError(f"{run_dir} was started with {expected}= and not {found.keyword}=: give it so.")
+    return dataclasses.replace(found, own_space=own_space)
 
 
 def build_network(
-    observation_space: gym.Space, num_actions: int, config: Config, function: NetworkBuilder | None = None
+    observation_space: gym.Space,
+    num_actions: int,
+    config: Config,
+    function: NetworkBuilder | None = None,
+    own_space: gym.Space | None = None,
 ) -> Network:
-    """The Q-network, whose weights depend on config.seed alone."""
+    """The Q-network, whose weights depend on config.seed alone.
+
+    Args:
+        observation_space: the Box or Discrete in which observations are stored.
+        num_actions: A.
+        config: of the run.
+        function: builds the network, or features for it.
+        own_space: the environment's own observation space, for the function.
+    """
     load_tensorflow()
-    from tensorq.networks.mlp import build_mlp
+    function = network_function(function)
     from tensorq.networks.network import Network
+    from tensorq.networks.q_network import build_q_network
 
     if function is None:
-        return Network(build_mlp(observation_space, num_actions, config))
-    if on := [switch for switch in ("dueling", "noisy", "layer_norm", "scale_observations") if getattr(config, switch)]:
+        return Network(build_q_network(observation_space, num_actions, config))
+    if on := [switch for switch in _SWITCHES[function.keyword] if getattr(config, switch)]:
         off = ", ".join(f"{switch}=False" for switch in on)
         how = f"give {off}, if it was the preset that has it on, or leave out the function"
-        raise TensorqError(f"the default network alone has {' and '.join(on)}: {how}.")
-    if config.head == "implicit_quantile":
+        raise TensorqError(f"{function.keyword}= takes the place of layers that have {' and '.join(on)}: {how}.")
+    if function.keyword == "network" and config.part(Head).num_fractions:
         raise TensorqError(
-            "head implicit_quantile belongs to the default network, which is told the fractions: give another head, "
-            "such as quantile, or leave out the function."
+            f"head {config.head} needs a network that is told the fractions: give another head, such as quantile, or "
+            "give the function as features=, which makes features for that network."
         )
     from tensorq.networks.custom import build_custom
 
-    return build_custom(function, observation_space, num_actions, config)
+    space = own_space if own_space is not None and function.own_space else observation_space
+    return build_custom(function, space, observation_space, num_actions, config)

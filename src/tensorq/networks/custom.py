@@ -2,86 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tensorq.config import Config
 from tensorq.errors import TensorqError, where_raised
+from tensorq.heads.head import Head
 from tensorq.networks.network import Network
+from tensorq.networks.own_space import examples, keras_inputs
+from tensorq.networks.q_network import add_outputs
 from tensorq.networks.seeding import seeded
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
+    from tensorq.networks.build import NetworkFunction
 
 
 def build_custom(
-    function: Callable[[gym.Space, int], Any], observation_space: gym.Space, num_actions: int, config: Config
+    function: NetworkFunction, space: gym.Space, flat_space: gym.Space, num_actions: int, config: Config
 ) -> Network:
     """The network of `function`; all of its weights, trained or not, depend on config.seed alone.
 
     The model is called once, which builds what is not built yet, as subclasses of keras.Model are. Raises TensorqError
     for what cannot be trained: a model without weights to train, of another input or output, a function that raises.
+
+    Args:
+        function: the user's.
+        space: what it is given: the environment's own, or the flat one in runs from before.
+        flat_space: the Box or Discrete in which observations are stored; a model whose input has its shape gets those.
+        num_actions: A.
+        config: of the run.
     """
-    obs = _examples(observation_space)
+    called = f"the {function.keyword} function"
     with seeded(config.seed):
         try:
-            model = function(observation_space, num_actions)
+            model = function(space, num_actions)
         except Exception as error:
-            raise TensorqError(f"the network function raised {where_raised(error)}.") from error
+            raise TensorqError(f"{called} raised {where_raised(error)}.") from error
         if not isinstance(model, keras.Model):
-            raise TensorqError(f"the network function returned {type(model).__name__}, expected a keras.Model.")
-        if len(getattr(model, "inputs", None) or [None]) > 1:
+            raise TensorqError(f"{called} returned {type(model).__name__}, expected a keras.Model.")
+        given = model.inputs if getattr(model, "inputs", None) else []
+        if [tuple(each.shape[1:]) for each in given] == [flat_space.shape]:
+            space = flat_space
+        _require_inputs(given, space)
+        obs = examples(space)
+        _tried(lambda: model(obs, training=False), model, space)
+        network = Network(model, space)
+        if not network.shapes:
+            why = "all of its weights are frozen (trainable=False)" if model.weights else "it has no weights"
             raise TensorqError(
-                f"the network has {len(model.inputs)} inputs, expected one, which takes whole observations; those of a "
-                f"Dict or Tuple come as one flat Box: begin with keras.Input({observation_space.shape})."
+                f"the network has nothing to train: {why}; expected a keras.Model with trainable weights."
             )
-        try:
-            model(obs, training=False)
-            network = _require_weights(Network(model))
-            given = tf.constant(network.initial_params()), tf.constant(obs)
-            found = tf.function(network.result, autograph=False).get_concrete_function(*given)(*given)
-        except TensorqError:
-            raise
-        except Exception as error:
-            raise TensorqError(
-                f"the network cannot be called with two observations, {obs.dtype} of shape {obs.shape}: "
-                f"{where_raised(error)}.{_hint(model, observation_space)}"
-            ) from error
-    expected = (num_actions,) + ((config.num_atoms,) if config.outputs_per_action > 1 else ())
-    if not tf.is_tensor(found):
-        raise TensorqError(f"the network has several outputs, expected one, of shape {(None, *expected)}.")
-    if found.shape != (len(obs), *expected):
-        shape = (None, *found.shape[1:]) if found.shape[:1] == len(obs) else tuple(found.shape)
+        found = _tried(lambda: _traced(network, obs), model, space)
+        if not tf.is_tensor(found):
+            raise TensorqError("the network has several outputs, expected one tensor.")
+        if function.keyword == "features":
+            return _with_head(model, found, space, num_actions, config)
+    _require_outputs(found, num_actions, config)
+    return network
+
+
+def _traced(network: Network, obs: Any) -> Any:
+    """What the model gives in a graph, for observations as it takes them."""
+    given = tf.constant(network.initial_params()), tf.nest.map_structure(tf.constant, obs)
+    return tf.function(network.result, autograph=False)(*given)
+
+
+def _tried(call: Callable[[], Any], model: Any, space: gym.Space) -> Any:
+    """What a call of the model gives; raises TensorqError with what may be wrong."""
+    try:
+        return call()
+    except TensorqError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{part.dtype} of shape {part.shape}" for part in tf.nest.flatten(examples(space)))
+        raise TensorqError(
+            f"the network cannot be called with two observations, {given}: {where_raised(error)}.{_hint(model, space)}"
+        ) from error
+
+
+def _with_head(model: Any, found: Any, space: gym.Space, num_actions: int, config: Config) -> Network:
+    """Hidden layers and a head on top of features."""
+    if len(found.shape) != 2:
+        shape = (None, *found.shape[1:])
+        raise TensorqError(f"the features have the shape {shape}, expected (None, F): end with keras.layers.Flatten().")
+    inputs = keras_inputs(space)
+    features = keras.ops.cast(model(inputs), "float32")
+    return Network(add_outputs(inputs, features, num_actions, config), space)
+
+
+def _require_outputs(found: Any, num_actions: int, config: Config) -> None:
+    """Refuse outputs of another shape than the head's."""
+    outputs_per_action = config.part(Head).outputs_per_action
+    expected = (num_actions,) + ((outputs_per_action,) if outputs_per_action > 1 else ())
+    if found.shape != (2, *expected):
+        shape = (None, *found.shape[1:]) if found.shape[:1] == 2 else tuple(found.shape)
         raise TensorqError(
             f"the network's output shape is {shape}, expected {(None, *expected)}: end with Dense({num_actions})"
-            + (f" and head {config.head}'s {config.num_atoms} numbers for each action." if expected[1:] else ".")
+            + (f" and head {config.head}'s {outputs_per_action} numbers for each action." if expected[1:] else ".")
         )
-    return network
 
 
-def _require_weights(network: Network) -> Network:
-    if not network.shapes:
-        why = "all of its weights are frozen (trainable=False)" if network.model.weights else "it has no weights"
-        raise TensorqError(f"the network has nothing to train: {why}; expected a keras.Model with trainable weights.")
-    return network
+def _require_inputs(given: Sequence[Any], space: gym.Space) -> None:
+    """Refuse a built model whose inputs are not those of a Dict's parts, or several for a space without parts."""
+    expected = tf.nest.flatten(keras_inputs(space))
+    names, wanted = [each.name for each in given], [each.name for each in expected]
+    if isinstance(space, gym.spaces.Dict) and given and sorted(names) != sorted(wanted):
+        parts = (f"keras.Input({tuple(each.shape[1:])}, dtype={each.dtype!r}, name={each.name!r})" for each in expected)
+        raise TensorqError(
+            f"the network has the inputs {', '.join(names)}, expected those of the Dict's parts: {', '.join(parts)}; "
+            "or one of shape tq.flatten_space(observation_space).shape."
+        )
+    if len(given) > len(expected):
+        raise TensorqError(
+            f"the network has {len(given)} inputs, expected {len(expected)} for observations of {space}."
+        )
 
 
 def _hint(model: Any, space: gym.Space) -> str:
     """What may be wrong with a model that cannot be called with observations."""
     shape, wanted = getattr(model, "input_shape", None), (None, *(space.shape or ()))
-    if shape is not None and shape != wanted:
+    if shape is not None and space.shape is not None and shape != wanted:
         return f" It takes inputs of shape {shape}, expected {wanted}: begin with keras.Input({wanted[1:]})."
     if isinstance(space, gym.spaces.Discrete) and space.start:
         return f" States come as the space has them, from {space.start} to {space.start + space.n - 1}."
     return ""
-
-
-def _examples(space: gym.Space) -> np.ndarray:
-    """Two observations as the network will get them: the first and the last state, or what is nearest to 0."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.array([space.start, space.start + space.n - 1], np.int32)
-    assert isinstance(space, gym.spaces.Box)
-    dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
-    return np.stack([np.clip(0, space.low, space.high)] * 2).astype(dtype)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 from keras import Model
 
 from tensorq.core.types import Tensor
 from tensorq.networks.layers import is_noise
+from tensorq.networks.own_space import from_stored
 
 
 class Network:
@@ -20,8 +22,9 @@ class Network:
     batch norm's averages, say) stay as they were built. Whatever the model computes in, float32 comes out.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, space: gym.Space | None = None) -> None:
+        """Take the model, and the space whose observations it takes; None for observations as they are stored."""
+        self.model, self.space = model, space
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if is_noise(weight)]
@@ -66,20 +69,22 @@ class Network:
         Returns:
             [N, A, M], M outputs an action; 1 if it is the mean.
         """
-        result = self.result(params, obs, noise, fractions)
+        inputs = obs if self.space is None else from_stored(self.space, obs)
+        result = self.result(params, inputs, noise, fractions)
         if fractions is not None:
             result = result[int(mean)]  # compiled, the other one is never computed
         result = tf.cast(result, tf.float32)
         return result if len(result.shape) == 3 else result[:, :, None]
 
-    def result(self, params: Tensor, obs: Tensor, noise: Tensor | None = None, fractions: Tensor | None = None) -> Any:
-        """What the model itself returns, as `outputs` takes it."""
+    def result(self, params: Tensor, inputs: Any, noise: Tensor | None = None, fractions: Tensor | None = None) -> Any:
+        """What the model itself returns for its own inputs; the rest as `outputs` takes it."""
         trainable = zip(self.unflatten(params), self.model.trainable_variables, strict=True)
         weights = self.model.non_trainable_variables
         values: list[Any] = [weight.value for weight in weights]
         if noise is not None and self.num_noise:
             parts = iter(tf.split(noise, self._noise_sizes))
             values = [next(parts) if is_noise(weight) else value for weight, value in zip(weights, values, strict=True)]
-        inputs = obs if fractions is None else [obs, fractions]
+        if fractions is not None:
+            inputs = [inputs, fractions]
         params_cast = [tf.cast(part, weight.dtype) for part, weight in trainable]
         return self.model.stateless_call(params_cast, values, inputs, **self._keywords)[0]

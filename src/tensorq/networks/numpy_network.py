@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorq.config import Config
-from tensorq.core.pixels import pixel_mask
 from tensorq.errors import TensorqError
+from tensorq.heads.head import Head
+from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.settings import NetworkSettings, noise_deviation
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 FloatArray = NDArray[np.float32]
 COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
 ACTING_FRACTIONS = 32  # whose mean is its Q-value
 LAYER_NORM_EPSILON = 1e-5
-UNBOUNDED = 1e6  # a bound beyond this says nothing of the usual size
 
 
 def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Config) -> list[tuple[int, ...]]:
     """The default network's weights, in Keras' order."""
+    network, head, noisy = config.part(NetworkSettings), config.part(Head), noise_deviation(config) > 0
     shapes: list[tuple[int, ...]] = []
     size = input_size(observation_space)
-    for units in config.hidden_sizes:
+    for units in network.hidden_sizes:
         # networks.layers.RowDense, the noisy one, stores [units, inputs], and the deviations of both after them.
-        shapes += [(units, size), (units,)] * 2 if config.noisy else [(size, units), (units,)]
-        shapes += [(units,), (units,)] if config.layer_norm else []
+        shapes += [(units, size), (units,)] * 2 if noisy else [(size, units), (units,)]
+        shapes += [(units,), (units,)] if network.layer_norm else []
         size = units
-    if config.head == "implicit_quantile":
+    if head.num_fractions:
         shapes += [(COSINES, size), (size,)]
-    rows = (num_actions + config.dueling) * config.outputs_per_action
-    return shapes + [(rows, size), (rows,)] * (1 + config.noisy)
+    rows = (num_actions + network.dueling) * head.outputs_per_action
+    return shapes + [(rows, size), (rows,)] * (1 + noisy)
 
 
 def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
@@ -45,8 +49,11 @@ class NumpyNetwork:
 
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Cut the flat parameter vector [P], in Keras' order."""
-        self._space, self._config = observation_space, config
-        self.centre, self.factor = observation_scaling(observation_space, config)
+        encode = config.part(Encoder).in_numpy(observation_space)
+        assert encode is not None
+        self._encode, self._head = encode, config.part(Head)
+        network, noisy = config.part(NetworkSettings), noise_deviation(config) > 0
+        self._dueling = network.dueling
         weights, start = [], 0
         for shape in parameter_shapes(observation_space, num_actions, config):
             weights.append(params[start : start + math.prod(shape)].reshape(shape))
@@ -55,33 +62,27 @@ class NumpyNetwork:
 
         def dense(by_rows: bool) -> tuple[FloatArray, ...]:
             """(kernel [inputs, units], bias) and, of a noisy layer, their deviations."""
-            layer = [next(parts) for _ in range(4 if config.noisy and by_rows else 2)]
+            layer = [next(parts) for _ in range(4 if noisy and by_rows else 2)]
             return tuple(weight.T if by_rows else weight for weight in layer)
 
         self.hidden = []
-        for _ in config.hidden_sizes:
-            weights_here = dense(by_rows=config.noisy)
-            self.hidden.append((weights_here, (next(parts), next(parts)) if config.layer_norm else None))
-        self.embedding = dense(by_rows=False) if config.head == "implicit_quantile" else None
+        for _ in network.hidden_sizes:
+            weights_here = dense(by_rows=noisy)
+            self.hidden.append((weights_here, (next(parts), next(parts)) if network.layer_norm else None))
+        self.embedding = dense(by_rows=False) if self._head.num_fractions else None
         self.output = dense(by_rows=True)
-        noisy = [layer for layer, _ in self.hidden] + [self.output]
-        self.num_noise = sum(sum(layer[0].shape) for layer in noisy) if config.noisy else 0
+        layers = [layer for layer, _ in self.hidden] + [self.output]
+        self.num_noise = sum(sum(layer[0].shape) for layer in layers) if noisy else 0
         if self.embedding is not None:
             fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
             self._cosines = np.cos(math.pi * np.arange(COSINES, dtype=np.float32) * fractions[:, None])
         self.support: FloatArray | None = None
-        if config.head in ("categorical", "hl_gauss"):
-            self.support = np.linspace(*config.support, dtype=np.float32)
+        if self._head.support is not None:
+            self.support = np.linspace(*self._head.support, dtype=np.float32)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
-        if isinstance(self._space, gym.spaces.Discrete):
-            x = np.zeros((len(obs), int(self._space.n)), np.float32)
-            x[np.arange(len(obs)), state_rows(obs, int(self._space.start), int(self._space.n))] = 1
-        else:
-            x = np.asarray(obs, np.float32).reshape(len(obs), -1)
-            if self.factor is not None:
-                x = (x - self.centre) * self.factor
+        x = self._encode(obs)
         used = 0
         for weights, norm in self.hidden:
             x = _apply(weights, x, None if noise is None else noise[used:])
@@ -108,12 +109,11 @@ class NumpyNetwork:
 
     def _to_q_values(self, outputs: FloatArray) -> FloatArray:
         """[N, rows] to [N, A]."""
-        config = self._config
-        if config.outputs_per_action > 1:
-            outputs = outputs.reshape(len(outputs), -1, config.outputs_per_action)
-            if config.head == "quantile":
+        if self._head.outputs_per_action > 1:
+            outputs = outputs.reshape(len(outputs), -1, self._head.outputs_per_action)
+            if self.support is None:
                 outputs = outputs.mean(axis=2)
-        if config.dueling:
+        if self._dueling:
             advantages = outputs[:, 1:]
             outputs = outputs[:, :1] + advantages - advantages.mean(axis=1, keepdims=True)
         if self.support is not None:
@@ -136,29 +136,6 @@ def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | N
         noise_in, noise_out = noise[:inputs], noise[inputs : inputs + units]
         result += ((x * noise_in) @ weights[2] + weights[3]) * noise_out
     return result
-
-
-def observation_scaling(observation_space: gym.Space, config: Config) -> tuple[Any, Any]:
-    """(centre, factor) for x -> (x - centre) * factor on flat observations; factor is None where they stay as they are.
-
-    Pixels (core.pixels) are divided by 255. With scale_observations other numbers that have finite bounds are brought
-    to [-1, 1].
-    """
-    if not isinstance(observation_space, gym.spaces.Box):
-        return np.float32(0), None
-    pixels = pixel_mask(observation_space)
-    if config.pixels == "by_dtype":
-        pixels = np.full(observation_space.low.size, observation_space.dtype == np.uint8)
-    if pixels.all():
-        return np.float32(0), np.float32(1 / 255)
-    if not config.scale_observations:
-        return np.float32(0), np.where(pixels, 1 / 255, 1).astype(np.float32) if pixels.any() else None
-    bounds = np.array([np.ravel(observation_space.low), np.ravel(observation_space.high)], np.float64)
-    low, high = np.clip(bounds, -UNBOUNDED, UNBOUNDED)
-    bounded = (low > -UNBOUNDED) & (high < UNBOUNDED) & (high > low) & ~pixels
-    centre = np.where(bounded, (low + high) / 2, 0)
-    factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
-    return centre.astype(np.float32), np.where(pixels, 1 / 255, factor).astype(np.float32)
 
 
 def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:

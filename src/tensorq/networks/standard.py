@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import keras
 import numpy as np
 
-from tensorq.config import Config
-from tensorq.networks.mlp import FLOAT32
+from tensorq.heads.head import Head
+from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_network import LAYER_NORM_EPSILON, NumpyNetwork
+from tensorq.networks.numpy_network import ACTING_FRACTIONS, LAYER_NORM_EPSILON, NumpyNetwork
+from tensorq.networks.own_space import keras_inputs
+from tensorq.networks.q_network import FLOAT32
+from tensorq.networks.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config, params: np.ndarray) -> keras.Model:
@@ -36,8 +42,9 @@ def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config,
 
     if not discrete:
         layers.append(keras.layers.Flatten("channels_last", **FLOAT32))
-        if network.factor is not None:
-            layers.append(_scaling(network.centre, network.factor))
+        centre, factor = config.part(MLPEncoder).scaling(observation_space)
+        if factor is not None:
+            layers.append(_scaling(centre, factor))
     for number, (dense, norm) in enumerate(network.hidden, 1):
         add_dense(dense[0], dense[1], f"hidden_{number}")
         if norm is not None:
@@ -63,20 +70,26 @@ def standard_table(observation_space: gym.spaces.Discrete, table: np.ndarray) ->
     return _model(observation_space, [lookup], [table])
 
 
-def custom_model(network: Network, observation_space: gym.Space, config: Config, params: np.ndarray) -> keras.Model:
-    """The model that a user's function built, with parameters [P]; where it has not Q-values, with a mean behind it."""
+def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.Model:
+    """The model of a user's function, with parameters [P]; where it has not Q-values, with a mean behind it."""
     model = network.model
     for weight, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
         weight.assign(value)
-    inputs = _inputs(observation_space)
+    assert network.space is not None
+    inputs, head = keras_inputs(network.space), config.part(Head)
+    if head.num_fractions:
+        fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
+        return keras.Model(
+            inputs, model([inputs, keras.ops.convert_to_tensor(fractions[None])])[1][:, :, 0], name="agent"
+        )
     outputs = model(inputs)
     if len(outputs.shape) == 2 and outputs.dtype == "float32":
         return model
     outputs = keras.ops.cast(outputs, "float32")
-    if config.head == "quantile":
+    if len(outputs.shape) == 3 and head.support is None:
         outputs = keras.ops.mean(outputs, axis=-1)
-    elif len(outputs.shape) == 3:
-        support = np.linspace(*config.support, dtype=np.float32)
+    elif head.support is not None:
+        support = np.linspace(*head.support, dtype=np.float32)
         for layer in _expectation_layers(outputs.shape[1], support):
             outputs = layer(outputs)
             if layer.weights:
@@ -102,7 +115,7 @@ def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> ke
 
 
 def _scaling(centre: Any, factor: Any) -> Any:
-    """x -> (x - centre) * factor, as observation_scaling has it."""
+    """x -> (x - centre) * factor, as MLPEncoder.scaling has it."""
     if np.ndim(factor) == 0:
         return keras.layers.Rescaling(float(factor), **FLOAT32)
     centre, factor = (np.broadcast_to(part, factor.shape).astype(np.float64) for part in (centre, factor))
@@ -111,11 +124,12 @@ def _scaling(centre: Any, factor: Any) -> Any:
 
 def _folded(weight: np.ndarray, config: Config) -> np.ndarray:
     """Of the last layer's kernel [units, rows] or bias [rows], what belongs to the outputs [..., A * M]."""
-    weight = weight.reshape(*weight.shape[:-1], -1, config.outputs_per_action)
-    if config.dueling:
+    head = config.part(Head)
+    weight = weight.reshape(*weight.shape[:-1], -1, head.outputs_per_action)
+    if config.part(NetworkSettings).dueling:
         advantages = weight[..., 1:, :]
         weight = weight[..., :1, :] + advantages - advantages.mean(axis=-2, keepdims=True)
-    if config.head == "quantile":
+    if head.support is None:
         weight = weight.mean(axis=-1, keepdims=True)
     return weight.reshape(*weight.shape[:-2], -1).astype(np.float32)
 

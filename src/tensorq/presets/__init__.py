@@ -6,7 +6,7 @@ import sys
 from importlib import resources
 from typing import Any
 
-from tensorq.config import DEFAULT_PRESET, Config
+from tensorq.config import DEFAULT_PRESET, Config, without_use
 from tensorq.errors import TensorqError, nearest
 
 if sys.version_info >= (3, 11):
@@ -39,8 +39,10 @@ def preset_settings(env: str, preset: str) -> dict[str, Any]:
 
 
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
-    """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides."""
+    """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides.
+
+    What the preset sets of a head, say, goes where the overrides choose another that does not have it.
+    """
     settings = {**preset_settings(env, preset), **overrides, "env": env, "preset": preset}
-    if settings.get("head", "expected") != "expected" and "loss" not in overrides:
-        settings.pop("loss", None)  # the preset chose among losses that this head does not have
-    return Config.from_dict(settings)
+    unused = without_use(settings) - overrides.keys()
+    return Config.from_dict({name: value for name, value in settings.items() if name not in unused})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tensorq.config import Config
 from tensorq.core.random import to_indices, to_uniforms
 from tensorq.core.types import Batch, Tensor, Transition
 from tensorq.replay.device_tree import DeviceTree, TreeState
 from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
+from tensorq.replay.settings import ReplaySettings
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class DeviceReplayState(NamedTuple):
@@ -31,12 +34,12 @@ class DeviceReplay:
 
     def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
         """masked_actions is the number of actions where the world says which are legal, else 0."""
-        self._config = config
-        self.capacity = config.replay_capacity
+        self._settings, self._gamma = config.part(ReplaySettings), config.gamma
+        self.capacity = self._settings.replay_capacity
         self._obs_shape = obs_shape
         size = int(np.prod(obs_shape))
         self._widths = (size, masked_actions, 1, size, masked_actions, 1, 1)
-        self._tree = DeviceTree(self.capacity) if config.priority_exponent else None
+        self._tree = DeviceTree(self.capacity) if self._settings.priority_exponent else None
 
     def init(self) -> DeviceReplayState:
         """An empty replay."""
@@ -50,10 +53,10 @@ class DeviceReplay:
         head = self._pack(step.obs, step.mask, step.action)
         end = self._pack(step.next_obs, step.next_mask, step.discount)
         places, rows = [place], [tf.concat([head, end, step.reward[:, None]], axis=1)]
-        for back in range(1, self._config.n_step):
+        for back in range(1, self._settings.n_step):
             earlier = (place - back * count) % self.capacity
             old = tf.gather(state.rows, earlier)
-            gamma = self._config.gamma**back
+            gamma = self._gamma**back
             discounted = tf.concat([end[:, :-1], gamma * end[:, -1:], old[:, -1:] + gamma * step.reward[:, None]], 1)
             grown = tf.concat([old[:, : head.shape[1]], discounted], axis=1)
             places.append(earlier)
@@ -102,5 +105,5 @@ class DeviceReplay:
         """The tree after the transitions in these rows were found to have these TD errors [B]."""
         if not self._tree:
             return tree
-        priority = to_priority(tf.cast(tf.abs(td_error), tf.float64), self._config.priority_exponent)
+        priority = to_priority(tf.cast(tf.abs(td_error), tf.float64), self._settings.priority_exponent)
         return self._tree.set(tree, places, priority)

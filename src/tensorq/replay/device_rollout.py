@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from tensorq.config import Config
 from tensorq.core.types import Tensor, Transition
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 class DeviceRolloutState(NamedTuple):

@@ -10,19 +10,25 @@ import errno
 import os
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensorq.config import Config
 from tensorq.core.host_random import to_indices, to_uniforms
 from tensorq.errors import TensorqError
 from tensorq.replay.host_tree import HostTree
 from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
+from tensorq.replay.settings import ReplaySettings
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 CHECKPOINTS_KEPT = 2
 
 
-def row_dtype(config: Config, obs_dtype: np.dtype, obs_shape: tuple[int, ...], masked_actions: int = 0) -> np.dtype:
+def row_dtype(
+    settings: ReplaySettings, obs_dtype: np.dtype, obs_shape: tuple[int, ...], masked_actions: int = 0
+) -> np.dtype:
     """One transition, packed; masked_actions is the number of actions where an environment says which are legal."""
     fields: list[tuple[object, ...]] = [
         ("obs", obs_dtype, obs_shape),
@@ -33,7 +39,7 @@ def row_dtype(config: Config, obs_dtype: np.dtype, obs_shape: tuple[int, ...], m
     ]
     if masked_actions:
         fields += [("mask", np.bool_, (masked_actions,)), ("next_mask", np.bool_, (masked_actions,))]
-    if config.priority_exponent:
+    if settings.priority_exponent:
         fields += [("weight", np.float32)]  # filled in when the row is drawn, and last
     return np.dtype(fields)
 
@@ -52,11 +58,11 @@ class HostReplay:
 
     def __init__(self, path: Path, config: Config, num_envs: int, slack: int, dtype: np.dtype) -> None:
         """Open or create the file. `slack` is how many rows may be written past a checkpoint that must stay intact."""
-        self.capacity = config.replay_capacity
+        self._settings, self._gamma = config.part(ReplaySettings), config.gamma
+        self.capacity = self._settings.replay_capacity
         self.written = 0
-        self._config = config
         self._windows: list[list[int]] = [[] for _ in range(num_envs)]  # transitions that still grow, newest first
-        self._tree = HostTree(self.capacity) if config.priority_exponent else None
+        self._tree = HostTree(self.capacity) if self._settings.priority_exponent else None
         self._length = self.capacity + slack
         self._path = path
         _reserve(path, self._length * dtype.itemsize)
@@ -92,10 +98,10 @@ class HostReplay:
             self._rows[row] = tuple(fields)
             if self._tree is not None:
                 self._tree.set_to_maximum(self.written % self.capacity, FIRST_PRIORITY)
-            if self._config.n_step > 1:
+            if self._settings.n_step > 1:
                 window = self._windows[index]
                 self._grow(window, row)
-                self._windows[index] = [] if ended[index] else [self.written, *window][: self._config.n_step - 1]
+                self._windows[index] = [] if ended[index] else [self.written, *window][: self._settings.n_step - 1]
             self.written += 1
 
     def _grow(self, window: list[int], last: int) -> None:
@@ -103,7 +109,7 @@ class HostReplay:
         rows = self._rows
         for back, number in enumerate(window, start=1):
             row = number % self._length
-            gamma = self._config.gamma**back
+            gamma = self._gamma**back
             rows["reward"][row] += np.float32(gamma) * rows["reward"][last]
             rows["discount"][row] = gamma * rows["discount"][last]
             rows["next_obs"][row] = rows["next_obs"][last]
@@ -138,7 +144,7 @@ class HostReplay:
     def prioritise(self, places: np.ndarray | None, td_error: np.ndarray) -> None:
         """The transitions at these places were found to have these TD errors [K, B]."""
         if self._tree is not None and places is not None:
-            priorities = to_priority(np.abs(td_error.astype(np.float64)), self._config.priority_exponent)
+            priorities = to_priority(np.abs(td_error.astype(np.float64)), self._settings.priority_exponent)
             self._tree.set(places.ravel(), priorities.ravel())
 
     def save(self) -> dict[str, np.ndarray]:

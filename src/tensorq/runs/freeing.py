@@ -5,7 +5,6 @@ A checkpoint that was freed says so in its metadata, and lacks the replay's tens
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
+from tensorq.replay.settings import ReplaySettings
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.checkpoint import Checkpoints
 
@@ -71,7 +71,7 @@ def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) ->
             )
         refill_steps += max(min(steps - begins - refill_steps, 0) + filling, 0)
     if refill_steps:
-        config = dataclasses.replace(config, learning_starts_steps=begins + refill_steps)
+        config = config.replace(learning_starts_steps=begins + refill_steps)
     return config, refill_steps, filling
 
 
@@ -86,4 +86,4 @@ def with_empty_replay(
 
 def _has_replay(run_dir: Path) -> bool:
     """Whether a run learns from replay; PQN's rollout goes by the same names, and is small."""
-    return Config.from_saved(directory.read_config(run_dir)["config"]).algorithm == "dqn"
+    return Config.from_saved(directory.read_config(run_dir)["config"]).find(ReplaySettings) is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tensorq.agents.settings import ExplorationSettings, QTableSettings
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
@@ -61,7 +62,7 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     evaluation_steps, evaluation_returns = run.evaluations
     _require_curve(run)
     plan, table = Config.from_saved(run.config), None
-    if plan.algorithm == "qtable":
+    if plan.find(QTableSettings):
         from tensorq.show.table_map import read_table_map
 
         table = read_table_map(run_dir, make)
@@ -110,8 +111,9 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
 def _axes_with_epsilon(figure: Figure | SubFigure, plan: Config, last_step: float) -> tuple[Axes, Axes]:
     """The axes of the returns, and the lowest ones: those of epsilon, or the same where epsilon is always 0."""
     # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
-    steps = np.array([0.0, min(plan.epsilon_anneal_steps, last_step), last_step])
-    epsilon = np.array([plan.epsilon_at(step) for step in steps])
+    exploration = plan.part(ExplorationSettings)
+    steps = np.array([0.0, min(exploration.epsilon_anneal_steps, last_step), last_step])
+    epsilon = np.array([exploration.epsilon_at(step) for step in steps])
     if not epsilon.any():
         axes = figure.add_axes((LEFT, 0.125, WIDTH, 0.74))
         return axes, axes

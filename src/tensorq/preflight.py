@@ -1,27 +1,74 @@
-"""Whether what a run holds fits into memory and on disk, asked before training begins."""
+"""What is refused before a run begins: what could not work on this machine, or does not fit into it."""
 
 from __future__ import annotations
 
 import copy
 import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import gymnasium as gym
 
+from tensorq.agents.qtable import table_states
+from tensorq.agents.settings import DQNSettings, PQNSettings, QTableSettings
 from tensorq.config import Config
+from tensorq.envs.description import Environment
 from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
+from tensorq.heads.head import Head
+from tensorq.loops.build import loop_kind
+from tensorq.networks.build import NetworkBuilder
 from tensorq.networks.numpy_network import input_size, num_params
+from tensorq.networks.settings import NetworkSettings
+from tensorq.process import refuse_inherited_tensorflow
 from tensorq.replay.host import row_dtype, slack_rows
 from tensorq.replay.priorities import TREE_BYTES
+from tensorq.replay.settings import ReplaySettings
 
 _CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+
+
+MOST_HOST_ENVS = 10_000
+
+
+def check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:
+    """Refuse, before anything is written or waited for, what could not work on this machine."""
+    loop = loop_kind(config, environment)
+    if config.single_environment and environment.num_envs is None and config.num_envs > 1:
+        raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
+    most_threads = max(64, 4 * (os.cpu_count() or 1))
+    if config.threads > most_threads:
+        raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")
+    if loop == "host" and environment.num_envs is None and config.num_envs > MOST_HOST_ENVS:
+        raise TensorqError(
+            f"num_envs: received {config.num_envs}, expected at most {MOST_HOST_ENVS:,} environments in the host loop."
+        )
+    if config.find(QTableSettings):
+        if network is not None:
+            raise TensorqError("network: a table of Q-values has none: leave it out, or use preset dqn.")
+        num_states, _ = table_states(environment.native_observation_space)
+        check_table_fits(num_states, int(environment.action_space.n))
+        return
+    refuse_inherited_tensorflow()
+    dqn = config.find(DQNSettings)
+    if dqn is not None and loop == "host":
+        owed, at_once = dqn.updates_owed(config.steps, config.num_envs), dqn.updates_per_call(config.num_envs)
+        if owed < at_once:
+            raise TensorqError(
+                f"steps: received {config.steps}, of which {owed} updates come, and the host loop makes {at_once} at a "
+                "time, so nothing would be learned: raise steps."
+            )
+    space, num_actions = environment.observation_space, int(environment.action_space.n)
+    check_fits(config, demands(space, num_actions, loop, network is None), available_bytes())
+    if dqn is not None and loop == "host" and not (folder / "replay.bin").exists():
+        there = next(parent for parent in [folder, *folder.parents] if parent.exists())
+        check_fits(config, [disk_demand(space)], shutil.disk_usage(there).free, "disk")
 
 
 def available_bytes() -> int | None:
@@ -66,20 +113,26 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
 
     def one(config: Config) -> float:
         """One observation on its way through the network."""
-        layers = sum(config.hidden_sizes) + (num_actions + 1) * config.outputs_per_action if default_network else 0
-        features = config.hidden_sizes[-1] if config.hidden_sizes else input_size(space)
-        fractions = config.num_atoms * features if config.head == "implicit_quantile" else 0
-        return 4 * (layers + fractions) + 2 * obs_bytes
+        head, sizes = config.part(Head), config.part(NetworkSettings).hidden_sizes
+        layers = sum(sizes) + (num_actions + 1) * head.outputs_per_action if default_network else 0
+        features = sizes[-1] if sizes else input_size(space)
+        return 4 * (layers + head.num_fractions * features) + 2 * obs_bytes
 
     def update(config: Config) -> float:
         """One transition in an update: two networks and the gradient, and pairs of its atoms and the target's."""
-        pairs = 0 if config.head == "expected" else config.num_atoms**2
-        return 3 * one(config) + 4 * pairs
+        return 3 * one(config) + 4 * config.part(Head).pairs
 
     def replay(config: Config) -> float:
-        row_bytes = row_dtype(config, dtype, shape).itemsize + (TREE_BYTES if config.priority_exponent else 0)
+        settings = config.find(ReplaySettings)
+        if settings is None:
+            return 0.0
+        row_bytes = row_dtype(settings, dtype, shape).itemsize + (TREE_BYTES if settings.priority_exponent else 0)
         copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
-        return copies * config.replay_capacity * row_bytes
+        return copies * settings.replay_capacity * row_bytes
+
+    def rollout(config: Config) -> float:
+        settings = config.find(PQNSettings)
+        return 0.0 if settings is None else settings.rollout_length * config.num_envs * one(config)
 
     def episode(config: Config) -> float:
         return one(config) if loop == "compiled" else 64.0  # all at once, or its seed, length and return
@@ -88,11 +141,8 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         Demand(("num_envs",), lambda config: config.num_envs * one(config)),
         Demand(("evaluation_episodes",), lambda config: config.num_evaluation_episodes(loop) * episode(config)),
         Demand(("batch_size", "num_atoms"), lambda config: config.batch_size * update(config)),
-        Demand(("replay_capacity",), lambda config: replay(config) if config.algorithm == "dqn" else 0),
-        Demand(
-            ("rollout_length", "num_envs"),
-            lambda config: config.rollout_length * config.num_envs * one(config) if config.algorithm == "pqn" else 0,
-        ),
+        Demand(("replay_capacity",), replay),
+        Demand(("rollout_length", "num_envs"), rollout),
     ]
     if default_network:
         usual = network(Config())  # what no setting, but the environment makes too large
@@ -109,7 +159,7 @@ def disk_demand(space: gym.Space) -> Demand:
 
     def replay(config: Config) -> float:
         rows = config.replay_capacity + slack_rows(config, config.num_envs)
-        return rows * row_dtype(config, *obs_layout(space)).itemsize
+        return rows * row_dtype(config.part(ReplaySettings), *obs_layout(space)).itemsize
 
     return Demand(("replay_capacity", "checkpoint_period_steps"), replay)
 
@@ -136,8 +186,12 @@ def check_fits(config: Config, wanted: Sequence[Demand], available: int | None, 
 
 def _at_default(config: Config, name: str) -> Config:
     """The same without checks: what is asked of it is its sizes alone."""
-    changed = copy.copy(config)
-    object.__setattr__(changed, name, getattr(Config, name))
+    changed, usual = copy.copy(config), getattr(Config, name)
+    parts = tuple(copy.copy(part) for part in config.parts)
+    for each in (changed, *parts):
+        if hasattr(each, name):
+            object.__setattr__(each, name, usual)
+    object.__setattr__(changed, "_parts", parts)
     return changed
 
 

@@ -1,0 +1,234 @@
+"""What each algorithm can be told, and what several of them have: exploration, learning rate, optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from tensorq.core.schedules import linear
+from tensorq.errors import TensorqError
+from tensorq.heads import HEADS
+from tensorq.heads.expected import Expected
+from tensorq.networks.settings import NetworkSettings, NoiseSettings
+from tensorq.replay.settings import ReplaySettings
+from tensorq.settings import Choices, Part, setting
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
+
+MOST_UPDATES_AT_ONCE = 1_000_000  # more would seem to hang
+
+ALGORITHMS = Choices(
+    {
+        "dqn": "tensorq.agents.settings:DQNSettings",
+        "pqn": "tensorq.agents.settings:PQNSettings",
+        "qtable": "tensorq.agents.settings:QTableSettings",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ExplorationSettings(Part):
+    """Epsilon-greedy actions."""
+
+    subject = "exploration"
+
+    epsilon_start: float = setting(1.0, "Probability of a random action at the first step.", at_least=0, at_most=1)
+    epsilon_final: float = setting(
+        0.05, "Probability of a random action after epsilon_anneal_steps.", at_least=0, at_most=1
+    )
+    epsilon_anneal_steps: int = setting(5_000, "Environment steps over which epsilon anneals linearly.", at_least=0)
+
+    def epsilon_at(self, steps: Any, minimum: Callable[..., Any] = min) -> Any:
+        """Probability of a random action once `steps` environment steps are done; see schedules.linear."""
+        return linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps, minimum)
+
+
+@dataclass(frozen=True)
+class LearningRateSettings(Part):
+    """The size of a learning step."""
+
+    subject = "learning rate"
+
+    learning_rate: float = setting(1e-3, "Step size at the start.", above=0)
+    learning_rate_final: float = setting(
+        1e-3, "Step size after learning_rate_anneal_updates, approached linearly.", at_least=0
+    )
+    learning_rate_anneal_updates: int = setting(
+        0, "Updates over which the step size anneals; 0 keeps learning_rate.", at_least=0
+    )
+
+    def learning_rate_at(self, updates: Any, minimum: Callable[..., Any] = min) -> Any:
+        """The step size of the update that follows `updates` others; see schedules.linear."""
+        length = self.learning_rate_anneal_updates
+        if not length:
+            return self.learning_rate
+        return linear(self.learning_rate, self.learning_rate_final, length, updates, minimum)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings(Part):
+    """How a gradient moves parameters."""
+
+    subject = "optimizer"
+
+    optimizer: Literal["adam", "rmsprop"] = setting(
+        "adam", "Adam (Kingma and Ba 2015), or the centred RMSProp of Nature DQN."
+    )
+    optimizer_epsilon: float = setting(
+        1e-7, "Added to the root of Adam's second moment, or within RMSProp's root.", above=0, idle=True
+    )
+    max_gradient_norm: float = setting(
+        0.0, "Gradients longer than this are scaled down to it; 0 clips nothing.", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class Algorithm(Part):
+    """What every algorithm has."""
+
+    agent: ClassVar[str]
+    """Where the class is that acts and learns, as "module:Class"."""
+
+    gamma: float = setting(0.99, "Discount factor.", at_least=0, at_most=1)
+
+    def updates_owed(self, steps: int, num_envs: int) -> int:
+        """Updates that should have been made once `steps` environment steps are done."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DQNSettings(Algorithm):
+    """Deep Q-learning from replay (Mnih 2015)."""
+
+    subject = "dqn"
+    agent = "tensorq.agents.dqn:DQN"
+    uses = (
+        ReplaySettings, NetworkSettings, NoiseSettings, LearningRateSettings, OptimizerSettings, ExplorationSettings,
+    )  # fmt: skip
+
+    double: bool = setting(
+        False,
+        "Double Q-learning: the online network chooses the next action, the target network rates it (van Hasselt "
+        "2016).",
+    )
+    head: str = setting(
+        "expected",
+        "What is learned of the return: its mean (DQN), its distribution (C51, QR-DQN, IQN), its mean as a class.",
+        choices=HEADS,
+    )
+    munchausen: bool = setting(
+        False, "Add the log-policy of the action taken to the reward, with soft targets (Vieillard 2020)."
+    )
+    munchausen_scale: float = setting(0.9, "Weight of the log-policy.", at_least=0, idle=True)
+    munchausen_temperature: float = setting(
+        0.03, "Temperature of the soft policy, in units of return.", above=0, idle=True
+    )
+    munchausen_clip: float = setting(-1.0, "Lowest temperature * log-policy.", at_most=0, idle=True)
+    replay_ratio: float = setting(1.0, "Updates per environment step.", above=0, at_most=1_000)
+    update_period_steps: int = setting(
+        1,
+        "Environment steps between learning phases; a phase runs every update due since the last one. The host loop "
+        "makes updates in lots.",
+        at_least=1,
+    )
+    learning_starts_steps: int = setting(1_000, "Environment steps before the first update.", at_least=0)
+    target_sync_updates: int = setting(100, "Updates between two moves of the target network.", at_least=1)
+    target_sync_rate: float = setting(
+        1.0, "How far the target network then moves towards the online one; 1 is a hard copy.", above=0, at_most=1
+    )
+
+    def updates_owed(self, steps: int, num_envs: int) -> int:
+        """replay_ratio updates a step, at each multiple of update_period_steps after the start of learning."""
+        past = max(0, steps - self.learning_starts_steps)
+        return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
+
+    def updates_per_call(self, num_envs: int) -> int:
+        """How many updates the host loop makes together: the cost is the call, not the arithmetic."""
+        return min(max(int(self.replay_ratio * max(self.update_period_steps, num_envs)), 1), 64)
+
+    def check(self, config: Config) -> None:
+        """Refuse a run that would end before it has learned anything, or seem to hang."""
+        if self.replay_ratio * self.update_period_steps > MOST_UPDATES_AT_ONCE:
+            raise TensorqError(
+                f"update_period_steps: received {self.update_period_steps}, which with replay_ratio "
+                f"{self.replay_ratio:g} owes more than {MOST_UPDATES_AT_ONCE:,} updates at once: lower it."
+            )
+        if self.learning_starts_steps >= config.steps:
+            raise TensorqError(
+                f"learning_starts_steps {self.learning_starts_steps} is not before the end of training at "
+                f"{config.steps} steps, so nothing would be learned: lower it or raise steps."
+            )
+        if self.updates_owed(config.steps, config.num_envs) < 1:
+            left = config.steps - self.learning_starts_steps
+            raise TensorqError(
+                f"replay_ratio {self.replay_ratio:g} with update_period_steps {self.update_period_steps} owes no "
+                f"update in the {left} steps after learning_starts_steps, so nothing would be learned: raise "
+                "replay_ratio or steps, or lower the others."
+            )
+
+
+@dataclass(frozen=True)
+class PQNSettings(Algorithm):
+    """Deep Q-learning from many environments at once, without replay or target network (Gallici 2025)."""
+
+    subject = "pqn"
+    agent = "tensorq.agents.pqn:PQN"
+    uses = (Expected, NetworkSettings, LearningRateSettings, OptimizerSettings, ExplorationSettings)
+
+    batch_size: int = setting(64, "Transitions in one update.", at_least=1, idle=True)
+    rollout_length: int = setting(32, "Steps of each environment between two rounds of learning.", at_least=1)
+    rollout_epochs: int = setting(
+        2,
+        "How often a round goes through them, in shuffled batches of batch_size.",
+        at_least=1,
+        at_most=1_000,
+    )
+    trace_decay: float = setting(
+        0.65, "Lambda of the returns; 0 looks one step ahead, 1 to the end.", at_least=0, at_most=1
+    )
+
+    def updates_owed(self, steps: int, num_envs: int) -> int:
+        """rollout_epochs times the batches of each rollout that is full."""
+        steps_a_round = num_envs * self.rollout_length
+        return steps // steps_a_round * self.rollout_epochs * (steps_a_round // self.batch_size)
+
+    def check(self, config: Config) -> None:
+        """Refuse rollouts that batches do not divide, or that never fill."""
+        count, length, size = config.num_envs, self.rollout_length, config.num_envs * self.rollout_length
+        if size % self.batch_size:
+            below = max(number for number in range(1, self.batch_size) if size % number == 0)
+            raise TensorqError(
+                f"batch_size {self.batch_size} does not divide the {size} steps of a rollout, num_envs {count} times "
+                f"rollout_length {length}: {below} does."
+            )
+        if config.steps < size:
+            raise TensorqError(
+                f"steps {config.steps} end before the first rollout of {size}, num_envs {count} times rollout_length "
+                f"{length}, so nothing would be learned: raise the one or lower the others."
+            )
+
+
+@dataclass(frozen=True)
+class QTableSettings(Algorithm):
+    """Q-learning with a table for Discrete observations, without TensorFlow (Watkins 1989)."""
+
+    subject = "qtable"
+    uses = (LearningRateSettings, ExplorationSettings)
+
+    initial_value: float = setting(
+        0.0, "Q-values of a table at the start; one above what can be earned makes the agent try everything."
+    )
+
+    def updates_owed(self, steps: int, num_envs: int) -> int:
+        """One a step."""
+        return steps
+
+    def check(self, config: Config) -> None:
+        """Refuse a compiled loop, and learning rates that only an optimizer could use."""
+        if config.loop == "compiled":
+            raise TensorqError("loop: received compiled, expected host or auto: a table of Q-values learns in Python.")
+        rate = config.part(LearningRateSettings)
+        if rate.learning_rate > 1 or rate.learning_rate_final > 1:
+            raise TensorqError("learning_rate: expected at most 1 for a table: an update may not go past its target.")

@@ -1,0 +1,58 @@
+"""C51's head: the probabilities of fixed, evenly spaced returns, as logits (Bellemare et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tensorq.core.losses import cross_entropy
+from tensorq.core.projections import categorical_projection
+from tensorq.core.types import Tensor
+from tensorq.errors import TensorqError
+from tensorq.heads.head import Head, require_atoms
+from tensorq.settings import setting
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
+
+
+@dataclass(frozen=True)
+class Categorical(Head):
+    """num_atoms returns from value_min to value_max."""
+
+    subject = "head categorical"
+
+    num_atoms: int = setting(
+        51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True
+    )
+    value_min: float = setting(
+        -100.0,
+        "Lowest return that categorical and hl_gauss can tell; |reward| / (1 - gamma) bounds it.",
+        idle=True,
+    )
+    value_max: float = setting(100.0, "Highest return that categorical and hl_gauss can tell.", idle=True)
+
+    @property
+    def outputs_per_action(self) -> int:
+        """A logit for each return."""
+        return self.num_atoms
+
+    @property
+    def pairs(self) -> int:
+        """Each atom of the target with each of the support."""
+        return self.num_atoms**2
+
+    @property
+    def support(self) -> tuple[float, float, int]:
+        """From value_min to value_max."""
+        return self.value_min, self.value_max, self.num_atoms
+
+    def losses(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
+        """Cross-entropy with the target, projected onto the support."""
+        return cross_entropy(taken, categorical_projection(points, probabilities, *self.support))
+
+    def check(self, config: Config) -> None:
+        """Refuse a support of one point, and ends in the wrong order."""
+        require_atoms(self.num_atoms, config.head)
+        if self.value_min >= self.value_max:
+            raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")

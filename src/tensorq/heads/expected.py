@@ -1,0 +1,36 @@
+"""DQN's head: one output an action, the expected return (Mnih et al. 2015)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tensorq.core.lazy import tf
+from tensorq.core.losses import huber, squared
+from tensorq.core.types import Tensor
+from tensorq.heads.head import Head, mean
+from tensorq.settings import setting
+
+
+@dataclass(frozen=True)
+class Expected(Head):
+    """The expected return, with certainty."""
+
+    subject = "head expected"
+
+    loss: Literal["mse", "huber"] = setting(
+        "huber", "Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside)."
+    )
+
+    def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """One point."""
+        return outputs, tf.ones_like(outputs)
+
+    def q_values(self, outputs: Tensor) -> Tensor:
+        """The outputs themselves."""
+        return outputs[:, :, 0]
+
+    def losses(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
+        """Of the TD error towards the target's mean."""
+        error = mean(points, probabilities) - taken[:, 0]
+        return squared(error) if self.loss == "mse" else huber(error)

@@ -1,0 +1,56 @@
+"""What a network can be told: its encoder, and the layers between that and the head's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tensorq.errors import TensorqError
+from tensorq.networks.encoders import ENCODERS
+from tensorq.settings import Part, setting
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
+
+MOST_LAYERS = 100
+
+
+@dataclass(frozen=True)
+class NetworkSettings(Part):
+    """Encoder, dense layers, and the streams of a dueling network."""
+
+    subject = "network"
+
+    encoder: str = setting("mlp", "What makes features of an observation.", choices=ENCODERS)
+    hidden_sizes: tuple[int, ...] = setting(
+        (256,), "Units of each hidden layer after the encoder; () in Python is none.", at_least=1, idle=True
+    )
+    layer_norm: bool = setting(False, "Normalise each hidden layer before its ReLU (Ba 2016).")
+    dueling: bool = setting(False, "Separate outputs for the state's value and the actions' advantages (Wang 2016).")
+
+    def check(self, config: Config) -> None:
+        """Refuse more layers than anybody means."""
+        if len(self.hidden_sizes) > MOST_LAYERS:
+            received = f"received {len(self.hidden_sizes)} layers"
+            raise TensorqError(f"hidden_sizes: {received}, expected at most {MOST_LAYERS}.")
+
+
+@dataclass(frozen=True)
+class NoiseSettings(Part):
+    """Noisy layers."""
+
+    subject = "noisy layers"
+
+    noisy: bool = setting(
+        False,
+        "Noisy dense layers explore in place of random actions (Fortunato 2018); lower epsilon with it.",
+    )
+    noisy_deviation: float = setting(
+        0.5, "Deviation of noisy layers at the start, divided by the root of their inputs.", above=0, idle=True
+    )
+
+
+def noise_deviation(config: Config) -> float:
+    """Deviation of noisy layers at the start; 0 where the layers have no noise."""
+    noise = config.find(NoiseSettings)
+    return noise.noisy_deviation if noise is not None and noise.noisy else 0.0
