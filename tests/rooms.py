@@ -180,7 +180,7 @@ class Case:
     def q_values(self) -> np.ndarray:
         """[rooms, actions], without noise."""
         rooms = tf.eye(2) if self.kind.startswith("compiled") else tf.constant([3, 4])
-        return self.agent.q_values(tf.constant(self.loop.params()), rooms).numpy()
+        return self.agent.q_values(tf.constant(self.loop.kept()["agent.params"]), rooms).numpy()
 
     def advance(self, stop_steps: int) -> list[Episode]:
         return self.loop.advance(stop_steps, None, lambda: False).episodes

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import keras
@@ -16,8 +16,10 @@ import pytest
 
 import tensorq as tq
 from tensorq.agents.trained import TrainedAgent
+from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes
 from tensorq.networks.numpy_network import num_params
+from tensorq.runs import checkpoint
 from test_load import CONFIG, SPACES, make_run
 from test_show import make_run as make_shown_run
 
@@ -193,3 +195,67 @@ def test_an_agent_says_what_it_cannot_act_on(path: Path) -> None:
         with pytest.raises(tq.TensorqError, match=message):
             agent.act(obs)
     env.close()
+
+
+class Far(gym.Env[Any, Any]):
+    """Three numbers of different sizes, far from 0; remembers what it showed, but for an episode's last."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    made: ClassVar[list[Far]] = []
+
+    def __init__(self) -> None:
+        self.shown: list[np.ndarray] = []
+        self.steps = 0
+        Far.made.append(self)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        if self.shown and not self.steps:  # nobody acted on the last
+            self.shown.pop()
+        self.steps = 0
+        return self._show(), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        return self._show(self.steps == 10), float(action), self.steps == 10, False, {}
+
+    def _show(self, last: bool = False) -> np.ndarray:
+        obs = (self.np_random.normal(size=3) * (1, 10, 100) + (5, 0, -300)).astype(np.float32)
+        if not last:
+            self.shown.append(obs)
+        return obs
+
+
+def linear(space: gym.Space, num_actions: int = 4) -> keras.Model:
+    return keras.Sequential([keras.Input(space.shape), keras.layers.Dense(num_actions)])
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"network": linear}, {"features": linear}], ids=["default", "network", "features"]
+)
+def test_normalised_observations_are_so_wherever_the_agent_goes(tmp_path: Path, given: dict[str, Any]) -> None:
+    settings = dict(steps=150, learning_starts_steps=100, hidden_sizes=(4,), progress="quiet", **given)
+    Far.made.clear()
+    run = tq.train(Far, run_dir=tmp_path / "run", normalize_observations=True, evaluation_period_steps=0, **settings)
+    seen = np.float64(next(env.shown for env in Far.made if len(env.shown) >= 150)[:150])
+    kept, _ = checkpoint.load(run.path / "checkpoints" / "best.safetensors")
+    np.testing.assert_allclose(kept["agent.statistics.mean"], seen.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(kept["agent.params"][-6:-3], seen.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(kept["agent.params"][-3:], 1 / seen.std(axis=0), rtol=1e-5)
+    obs = seen[:5].astype(np.float32)
+    found = tq.load(run.path, **given).q_values(obs)
+    np.testing.assert_allclose(found, run.keras_model()(obs), rtol=1e-4, atol=1e-5)
+    assert np.abs(found).max() < 10  # of numbers near 300 they would not be, with weights hardly trained
+    another = tq.train(Far, run_dir=tmp_path / "another", init_from=run, normalize_observations=True, **settings)
+    taken, _ = checkpoint.load(another.path / "checkpoints" / "step_000000150.safetensors")
+    assert taken["agent.statistics.count"] == pytest.approx(300)
+
+
+def test_only_numbers_are_normalised_and_once() -> None:
+    for env, settings, message in [
+        ("FrozenLake-v1", {}, "normalize_observations: received observations of Discrete"),
+        ("CartPole-v1", {"scale_observations": True}, "normalize_observations and scale_observations: expected one"),
+    ]:
+        with pytest.raises(TensorqError, match=message):
+            tq.train(env, normalize_observations=True, steps=2_000, progress="quiet", **settings)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.wrappers.utils import RunningMeanStd
 
 from tensorq.core import host_random, losses, projections, random
 from tensorq.core.cosine import cos_pi
@@ -18,6 +19,7 @@ from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, adam, clip_by_norm, rmsprop
 from tensorq.core.returns import lambda_returns
 from tensorq.core.schedules import linear
+from tensorq.core.statistics import FIRST_COUNT, Statistics
 from tensorq.core.targets import greedy, greedy_target, log_policy, munchausen_bonus, soft_target, take
 from tensorq.core.types import OptimizerState
 
@@ -515,3 +517,18 @@ def test_counter_random_is_uniform() -> None:
     u = host_random.to_uniforms(bits)
     assert uniform_enough(np.histogram(u, 20, (0, 1))[0])
     assert uniform_enough(np.histogram(u[1:][u[:-1] < 0.25], 20, (0, 1))[0])
+
+
+def test_running_statistics_are_those_of_everything_seen() -> None:
+    # 0 and 4 have mean 2 and variance 4; with 8 the mean is 4 and the variance (16 + 0 + 16) / 3.
+    two = Statistics(np.array(2.0), np.array(4.0), 2).after(np.array(8.0), np.array(0.0), 1)
+    close([two.mean, two.variance, two.count], [4, 32 / 3, 3])
+    ours, gymnasium = Statistics(np.zeros(3), np.ones(3), FIRST_COUNT), RunningMeanStd(shape=(3,))
+    generator = np.random.default_rng(0)
+    for size in (1, 5, 2):
+        rows = generator.normal(size=(size, 3)) * (1, 10, 100) + 7
+        ours = ours.after(rows.mean(axis=0), rows.var(axis=0), size)
+        gymnasium.update(rows)
+    close(ours.mean, gymnasium.mean)
+    close(ours.variance, gymnasium.var)
+    assert ours.count == pytest.approx(gymnasium.count)

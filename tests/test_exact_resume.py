@@ -114,13 +114,13 @@ def test_kills_change_nothing(
 RAINBOW: dict[str, Any] = {
     "double": True, "dueling": True, "n_step": 3, "priority_exponent": 0.5, "importance_anneal_updates": 2_000,
     "noisy": True, "epsilon_start": 0.1, "epsilon_final": 0.0, "head": "categorical", "num_atoms": 11,
-    "value_min": 0.0, "value_max": 50.0,
+    "value_min": 0.0, "value_max": 50.0, "normalize_observations": True,
 }  # fmt: skip
 IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "munchausen": True, "munchausen_clip": -2.0}
 # Rollouts of 96 steps: the checkpoints, at 800 and 1 600, come in their middle.
 PQN: dict[str, Any] = {
     "algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True, "learning_starts_steps": 1_000,
-    "target_sync_updates": 100,
+    "target_sync_updates": 100, "normalize_observations": True,
 }  # fmt: skip
 COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
 

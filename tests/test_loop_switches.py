@@ -267,7 +267,7 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     np.testing.assert_array_equal(batch.next_mask, some["next_mask"])
     assert_random_among_legal(rows["obs"][:300], rows["action"][:300])
     loop.advance(4_000, None, lambda: False)
-    assert_legal_actions_known(agent.q_values(loop.params(), np.arange(2)).numpy())
+    assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], np.arange(2)).numpy())
     assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
     loop.close()
 
@@ -279,7 +279,7 @@ def test_pqn_takes_and_believes_no_illegal_actions_of_an_environment(tmp_path: P
     loop = HostLoop(config, agent, make, tmp_path / "replay.bin", None)
     begin_with_illegal_actions_best(loop)
     loop.advance(config.steps, None, lambda: False)
-    assert_legal_actions_known(agent.q_values(loop.params(), np.arange(2)).numpy())
+    assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], np.arange(2)).numpy())
     loop.close()
 
 
@@ -301,7 +301,7 @@ def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: st
         np.testing.assert_array_equal(mask, MaskedRooms.LEGAL[room])
         np.testing.assert_array_equal(next_mask, MaskedRooms.LEGAL[next_room])
         assert_random_among_legal(room[:300], action[:300, 0].astype(int))
-    assert_legal_actions_known(agent.q_values(loop.params(), tf.eye(2)).numpy())
+    assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], tf.eye(2)).numpy())
     assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
 
 
@@ -347,7 +347,7 @@ def test_nothing_follows_where_nothing_is_legal(algorithm: str, kind: str, tmp_p
     else:
         loop = CompiledLoop(config, agent, DeadEndWorld())
     loop.advance(2_000, None, lambda: False)
-    found = agent.q_values(loop.params(), tf.eye(2) if kind == "compiled" else tf.range(2))
+    found = agent.q_values(loop.kept()["agent.params"], tf.eye(2) if kind == "compiled" else tf.range(2))
     np.testing.assert_allclose(found[0], [1, 1], atol=0.05)
     loop.close()
 
@@ -376,6 +376,6 @@ def test_no_two_evaluations_share_their_chances() -> None:
     config = dataclasses.replace(CONFIG, evaluation_episodes=8)
     loop = CompiledLoop(config, DQN(config, Network(build_q_network(world.observation_space, 2, config))), world)
     for counter in (100, 400):
-        loop._evaluation(tf.constant(0, tf.int64), loop.params(), tf.constant(counter, tf.int64))
+        loop._evaluation(tf.constant(0, tf.int64), loop.kept()["agent.params"], tf.constant(counter, tf.int64))
     assert len(world.given) >= 2 * 8 * 5
     assert len(set(world.given)) == len(world.given)

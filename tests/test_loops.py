@@ -343,7 +343,7 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
         batch, places = replay.sample(DeviceReplayState(rows, written, tree), words[0], exponent)
         agent_state, metrics = agent.update(agent_state, batch, random.to_uniforms(words[1]))
         tree = replay.prioritise(tree, places, metrics.td_error)
-    np.testing.assert_allclose(case.loop.params(), agent_state.params, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(case.loop.kept()["agent.params"], agent_state.params, rtol=1e-5, atol=1e-5)
     if settings:
         priorities = case.loop.save()["memory.tree.levels.0"]
         np.testing.assert_allclose(priorities, tree.levels[0], rtol=1e-3, atol=1e-5)
@@ -386,7 +386,7 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
         assert len(np.unique(weights)) > 1 or not settings or update < 4  # before, all priorities are the first one
         state, metrics = agent.update(state, unpacked, random.to_uniforms(bits))
         td_errors.append(metrics.td_error)
-    np.testing.assert_allclose(loop.params(), state.params, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(loop.kept()["agent.params"], state.params, rtol=1e-5, atol=1e-5)
     if settings:
         np.testing.assert_allclose(np.concatenate(found), td_errors, rtol=1e-3, atol=1e-4)
     assert len(found) == (6 if settings else 0)

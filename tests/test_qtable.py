@@ -101,10 +101,10 @@ def test_the_loop_moves_one_value_by_learning_rate_times_the_error() -> None:
     loop = TableLoop(Config(**SMALL, gamma=0.5, learning_rate=0.25, initial_value=4.0), limited)
     # The target is 1 + 0.5 * 4 = 3, the error 3 - 4 = -1, the new value 4 - 0.25. Then 1 + 0.5 * 3.75 - 3.75 = -0.875.
     first = loop.advance(1, None, lambda: False)
-    assert loop.params().tolist() == [3.75, 4.0]
+    assert loop.kept()["agent.params"].tolist() == [3.75, 4.0]
     assert (first.loss, first.mean_q) == (1.0, 4.0)
     second = loop.advance(2, None, lambda: False)
-    assert loop.params().tolist() == [3.75 - 0.25 * 0.875, 4.0]
+    assert loop.kept()["agent.params"].tolist() == [3.75 - 0.25 * 0.875, 4.0]
     assert (second.loss, second.mean_q, loop.updates) == (0.875**2, 3.75, 2)
 
 
@@ -115,33 +115,33 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     values = []
     for steps in (1, 2, 3):  # rates 1, 0.5, 0; gamma 0.99: 1, then 1 + 0.5 * (1 + 0.99 - 1), then nothing
         loop.advance(steps, None, lambda: False)
-        values.append(loop.params()[0])
+        values.append(loop.kept()["agent.params"][0])
     assert values == pytest.approx([1.0, 1.495, 1.495], abs=1e-15)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_the_rooms_have_their_known_values(num_envs: int) -> None:
     loop = learned(Rooms, gamma=0.5, learning_rate=1.0, num_envs=num_envs)
-    assert loop.params().tolist() == [3.5, 5.0, 2.5, 10.0]
+    assert loop.kept()["agent.params"].tolist() == [3.5, 5.0, 2.5, 10.0]
     assert loop.steps == loop.updates
 
 
 def test_a_vector_environment_learns_from_real_steps_alone() -> None:
     # By default the step after an episode's end only resets: learning from it would make Q(6, 4) less than 10.
     loop = learned(lambda: gym.vector.SyncVectorEnv([Rooms, Rooms]), gamma=0.5, learning_rate=1.0, num_envs=2)
-    assert loop.params().tolist() == [3.5, 5.0, 2.5, 10.0]
+    assert loop.kept()["agent.params"].tolist() == [3.5, 5.0, 2.5, 10.0]
 
 
 def test_a_time_limit_is_no_end() -> None:
     loop = learned(limited, gamma=0.9, learning_rate=1.0)
-    assert loop.params()[0] == pytest.approx(1 / (1 - 0.9), rel=1e-12)  # r / (1 - gamma)
+    assert loop.kept()["agent.params"][0] == pytest.approx(1 / (1 - 0.9), rel=1e-12)  # r / (1 - gamma)
 
 
 def test_an_illegal_action_is_neither_taken_nor_looked_at() -> None:
     for epsilon in (0.0, 1.0):  # OneState refuses action 1
         loop = learned(limited, epsilon_start=epsilon, epsilon_final=epsilon, gamma=0.5, learning_rate=1.0,
                        initial_value=100.0)  # fmt: skip
-        assert loop.params() == pytest.approx([2.0, 100.0])  # 1 / (1 - 0.5), and not 1 + 0.5 * 100
+        assert loop.kept()["agent.params"] == pytest.approx([2.0, 100.0])  # 1 / (1 - 0.5), and not 1 + 0.5 * 100
 
 
 def test_epsilon_greedy() -> None:
@@ -176,7 +176,9 @@ def test_epsilon_anneals_in_environment_steps_and_each_boundary_begins_anew() ->
 def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
     loop = TableLoop(Config(**SMALL, num_envs=8), Rooms)
     assert len(set(loop._act([0] * 8))) == 2
-    runs = [learned(Rooms, seed=seed, steps=50, learning_rate=0.1).params().tolist() for seed in (1, 1, 2)]
+    runs = [
+        learned(Rooms, seed=seed, steps=50, learning_rate=0.1).kept()["agent.params"].tolist() for seed in (1, 1, 2)
+    ]
     assert runs[0] == runs[1] != runs[2]
 
 

@@ -169,7 +169,7 @@ def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: 
     one = training(tmp_path, [])
     monkeypatch.setattr(one._checkpoints, "save_best", lambda *_: None)
     for steps, mean in ((1_000, 400.0), (2_000, 480.0), (3_000, 500.0)):
-        loop: Any = SimpleNamespace(evaluate=lambda _, mean=mean: scored(mean, 100), steps=steps, params=lambda: None)
+        loop: Any = SimpleNamespace(evaluate=lambda _, mean=mean: scored(mean, 100), steps=steps, kept=lambda: {})
         one._evaluate(loop, lambda: False)
     assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
 

@@ -27,6 +27,7 @@ from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder, NetworkFunction, fitting_function, network_function
 from tensorq.networks.encoders.mlp import MLPEncoder
+from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -285,9 +286,9 @@ def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
 
 def _built(config: Config) -> dict[str, object]:
     """What, beside the environment, the default network is built of."""
-    names = ("encoder", "hidden_sizes", "head", "dueling", "noisy", "layer_norm", "scale_observations")
-    head = config.part(Head)
+    head, names = config.part(Head), ("head", "noisy", "scale_observations")
     return {
+        **dataclasses.asdict(config.part(NetworkSettings)),
         **{name: getattr(config, name) for name in names},
         "num_atoms": head.outputs_per_action,
         "support": head.support,

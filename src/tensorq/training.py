@@ -27,6 +27,7 @@ from tensorq.events import RECENT_EPISODES, Audience, Finished, Message, Progres
 from tensorq.loops.build import build_loop, loop_kind
 from tensorq.loops.loop import (
     ENVIRONMENT_FAILURES,
+    KEPT,
     UNREPORTED,
     Episode,
     Interrupted,
@@ -49,7 +50,7 @@ METRICS = (
     "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
 )  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
-BEST = "best.params"  # in a checkpoint: the best agent's so far
+BEST = "best."  # how the names begin, in a checkpoint, of what is kept of the best agent so far
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
 
 
@@ -205,19 +206,19 @@ class Training:
             metrics.truncate(0)
             episodes.truncate(0)
             if self._has_initial_params:
-                self._begin_with(load(self._checkpoints.initial_path)[0]["agent.params"], loop)
+                self._begin_with(load(self._checkpoints.initial_path)[0], loop)
             return
         tensors, metadata, path = found
         kept = metadata["best"]
         self._best = kept and {name: kept[name] for name in ("steps", "mean_return", "episodes") if name in kept}
-        best = tensors.pop(BEST, None)
+        best = {f"agent.{name.removeprefix(BEST)}": tensors.pop(name) for name in [*tensors] if name.startswith(BEST)}
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)
         require_fitting(tensors, fresh, path)
         if self._best is not None and not math.isfinite(self._best["mean_return"]):  # once, those were kept
-            self._best = best = None
+            self._best, best = None, {}
             self._checkpoints.best_path.unlink(missing_ok=True)
-        if best is not None:  # what was kept later, if anything was, belongs to a future that is given up
+        if best:  # what was kept later, if anything was, belongs to a future that is given up
             self._keep(best)
         if not loop.restore(tensors):
             self._warn("the same actions led the environments elsewhere: their episodes begin again, not exactly")
@@ -232,9 +233,9 @@ class Training:
         self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
         self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
 
-    def _begin_with(self, params: np.ndarray, loop: Loop) -> None:
-        """Give a loop that has not begun other parameters [P]; what goes with them stays new."""
-        tensors = loop.save()
+    def _begin_with(self, taken: dict[str, np.ndarray], loop: Loop) -> None:
+        """Give a loop that has not begun what a run had kept of its best agent; everything else stays new."""
+        tensors, params = loop.save(), taken["agent.params"]
         expected = tensors["agent.params"].size
         if params.size != expected:
             raise TensorqError(
@@ -244,6 +245,7 @@ class Training:
         for name in ("agent.params", "agent.target_params"):
             if name in tensors and tensors[name].size:
                 tensors[name] = params
+        tensors.update({name: taken[name] for name in taken if name in tensors and name.startswith(KEPT)})
         loop.restore(tensors)
 
     def _refuse_lost_tables(self) -> None:
@@ -383,7 +385,7 @@ class Training:
             return mean
         if self._best is None or mean >= self._best["mean_return"]:
             self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(played.returns)}
-            self._keep(loop.params())
+            self._keep(loop.kept())
             if self._seconds_to_solved is None and self._solved():
                 self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         goal = self.config.stop_return
@@ -393,11 +395,11 @@ class Training:
             )
         return mean
 
-    def _keep(self, params: np.ndarray) -> None:
-        """Keep these parameters as those of the best agent."""
+    def _keep(self, agent: dict[str, np.ndarray]) -> None:
+        """Keep this agent as the best."""
         assert self._best is not None
-        self._best_params = {BEST: params}
-        self._checkpoints.save_best({"agent.params": params}, self._best)
+        self._best_params = {f"{BEST}{name.removeprefix('agent.')}": tensor for name, tensor in agent.items()}
+        self._checkpoints.save_best(agent, self._best)
 
     def _solved(self) -> bool | None:
         """Whether the kept agent solves the environment; None where too few episodes, or no goal, leave it open."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorq.agents.settings import Algorithm, LearningRateSettings, OptimizerSettings
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
+from tensorq.core.statistics import EPSILON, FIRST_COUNT, Statistics
 from tensorq.core.types import AgentState, OptimizerState, Tensor
 from tensorq.heads.head import Head, midpoints
 from tensorq.networks.network import Network
@@ -39,7 +40,24 @@ class Agent:
         params = tf.constant(self.network.initial_params())
         zeros = tf.zeros_like(params)
         target_params = params if self.has_target_network else params[:0]
-        return AgentState(params, target_params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64))
+        statistics: Any = ()
+        if count := self.network.normalized:
+            mean = tf.zeros(count, tf.float64)
+            statistics = Statistics(mean, tf.ones_like(mean), tf.constant(FIRST_COUNT, tf.float64))
+        return AgentState(params, target_params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64), statistics)
+
+    def observe(self, state: AgentState, obs: Tensor) -> AgentState:
+        """The state once observations [N, ...] have been acted on: it normalises by what they were, if it does."""
+        count = self.network.normalized
+        if not count:
+            return state
+        rows = tf.cast(tf.reshape(obs, (-1, count)), tf.float64)
+        statistics = state.statistics.after(
+            tf.reduce_mean(rows, axis=0), tf.math.reduce_variance(rows, axis=0), tf.constant(rows.shape[0], tf.float64)
+        )
+        scaling = tf.concat([statistics.mean, 1.0 / tf.sqrt(statistics.variance + EPSILON)], axis=0)
+        params = tf.concat([state.params[: -2 * count], tf.cast(scaling, tf.float32)], axis=0)
+        return state._replace(params=params, statistics=statistics)
 
     def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""

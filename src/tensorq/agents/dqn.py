@@ -85,4 +85,5 @@ class DQN(Agent):
         # Nature DQN's hard copy every C updates, or Polyak averaging (Lillicrap 2016) with a rate below 1.
         due = updates % self.settings.target_sync_updates == 0
         moved = params if rate == 1 else state.target_params + rate * (params - state.target_params)
-        return AgentState(params, tf.where(due, moved, state.target_params), optimizer, updates)
+        target_params = tf.where(due, moved, state.target_params)
+        return state._replace(params=params, target_params=target_params, optimizer=optimizer, updates=updates)

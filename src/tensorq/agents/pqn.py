@@ -46,4 +46,4 @@ class PQN(Agent):
         gradients = tape.gradient(loss, state.params)
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
         metrics = Metrics(loss, tf.reduce_mean(taken), target - taken[:, 0])
-        return AgentState(params, state.target_params, optimizer, state.updates + 1), metrics
+        return state._replace(params=params, optimizer=optimizer, updates=state.updates + 1), metrics

@@ -59,12 +59,17 @@ class OptimizerState(NamedTuple):
 
 
 class AgentState(NamedTuple):
-    """All that learning changes. Parameters are one flat vector of P numbers: few, large tensors are cheap to carry."""
+    """All that learning changes. Parameters are one flat vector of P numbers: few, large tensors are cheap to carry.
+
+    Where observations are normalised, the last of them are means and factors, which no gradient reaches: so whoever has
+    the parameters, the target network too, sees observations as they were seen then.
+    """
 
     params: Tensor  # [P]
     target_params: Tensor  # [P]; [0] for an agent without a target network
     optimizer: OptimizerState
     updates: Tensor  # int64 scalar
+    statistics: Any = ()  # of the observations acted on, where the agent normalises them: core.statistics.Statistics
 
 
 class Metrics(NamedTuple):

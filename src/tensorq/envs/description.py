@@ -83,7 +83,8 @@ class Environment:
             which = " and ".join(self.normalising)
             told.append(
                 f"warning: the statistics of {which} are not kept with the run: evaluate, load and act see numbers "
-                "that are normalised otherwise, or not at all, and a resume begins them anew"
+                "that are normalised otherwise, or not at all, and a resume begins them anew; those of the setting "
+                "normalize_observations are kept with the agent"
             )
         return told
 

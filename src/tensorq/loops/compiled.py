@@ -18,7 +18,7 @@ from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World
 from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import make_learning
-from tensorq.loops.loop import UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
+from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
 
 MAX_STEPS_PER_CALL = 20_000
@@ -126,6 +126,7 @@ class CompiledLoop:
             returns=tf.tensor_scatter_nd_update(record.returns, [[row]], total_return[None]),
         )
         return state._replace(
+            agent=self.agent.observe(state.agent, obs),
             memory=self.learning.add(state.memory, step),
             world=_where_rows(done, world.reset(reset_u), next_world),
             age=tf.where(done, 0, age),
@@ -222,10 +223,9 @@ class CompiledLoop:
         self._unreported = tensors[UNREPORTED].copy()
         return True
 
-    def params(self) -> np.ndarray:
-        """The online network's parameters [P]."""
-        result: np.ndarray = self._state.agent.params.numpy()
-        return result
+    def kept(self) -> Tensors:
+        """See Loop."""
+        return {name: tensor.numpy() for name, tensor in _named("agent.", self._state.agent) if name.startswith(KEPT)}
 
     def close(self) -> None:
         """Nothing to release."""

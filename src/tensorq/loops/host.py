@@ -114,6 +114,7 @@ class HostLoop:
                 raise Interrupted(episodes) from failure
             over = step.terminated if step.next_mask is None else step.terminated | ~step.next_mask.any(axis=1)
             self._live(step)
+            self.learning.agent.observe(obs if step.valid.all() else obs[step.valid])
             self.learning.add(Step(obs, mask, actions, config.gamma * ~over, self._ended, step))
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1
@@ -188,9 +189,9 @@ class HostLoop:
             self.boundary()
         return exact
 
-    def params(self) -> np.ndarray:
-        """The online network's parameters [P]."""
-        return self.learning.agent.params.copy()
+    def kept(self) -> Tensors:
+        """See Loop."""
+        return self.learning.agent.kept()
 
     def close(self) -> None:
         """Close the environments and files: all of them, whichever raises."""

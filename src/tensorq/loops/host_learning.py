@@ -16,6 +16,7 @@ from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.host_random import CounterRandom
+from tensorq.core.statistics import EPSILON, Statistics
 from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
 from tensorq.envs.host import HostEnvironments, Transitions
 from tensorq.envs.spaces import obs_layout
@@ -50,6 +51,19 @@ class StoredAgent:
         self.vector = tf.Variable(tf.concat(_numbers(state), axis=0))
         self.params: np.ndarray = np.array(state.params)  # what acting in NumPy looks at, renewed in place
         self.updates = 0
+        self._normalized = agent.network.normalized
+        self.statistics = Statistics(*(np.array(part) for part in state.statistics)) if self._normalized else None
+
+    def observe(self, obs: np.ndarray) -> None:
+        """Agent.observe, for observations [N, ...]."""
+        if self.statistics is None or not len(obs):
+            return
+        rows = obs.reshape(len(obs), -1).astype(np.float64)
+        self.statistics = self.statistics.after(rows.mean(axis=0), rows.var(axis=0), len(rows))
+        scaling = np.concatenate([self.statistics.mean, 1 / np.sqrt(self.statistics.variance + EPSILON)])
+        place = slice(self._sizes[0] - 2 * self._normalized, self._sizes[0])
+        self.params[place] = scaling
+        self.vector[place].assign(scaling.astype(np.float32))
 
     def state(self) -> AgentState:
         """The state, cut from the vector."""
@@ -72,10 +86,16 @@ class StoredAgent:
         self.updates += updates
         return result[size:]
 
+    def kept(self) -> Tensors:
+        """The parameters, and what they were normalised by."""
+        parts = {} if self.statistics is None else self.statistics._asdict()
+        statistics = {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
+        return {"agent.params": self.params.copy(), **statistics}
+
     def save(self) -> Tensors:
         """Everything, by name."""
-        parts = zip(STATE_NAMES, _numbers(self.state()), strict=False)
-        return {**{name: part.numpy() for name, part in parts}, "agent.updates": np.array(self.updates, np.int64)}
+        parts = {name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self.state()), strict=False)}
+        return {**parts, **self.kept(), "agent.updates": np.array(self.updates, np.int64)}
 
     def restore(self, tensors: Tensors) -> None:
         """Become what was saved."""
@@ -84,6 +104,8 @@ class StoredAgent:
         parts = [tensors[name] for name in STATE_NAMES]
         self.vector.assign(np.concatenate([*parts, np.array([low, high], np.float32)]))
         self.params[:] = tensors["agent.params"]
+        if self.statistics is not None:
+            self.statistics = Statistics(*(tensors[f"agent.statistics.{name}"] for name in Statistics._fields))
 
 
 class FromReplay:

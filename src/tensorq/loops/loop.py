@@ -16,6 +16,7 @@ Tensors = dict[str, np.ndarray]
 # What ends an environment's step or reset: an error, or its wish that the process should end (a window was closed).
 ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
 UNREPORTED = "unreported"  # in what a loop saves: losses, mean Q-values and updates [3] since the last report
+KEPT = "agent.params", "agent.statistics."  # how the names begin of what a run keeps of its best agent
 OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in what a loop saves: what grows as a run goes on
 
 
@@ -114,8 +115,8 @@ class Loop(Protocol):
         """Become what was saved; False where the environments could not be brought to where they were."""
         ...
 
-    def params(self) -> np.ndarray:
-        """The online network's parameters [P]."""
+    def kept(self) -> Tensors:
+        """What a run keeps of its best agent: the parameters [P], and what they were normalised by."""
         ...
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ class TableLoop:
     def save(self) -> Tensors:
         """The table and the counters."""
         return {
-            "agent.params": self.params(),
+            **self.kept(),
             "agent.updates": np.array(self.updates, np.int64),
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
@@ -149,9 +149,9 @@ class TableLoop:
             self.boundary()
         return exact
 
-    def params(self) -> np.ndarray:
+    def kept(self) -> Tensors:
         """The table, flat [S * A]."""
-        return self._q.table.flatten()
+        return {"agent.params": self._q.table.flatten()}
 
     def close(self) -> None:
         """Close the environments: all of them, whichever raises."""

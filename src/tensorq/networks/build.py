@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
+from tensorq.networks.numpy_network import normalized_numbers
 from tensorq.process import load_tensorflow
 
 if TYPE_CHECKING:
@@ -115,8 +117,11 @@ def build_network(
     from tensorq.networks.network import Network
     from tensorq.networks.q_network import build_q_network
 
+    normalized, space = normalized_numbers(observation_space, config), observation_space
+    if normalized:
+        space = gym.spaces.Box(-np.inf, np.inf, observation_space.shape, np.float32)
     if function is None:
-        return Network(build_q_network(observation_space, num_actions, config))
+        return Network(build_q_network(space, num_actions, config), normalized=normalized)
     if on := [switch for switch in _SWITCHES[function.keyword] if getattr(config, switch)]:
         off = ", ".join(f"{switch}=False" for switch in on)
         how = f"give {off}, if it was the preset that has it on, or leave out the function"
@@ -128,5 +133,12 @@ def build_network(
         )
     from tensorq.networks.custom import build_custom
 
-    space = own_space if own_space is not None and function.own_space else observation_space
-    return build_custom(function, space, observation_space, num_actions, config)
+    if own_space is not None and function.own_space:
+        if not normalized:
+            space = own_space
+        elif own_space.shape != observation_space.shape:
+            raise TensorqError(
+                f"normalize_observations: with {function.keyword}= expected observations of a Box, received those of "
+                f"{own_space}."
+            )
+    return build_custom(function, space, observation_space, num_actions, config, normalized)

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def build_custom(
-    function: NetworkFunction, space: gym.Space, flat_space: gym.Space, num_actions: int, config: Config
+    function: NetworkFunction,
+    space: gym.Space,
+    flat_space: gym.Space,
+    num_actions: int,
+    config: Config,
+    normalized: int = 0,
 ) -> Network:
     """The network of `function`; all of its weights, trained or not, depend on config.seed alone.
 
@@ -35,6 +40,7 @@ def build_custom(
         flat_space: the Box or Discrete in which observations are stored; a model whose input has its shape gets those.
         num_actions: A.
         config: of the run.
+        normalized: as Network has it.
     """
     called = f"the {function.keyword} function"
     with seeded(config.seed):
@@ -45,12 +51,12 @@ def build_custom(
         if not isinstance(model, keras.Model):
             raise TensorqError(f"{called} returned {type(model).__name__}, expected a keras.Model.")
         given = model.inputs if getattr(model, "inputs", None) else []
-        if [tuple(each.shape[1:]) for each in given] == [flat_space.shape]:
+        if not normalized and [tuple(each.shape[1:]) for each in given] == [flat_space.shape]:
             space = flat_space
         _require_inputs(given, space)
         obs = examples(space)
         _tried(lambda: model(obs, training=False), model, space)
-        network = Network(model, space)
+        network = Network(model, space, normalized)
         if not network.shapes:
             why = "all of its weights are frozen (trainable=False)" if model.weights else "it has no weights"
             raise TensorqError(
@@ -60,7 +66,7 @@ def build_custom(
         if not tf.is_tensor(found):
             raise TensorqError("the network has several outputs, expected one tensor.")
         if function.keyword == "features":
-            return _with_head(model, found, space, num_actions, config)
+            return _with_head(model, found, space, num_actions, config, normalized)
     _require_outputs(found, num_actions, config)
     return network
 
@@ -84,14 +90,14 @@ def _tried(call: Callable[[], Any], model: Any, space: gym.Space) -> Any:
         ) from error
 
 
-def _with_head(model: Any, found: Any, space: gym.Space, num_actions: int, config: Config) -> Network:
+def _with_head(model: Any, found: Any, space: gym.Space, num_actions: int, config: Config, normalized: int) -> Network:
     """Hidden layers and a head on top of features."""
     if len(found.shape) != 2:
         shape = (None, *found.shape[1:])
         raise TensorqError(f"the features have the shape {shape}, expected (None, F): end with keras.layers.Flatten().")
     inputs = keras_inputs(space)
     features = keras.ops.cast(model(inputs), "float32")
-    return Network(add_outputs(inputs, features, num_actions, config), space)
+    return Network(add_outputs(inputs, features, num_actions, config), space, normalized)
 
 
 def _require_outputs(found: Any, num_actions: int, config: Config) -> None:

@@ -22,9 +22,16 @@ class Network:
     batch norm's averages, say) stay as they were built. Whatever the model computes in, float32 comes out.
     """
 
-    def __init__(self, model: Model, space: gym.Space | None = None) -> None:
-        """Take the model, and the space whose observations it takes; None for observations as they are stored."""
-        self.model, self.space = model, space
+    def __init__(self, model: Model, space: gym.Space | None = None, normalized: int = 0) -> None:
+        """Take the model and what is done to observations before.
+
+        Args:
+            model: built.
+            space: the one whose observations the model takes; None for observations as they are stored.
+            normalized: D, the numbers of an observation, where these are normalised by the parameters' last 2 D
+                numbers, means and factors; else 0.
+        """
+        self.model, self.space, self.normalized = model, space, normalized
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if is_noise(weight)]
@@ -39,14 +46,13 @@ class Network:
         return sum(self._noise_sizes)
 
     def initial_params(self) -> np.ndarray:
-        """The model's own weights, as built: [P] float32."""
-        return np.concatenate(
-            [np.ravel(weight.numpy()).astype(np.float32) for weight in self.model.trainable_variables]
-        )
+        """The model's own weights, as built: [P] float32; at first nothing is subtracted, and the factor is 1."""
+        weights = [np.ravel(weight.numpy()).astype(np.float32) for weight in self.model.trainable_variables]
+        return np.concatenate([*weights, np.zeros(self.normalized, np.float32), np.ones(self.normalized, np.float32)])
 
     def unflatten(self, params: Tensor) -> list[Tensor]:
         """[P] -> the model's weights. By tf.split, whose gradient is one concatenation, where slices' is a long sum."""
-        parts = tf.split(params, self._sizes)
+        parts = tf.split(params[: -2 * self.normalized] if self.normalized else params, self._sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def outputs(
@@ -69,6 +75,10 @@ class Network:
         Returns:
             [N, A, M], M outputs an action; 1 if it is the mean.
         """
+        if self.normalized:
+            centre, factor = tf.split(tf.stop_gradient(params[-2 * self.normalized :]), 2)
+            shape = obs.shape[1:]
+            obs = (tf.cast(obs, tf.float32) - tf.reshape(centre, shape)) * tf.reshape(factor, shape)
         inputs = obs if self.space is None else from_stored(self.space, obs)
         result = self.result(params, inputs, noise, fractions)
         if fractions is not None:

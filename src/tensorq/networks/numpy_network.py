@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorq.core.pixels import pixel_mask
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.networks.encoders.encoder import Encoder
@@ -41,7 +42,20 @@ def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Con
 
 def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
     """P, the numbers in the default network's flat parameter vector."""
-    return sum(math.prod(shape) for shape in parameter_shapes(observation_space, num_actions, config))
+    weights = sum(math.prod(shape) for shape in parameter_shapes(observation_space, num_actions, config))
+    return weights + 2 * normalized_numbers(observation_space, config)
+
+
+def normalized_numbers(observation_space: gym.Space, config: Config) -> int:
+    """D, the numbers of an observation that are normalised: all or none; raises TensorqError for what has no mean."""
+    if not config.part(NetworkSettings).normalize_observations:
+        return 0
+    if not isinstance(observation_space, gym.spaces.Box) or pixel_mask(observation_space).any():
+        raise TensorqError(
+            f"normalize_observations: received observations of {observation_space}, expected numbers: states are "
+            "one-hot and pixels are divided by 255 already."
+        )
+    return input_size(observation_space)
 
 
 class NumpyNetwork:
@@ -49,6 +63,8 @@ class NumpyNetwork:
 
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Cut the flat parameter vector [P], in Keras' order."""
+        self._normalized = normalized_numbers(observation_space, config)
+        self.mean, self.factor = np.split(params[len(params) - 2 * self._normalized :], 2)
         encode = config.part(Encoder).in_numpy(observation_space)
         assert encode is not None
         self._encode, self._head = encode, config.part(Head)
@@ -82,6 +98,8 @@ class NumpyNetwork:
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
+        if self._normalized:
+            obs = (np.asarray(obs, np.float32).reshape(len(obs), -1) - self.mean) * self.factor
         x = self._encode(obs)
         used = 0
         for weights, norm in self.hidden:

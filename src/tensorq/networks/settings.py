@@ -28,8 +28,15 @@ class NetworkSettings(Part):
     layer_norm: bool = setting(False, "Normalise each hidden layer before its ReLU (Ba 2016).")
     dueling: bool = setting(False, "Separate outputs for the state's value and the actions' advantages (Wang 2016).")
 
+    normalize_observations: bool = setting(
+        False,
+        "Bring each number of an observation to mean 0 and deviation 1 by running statistics, which the agent keeps.",
+    )
+
     def check(self, config: Config) -> None:
-        """Refuse more layers than anybody means."""
+        """Refuse more layers than anybody means, and observations that are scaled twice."""
+        if self.normalize_observations and getattr(config, "scale_observations", False):
+            raise TensorqError("normalize_observations and scale_observations: expected one of them.")
         if len(self.hidden_sizes) > MOST_LAYERS:
             received = f"received {len(self.hidden_sizes)} layers"
             raise TensorqError(f"hidden_sizes: {received}, expected at most {MOST_LAYERS}.")

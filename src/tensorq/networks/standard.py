@@ -8,7 +8,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 
-from tensorq.heads.head import Head
+from tensorq.heads.head import Head, midpoints
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import ACTING_FRACTIONS, LAYER_NORM_EPSILON, NumpyNetwork
@@ -43,6 +43,8 @@ def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config,
     if not discrete:
         layers.append(keras.layers.Flatten("channels_last", **FLOAT32))
         centre, factor = config.part(MLPEncoder).scaling(observation_space)
+        if network.mean.size:
+            centre, factor = network.mean, network.factor
         if factor is not None:
             layers.append(_scaling(centre, factor))
     for number, (dense, norm) in enumerate(network.hidden, 1):
@@ -77,14 +79,17 @@ def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.
         weight.assign(value)
     assert network.space is not None
     inputs, head = keras_inputs(network.space), config.part(Head)
+    x = inputs
+    if network.normalized:
+        x = keras.layers.Flatten("channels_last", **FLOAT32)(inputs)
+        x = _scaling(*np.split(params[-2 * network.normalized :], 2))(x)
+        x = keras.layers.Reshape(inputs.shape[1:], **FLOAT32)(x)
     if head.num_fractions:
-        fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
-        return keras.Model(
-            inputs, model([inputs, keras.ops.convert_to_tensor(fractions[None])])[1][:, :, 0], name="agent"
-        )
-    outputs = model(inputs)
+        fractions = keras.ops.convert_to_tensor(midpoints(ACTING_FRACTIONS)[None])
+        return keras.Model(inputs, model([x, fractions])[1][:, :, 0], name="agent")
+    outputs = model(x)
     if len(outputs.shape) == 2 and outputs.dtype == "float32":
-        return model
+        return keras.Model(inputs, outputs, name="agent") if network.normalized else model
     outputs = keras.ops.cast(outputs, "float32")
     if len(outputs.shape) == 3 and head.support is None:
         outputs = keras.ops.mean(outputs, axis=-1)
