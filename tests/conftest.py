@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,3 +20,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if tf := sys.modules.get("tensorflow"):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Where nothing may be left out, a test that is skipped fails; it says why."""
+    report = yield
+    if report.skipped and os.environ.get("TENSORQ_NO_SKIPS"):
+        report.outcome = "failed"
+    return report

@@ -38,7 +38,7 @@ FRACTIONS = (
 ANY_NUMBERS = ("initial_value", "value_min", "value_max", "munchausen_clip")
 SWITCHES = (
     "double", "dueling", "noisy", "munchausen", "layer_norm", "scale_observations", "single_environment",
-    "tensor_float_32",
+    "tensor_float_32", "normalize_observations",
 )  # fmt: skip
 
 

@@ -204,8 +204,8 @@ def test_updates_are_those_of_an_independent_version(settings: dict[str, Any]) -
     for (state, metrics), expected in zip(history, wanted, strict=True):
         for name in ("params", "target_params"):
             np.testing.assert_allclose(getattr(state, name), expected[name], rtol=5e-5, atol=5e-5)
-        for name in ("loss", "mean_q", "td_error"):
-            np.testing.assert_allclose(getattr(metrics, name), expected[name], rtol=5e-5, atol=5e-5)
+        for name, found in {**metrics.values, "td_error": metrics.td_error}.items():
+            np.testing.assert_allclose(found, expected[name], rtol=5e-5, atol=5e-5)
     assert int(history[-1][0].updates) == UPDATES
 
 
@@ -239,7 +239,7 @@ def test_weights_count_in_the_loss_and_not_in_the_td_error(settings: dict[str, A
     def run(weight: Any) -> tuple[np.ndarray, float, np.ndarray]:
         weighted = tensors(batch._replace(weight=np.asarray(weight, np.float32)))
         state, metrics = update(dqn.init(), weighted, tf.zeros(0))
-        return state.optimizer.first_moment.numpy(), float(metrics.loss), metrics.td_error.numpy()
+        return state.optimizer.first_moment.numpy(), float(metrics.values["loss"]), metrics.td_error.numpy()
 
     ones = np.ones(SAMPLES)
     gradient, mean, td_error = run(ones)

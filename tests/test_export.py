@@ -107,7 +107,7 @@ def test_a_network_of_the_users_own_gives_q_values(settings: dict[str, Any], sha
         network = build_network(space, ACTIONS, config, own(int(np.prod(shape or (ACTIONS,))), *shape))
         params = np.random.default_rng(1).normal(size=network.initial_params().size).astype(np.float32)
         expected = DQN(config, network).q_values(tf.constant(params), tf.constant(obs))
-        model = custom_model(network, space, config, params)
+        model = custom_model(network, config, params)
         assert (model is network.model) == (not settings)
         np.testing.assert_allclose(model(obs), expected, rtol=1e-5, atol=1e-4)
 

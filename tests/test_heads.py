@@ -235,8 +235,8 @@ def test_an_update_is_that_of_an_independent_version(head: str, mode: str) -> No
     tensors = tf.nest.map_structure(tf.constant, (state, batch, u))
     compiled = tf.function(dqn.update, autograph=False, jit_compile=mode == "xla")
     found, metrics = (dqn.update if mode == "eager" else compiled)(*tensors)
-    close(metrics.loss, expected, 1e-4)
-    close(metrics.mean_q, q_taken.mean(), 1e-4)
+    close(metrics.values["loss"], expected, 1e-4)
+    close(metrics.values["mean_q"], q_taken.mean(), 1e-4)
     np.testing.assert_allclose(metrics.td_error, (points * probabilities).sum(axis=1) - q_taken, rtol=1e-4, atol=1e-5)
 
     # Adam's first moment is a tenth of the gradient: the loss must change along it, and along nothing else.

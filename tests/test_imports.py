@@ -15,7 +15,7 @@ SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
     {"errors", "core", "paths", "process", "streams", "extras"},
-    {"settings"},
+    {"settings", "plugins"},
     {"heads"},
     {"networks", "replay"},
     {"agents", "envs"},

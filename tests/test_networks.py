@@ -451,7 +451,7 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
             lambda space, num_actions: keras.Model(
                 (parts := [keras.Input((3,)), keras.Input((3,))]), keras.layers.Dense(3)(parts[0] + parts[1])
             ),
-            "the network has 2 inputs, expected 1 for a space Box(",
+            "the network has 2 inputs, expected 1 for observations of Box(",
         ),
     ],
 )

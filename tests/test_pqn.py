@@ -83,8 +83,8 @@ def test_an_update_by_hand() -> None:
         pqn = agent(loss=loss)
         first = pqn.init()._replace(params=table(Q))
         state, metrics = pqn.update(first, *STEPS, tf.constant([2.5, 4, 30]), tf.constant([2.0, 1, 1]))
-        assert float(metrics.loss) == pytest.approx(expected)
-        assert float(metrics.mean_q) == pytest.approx((2 + 4 + 20) / 3)
+        assert float(metrics.values["loss"]) == pytest.approx(expected)
+        assert float(metrics.values["mean_q"]) == pytest.approx((2 + 4 + 20) / 3)
         np.testing.assert_allclose(metrics.td_error, [0.5, 0, 10], atol=1e-5)
         # Adam's first step is learning_rate = 0.001 towards the targets, whatever the error; state 1 has none.
         moved = np.array(state.params - first.params).reshape(-1)[: STATES * ACTIONS].reshape(ACTIONS, STATES)
@@ -121,7 +121,7 @@ def test_updates_descend_as_those_of_dqn_do() -> None:
         batch = Batch(obs, action, target, tf.zeros(3), obs, weight)
         other, expected = dqn.update(other, batch, tf.zeros(0))
         np.testing.assert_allclose(state.params, other.params, rtol=1e-5)
-        for found, wanted in zip(metrics, expected, strict=True):
+        for found, wanted in zip(*map(tf.nest.flatten, (metrics, expected)), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
@@ -130,7 +130,9 @@ class Recording(PQN):
 
     def update(self, state: AgentState, obs: Any, action: Any, target: Any, weight: Any) -> Any:
         params = tf.concat([state.params[3:], tf.cast(obs, tf.float32)], axis=0)
-        return state._replace(params=params, updates=state.updates + 1), Metrics(*tf.zeros(2), target)
+        return state._replace(params=params, updates=state.updates + 1), Metrics(
+            {"loss": tf.zeros(()), "mean_q": tf.zeros(())}, target
+        )
 
 
 def test_targets_are_those_of_the_beginning_in_every_epoch() -> None:

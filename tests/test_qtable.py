@@ -102,10 +102,10 @@ def test_the_loop_moves_one_value_by_learning_rate_times_the_error() -> None:
     # The target is 1 + 0.5 * 4 = 3, the error 3 - 4 = -1, the new value 4 - 0.25. Then 1 + 0.5 * 3.75 - 3.75 = -0.875.
     first = loop.advance(1, None, lambda: False)
     assert loop.kept()["agent.params"].tolist() == [3.75, 4.0]
-    assert (first.loss, first.mean_q) == (1.0, 4.0)
+    assert first.metrics == {"loss": 1.0, "mean_q": 4.0}
     second = loop.advance(2, None, lambda: False)
     assert loop.kept()["agent.params"].tolist() == [3.75 - 0.25 * 0.875, 4.0]
-    assert (second.loss, second.mean_q, loop.updates) == (0.875**2, 3.75, 2)
+    assert (second.metrics, loop.updates) == ({"loss": 0.875**2, "mean_q": 3.75}, 2)
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:

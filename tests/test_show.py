@@ -82,18 +82,22 @@ def make_run(
 
 
 def progress(steps: int, **changes: Any) -> Progress:
-    fields: dict[str, Any] = {
-        "steps": steps, "updates": steps, "episodes": steps // 10, "epsilon": 0.5, "learning_rate": 1e-3, "loss": 0.25,
-        "mean_q": 12.5, "mean_return": 20.0, "evaluation_return": None, "best_return": None,
-        "new_returns": [float(steps)], "seconds": 1.0, "steps_per_second": 1000.0,
+    metrics: dict[str, Any] = {
+        "epsilon": 0.5, "learning_rate": 1e-3, "loss": 0.25, "mean_q": 12.5, "mean_return": 20.0,
+        "evaluation_return": None,
     }  # fmt: skip
-    return Progress(**{**fields, **changes})
+    fields: dict[str, Any] = {
+        "steps": steps, "updates": steps, "episodes": steps // 10, "best_return": None, "new_returns": [float(steps)],
+        "seconds": 1.0, "steps_per_second": 1000.0,
+    }  # fmt: skip
+    metrics |= {name: value for name, value in changes.items() if name in metrics}
+    return Progress(metrics=metrics, **fields | {name: changes[name] for name in changes if name not in metrics})
 
 
 def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
     """All that a run of 50 000 steps says."""
-    yield Message("loading TensorFlow ...")
-    yield Message("warning: the läst checkpoint is damaged")
+    yield Message("loading TensorFlow ...", "activity")
+    yield Message("the läst checkpoint is damaged", "warning")
     yield Started(Config(**config), run_dir, "compiled", 475.0, 0)
     yield progress(1, loss=None, mean_q=math.nan, mean_return=math.inf, new_returns=[])
     for index in range(1, count + 1):
@@ -243,7 +247,7 @@ def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest
     stream = Terminal()
     watcher = observer("live", stream)
     try:
-        watcher(Message("loading TensorFlow ..."))
+        watcher(Message("loading TensorFlow ...", "activity"))
         watcher._live.refresh()  # type: ignore[attr-defined]
         assert "loading TensorFlow ..." in stream.getvalue()
         for event in [*events(tmp_path)][2:54]:

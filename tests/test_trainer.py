@@ -290,7 +290,7 @@ def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
     monkeypatch.setattr("tensorq.process.import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped) as caught:
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
-    assert told == [Message("loading TensorFlow ..."), Message("stopping ...")]
+    assert told == [Message(text, "activity") for text in ("loading TensorFlow ...", "stopping ...")]
     assert str(caught.value) == f"stopped; tq.resume('{tmp_path}/a run', make_env=make_env) goes on from step 0"
     assert (tmp_path / "a run" / "config.json").exists()
 
@@ -832,7 +832,7 @@ def test_an_environment_that_cannot_be_closed_costs_a_warning(
     told: list[Event] = []
     run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
     assert {"result.json", "curve.png", "video.gif"} <= {path.name for path in run.iterdir()}
-    warnings = [text for text in texts(told) if text.startswith("warning: closing the environment failed: ")]
+    warnings = [text for text in texts(told) if text.startswith("closing the environment failed: ")]
     assert len(warnings) == 3  # the one that is looked at, those of the run, and the one that is filmed
     assert all(f"{type(error).__name__}: {error} (" in text for text in warnings)
     for use in (lambda: evaluate_run(run, 2, make=Rows), lambda: film.film(run, tmp_path / "a.gif", make=Rows)):
@@ -882,7 +882,7 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
 
     told = train("whole", lambda step: None)
     assert Walked.steps == 600 + 3 * 2 * 50
-    cut = "warning: 2 of 2 greedy episodes were cut after 50 steps and scored as they stood: evaluation_max_episode_"
+    cut = "2 of 2 greedy episodes were cut after 50 steps and scored as they stood: evaluation_max_episode_"
     assert len([text for text in texts(told) if text.startswith(cut)]) == 1
 
     with pytest.raises(Stopped) as stopped:

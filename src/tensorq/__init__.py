@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tensorq.config import Config
     from tensorq.errors import TensorqError
     from tensorq.events import StopTraining
+    from tensorq.show.tensorboard import TensorBoard
     from tensorq.stopped import Stopped
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Run": "tensorq.api",
     "StopTraining": "tensorq.events",
     "Stopped": "tensorq.stopped",
+    "TensorBoard": "tensorq.show.tensorboard",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
     "flatten_space": "tensorq.api",
@@ -36,7 +38,7 @@ _HOMES = {
     "train": "tensorq.api",
 }
 __all__ = [
-    "Config", "Run", "StopTraining", "Stopped", "TensorqError", "TrainedAgent", "flatten_space",
+    "Config", "Run", "StopTraining", "Stopped", "TensorBoard", "TensorqError", "TrainedAgent", "flatten_space",
     "load", "open_run", "resume", "train",
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ from tensorq.settings import all_parts
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker
+    from tensorq.events import Observer
 
 
 class Option(NamedTuple):
@@ -54,6 +55,15 @@ ENV = _option(
 )
 QUIET = _flag("--quiet", "Print nothing but errors.")
 JSON_LINES = _flag("--json", "Print one JSON object a line instead of text.")
+TENSORBOARD = _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder.")
+OBSERVER = _option(
+    "--observer",
+    action="append",
+    default=[],
+    metavar="MODULE:NAME",
+    help="An observer of your own: a function, or a class of which one is made, that is called with every event. (may "
+    "be given again)",
+)
 
 
 class Command(NamedTuple):
@@ -97,10 +107,11 @@ TRAIN_OPTIONS = (
         help="Begin with the kept best parameters of another run, whose network must be built of the same settings. "
         "Optimizer, replay and schedules are new; any other setting may differ. (default: new ones)",
     ),
+    TENSORBOARD,
+    OBSERVER,
     QUIET,
     JSON_LINES,
 )
-NOT_OPTIONS = ("env", "env_args")  # which are given otherwise
 
 
 @command(*TRAIN_OPTIONS)
@@ -124,6 +135,7 @@ def train(arguments: list[str]) -> None:
     if given["run_dir"] == "":
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
     run_dir, init_from = given.pop("run_dir"), given.pop("init_from")
+    others = _observers(given.pop("observer"), given.pop("tensorboard"))
     quiet, json, env_args = given.pop("quiet"), given.pop("json"), env_arguments(given.pop("env_arg"))
     settings = {**given, **({"env_args": env_args} if env_args else {})}
     config = resolve(env, settings.pop("preset", DEFAULT_PRESET), **settings)
@@ -137,9 +149,19 @@ def train(arguments: list[str]) -> None:
             config,
             run_dir=None if run_dir is None else absolute(run_dir),
             init_from=init_from,
-            observers=[show],
+            observers=[show, *others],
             seconds_before=process_seconds(),
         )
+
+
+def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
+    """Those that a command names; they may be in a module of this folder."""
+    from tensorq.plugins import load_observer
+
+    if homes:
+        sys.path.insert(0, str(absolute(".")))
+    ours = ["tensorq.show.tensorboard:TensorBoard"] if tensorboard else []
+    return [load_observer(home) for home in [*homes, *ours]]
 
 
 def _named(run: Path, env: str | None, render_mode: str | None = None) -> EnvironmentMaker | None:
@@ -171,15 +193,27 @@ def _named(run: Path, env: str | None, render_mode: str | None = None) -> Enviro
         help="The same for a run that is limited by episodes. (default: those the run was given)",
     ),
     ENV,
+    TENSORBOARD,
+    OBSERVER,
     QUIET,
     JSON_LINES,
 )
-def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, quiet: bool, json: bool) -> None:
+def resume(
+    run: Path,
+    steps: int | None,
+    episodes: int | None,
+    env: str | None,
+    tensorboard: bool,
+    observer: list[str],
+    quiet: bool,
+    json: bool,
+) -> None:
     """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again."""
     from tensorq import trainer
 
+    others = _observers(observer, tensorboard)
     with _progress(quiet, json) as show:
-        trainer.resume(run, steps=steps, episodes=episodes, make=_named(run, env), observers=[show])
+        trainer.resume(run, steps=steps, episodes=episodes, make=_named(run, env), observers=[show, *others])
 
 
 @command(

@@ -141,6 +141,10 @@ class RunSettings(Part):
         """The same with some settings changed."""
         return dataclasses.replace(self, **settings)  # type: ignore[return-value]  # it is a Config
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by its name, as config.json has it."""
+        return dataclasses.asdict(self)
+
     def num_evaluation_episodes(self, loop: str) -> int:
         """Greedy episodes in one evaluation: which the compiled loop plays all at once, enough for stop_return."""
         episodes = self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from tensorq.config import Config
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 RECENT_EPISODES = 100  # whose mean is Progress.mean_return
 
 
 @dataclass(frozen=True)
 class Message:
-    """A line for the person who waits: what is being loaded, or a warning."""
+    """A line for the person who waits."""
 
     text: str
+    kind: Literal["note", "warning", "activity"] = "note"  # an activity is what is being done just now
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,40 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run after some more steps; None where there is nothing to say yet."""
+    """The state of a run after some more steps."""
 
     steps: int
     updates: int
     episodes: int
-    epsilon: float
-    learning_rate: float
-    loss: float | None
-    mean_q: float | None
-    mean_return: float | None
-    evaluation_return: float | None
+    metrics: Mapping[str, float | None]  # the other columns of metrics.csv; None where there is nothing to say yet
     best_return: float | None
     new_returns: Sequence[float]
     seconds: float
     steps_per_second: float
+
+    def __getattr__(self, name: str) -> float | None:
+        """A metric, so that `progress.loss` is `progress.metrics["loss"]`."""
+        if name.startswith("_") or name not in self.metrics:
+            raise AttributeError(name)
+        return self.metrics[name]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A greedy evaluation was played."""
+
+    steps: int
+    mean_return: float
+    episodes: int
+    is_best: bool  # whether its agent is the one that is kept now
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is on disk."""
+
+    steps: int
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,7 @@ class Finished:
     result: dict[str, Any]
 
 
-Event = Message | Started | Progress | Finished
+Event = Message | Started | Progress | Evaluated | Saved | Finished
 Observer = Callable[[Event], None]
 
 
@@ -86,4 +107,4 @@ class Audience:
 
     def warn(self, text: str) -> None:
         """Give every observer a warning."""
-        self.tell(Message(f"warning: {text}"))
+        self.tell(Message(text, "warning"))

@@ -110,7 +110,7 @@ def import_tensorflow(threads: int) -> str | None:
     except RuntimeError:
         used = tf.config.threading.get_intra_op_parallelism_threads()
         if used != threads:
-            return f"warning: TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
+            return f"TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
     if _heard():
         _compile_once()
     return None

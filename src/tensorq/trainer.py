@@ -79,7 +79,7 @@ def train(
         network = network_function(network)
         kind = _kind(config, network)
         content: dict[str, Any] = {
-            "config": dataclasses.asdict(config),
+            "config": config.to_dict(),
             "environment": environment.to_json(),
             "network": kind,
             "loop": loop_kind(config, environment),
@@ -183,7 +183,7 @@ def resume(
                 _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
                 if config.steps < old.steps:
                     audience.tell(Message(f"the run will end at {config.steps:,} steps instead of {old.steps:,}"))
-                run_directory.write_json(directory.config_path, {**content, "config": dataclasses.asdict(config)})
+                run_directory.write_json(directory.config_path, {**content, "config": config.to_dict()})
             directory.result_path.unlink(missing_ok=True)
 
         Training(

@@ -23,7 +23,7 @@ from tensorq.envs.calls import close_or_warn
 from tensorq.envs.description import Environment
 from tensorq.envs.registry import gymnasium_maker
 from tensorq.errors import TensorqError
-from tensorq.events import RECENT_EPISODES, Audience, Finished, Message, Progress, Started
+from tensorq.events import RECENT_EPISODES, Audience, Evaluated, Finished, Message, Progress, Saved, Started
 from tensorq.loops.build import build_loop, loop_kind
 from tensorq.loops.loop import (
     ENVIRONMENT_FAILURES,
@@ -46,9 +46,6 @@ from tensorq.runs.freeing import REFILL, after_freeing, with_empty_replay
 from tensorq.runs.tables import CsvTable, read_table
 from tensorq.stopped import Stopped, how_to_resume
 
-METRICS = (
-    "steps", "updates", "episodes", "epsilon", "learning_rate", "loss", "mean_q", "mean_return", "evaluation_return"
-)  # fmt: skip
 EPISODES = ("episode", "steps", "env_index", "length", "return")
 BEST = "best."  # how the names begin, in a checkpoint, of what is kept of the best agent so far
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
@@ -103,23 +100,26 @@ class Training:
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
         self._refuse_lost_tables()
-        with Signals(lambda: self._tell(Message("stopping ..."))) as signals, contextlib.ExitStack() as stack:
+        with (
+            Signals(lambda: self._tell(Message("stopping ...", "activity"))) as signals,
+            contextlib.ExitStack() as stack,
+        ):
             deep = self.config.find(NetworkSettings) is not None
             if deep:
-                self._tell(Message("loading TensorFlow ..."))
+                self._tell(Message("loading TensorFlow ...", "activity"))
                 running = tensorflow_running(self.config.threads, self.config.tensor_float_32)
                 warning = stack.enter_context(running)
                 if warning:
-                    self._tell(Message(warning))
+                    self._warn(warning)
             if signals():
                 raise self._stopped(self._checkpoints.newest_steps(), signals.received)
             if deep:
-                self._tell(Message("compiling ..."))
+                self._tell(Message("compiling ...", "activity"))
             kind = loop_kind(self.config, self.environment)
             if kind == "host":
                 self._warn_of_cut_episodes()
             for text in self.environment.warnings(kind, self.config.loop):
-                self._tell(Message(text))
+                self._warn(text)
             found = self._checkpoints.latest(self._warn)
             if found is not None and "metrics_bytes" not in found[1]:
                 raise TensorqError(
@@ -127,7 +127,7 @@ class Training:
                     "back; or remove this one, and `tensorq resume` takes the checkpoint before it."
                 )
             loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
-            metrics = CsvTable(self.directory.metrics_path, METRICS)
+            metrics = CsvTable(self.directory.metrics_path, columns(loop.metric_names))
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.ExitStack() as closing, metrics, episodes:
                 closing.callback(close_or_warn, loop, self._warn)
@@ -151,8 +151,7 @@ class Training:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
             if not loop.updates:
                 begins = self.config.learning_starts_steps
-                text = f"warning: nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}"
-                self._tell(Message(text))
+                self._warn(f"nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}")
             result = self._write_result(loop)
         stopped = signals.received
         try:
@@ -179,12 +178,10 @@ class Training:
         period, count = self.config.checkpoint_period_steps, self.config.num_envs
         limit = self.environment.max_episode_steps
         if limit is not None and period < min(2 * limit * count, self.config.steps):
-            self._tell(
-                Message(
-                    f"warning: every checkpoint resets the host's environments, and with {period // count} steps in "
-                    f"each from one to the next many episodes of up to {limit} steps are cut: give "
-                    f"checkpoint_period_steps {2 * limit * count} (--checkpoint-period-steps) or more"
-                )
+            self._warn(
+                f"every checkpoint resets the host's environments, and with {period // count} steps in each from one "
+                f"to the next many episodes of up to {limit} steps are cut: give checkpoint_period_steps "
+                f"{2 * limit * count} (--checkpoint-period-steps) or more"
             )
 
     # --- the run on disk ------------------------------------------------------------------------------------------
@@ -290,8 +287,9 @@ class Training:
         tensors = {**loop.save(), **self._best_params}
         if self._report is not None:  # given back, for the row to be written when the run goes on
             tensors[UNREPORTED] = self._report.sums
-        self._checkpoints.save(loop.steps, tensors, metadata)
+        path = self._checkpoints.save(loop.steps, tensors, metadata)
         self._checkpoint_steps = loop.steps
+        self._tell(Saved(loop.steps, path))
 
     def _last_checkpoint(self) -> str:
         paths = self._checkpoints.step_paths()
@@ -328,7 +326,7 @@ class Training:
             if due(config.checkpoint_period_steps):
                 with _interrupting():
                     loop.boundary()
-            metrics.append([[getattr(progress, name) for name in METRICS]])
+            metrics.append([[progress.steps, progress.updates, progress.episodes, *progress.metrics.values()]])
             metrics.flush()  # for whoever draws a run that is not over
             episodes.flush()
             self._report, self._settled_steps = None, loop.steps
@@ -367,11 +365,11 @@ class Training:
             played = loop.evaluate(interrupted)
             if self.config.single_environment:  # in which that was played
                 loop.boundary()
-        mean = played.mean
+        mean, count = played.mean, len(played.returns)
         if played.unfinished and not self._told_of_cut_episodes:
             self._told_of_cut_episodes = True
             self._warn(
-                f"{played.unfinished} of {len(played.returns)} greedy episodes were cut after "
+                f"{played.unfinished} of {count} greedy episodes were cut after "
                 f"{self.config.evaluation_max_episode_steps:,} steps and scored as they stood: evaluation_max_episode_"
                 "steps (--evaluation-max-episode-steps) says when"
             )
@@ -382,17 +380,18 @@ class Training:
                     f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards that are not "
                     "finite, or whose sum is not. An agent without a number is not kept as the best"
                 )
+            self._tell(Evaluated(loop.steps, mean, count, is_best=False))
             return mean
-        if self._best is None or mean >= self._best["mean_return"]:
-            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": len(played.returns)}
+        is_best = self._best is None or mean >= self._best["mean_return"]
+        if is_best:
+            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": count}
             self._keep(loop.kept())
             if self._seconds_to_solved is None and self._solved():
                 self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
         goal = self.config.stop_return
         if goal is not None and mean >= goal and not self._over(loop):
-            self._stopped_by = (
-                f"the mean return of {len(played.returns)} greedy episodes, {mean:g}, reached stop_return {goal:g}"
-            )
+            self._stopped_by = f"the mean return of {count} greedy episodes, {mean:g}, reached stop_return {goal:g}"
+        self._tell(Evaluated(loop.steps, mean, count, is_best))
         return mean
 
     def _keep(self, agent: dict[str, np.ndarray]) -> None:
@@ -413,12 +412,13 @@ class Training:
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._episodes,
-            epsilon=self.config.part(ExplorationSettings).epsilon_at(loop.steps),
-            learning_rate=self.config.part(LearningRateSettings).learning_rate_at(loop.updates),
-            loss=report.loss,
-            mean_q=report.mean_q,
-            mean_return=float(np.mean(self._recent)) if self._recent else None,
-            evaluation_return=evaluation,
+            metrics={
+                "epsilon": self.config.part(ExplorationSettings).epsilon_at(loop.steps),
+                "learning_rate": self.config.part(LearningRateSettings).learning_rate_at(loop.updates),
+                **report.metrics,
+                "mean_return": float(np.mean(self._recent)) if self._recent else None,
+                "evaluation_return": evaluation,
+            },
             best_return=self._best["mean_return"] if self._best else None,
             new_returns=new_returns,
             seconds=self._training_seconds(),
@@ -470,12 +470,18 @@ class Training:
         if not self.config.single_environment:
             keywords: dict[str, Any] = {"short": True, "make": make, "network": self._network, "warn": self._warn}
             makers.append(("video", lambda: film(path, video, **keywords)))
-        self._tell(Message(f"drawing the {' and the '.join(name for name, _ in makers)} ..."))
+        self._tell(Message(f"drawing the {' and the '.join(name for name, _ in makers)} ...", "activity"))
         for name, draw in makers:
             try:
                 draw()
             except (Exception, SystemExit) as error:  # an environment's own drawing may fail in any way
                 self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))
+
+
+def columns(metric_names: Sequence[str]) -> tuple[str, ...]:
+    """Those of metrics.csv, for a loop that reports these metrics of updates."""
+    before, after = ("steps", "updates", "episodes", "epsilon", "learning_rate"), ("mean_return", "evaluation_return")
+    return (*before, *metric_names, *after)
 
 
 def _needs(config: Config, environment: Environment, network: NetworkFunction | None) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import DQNSettings
 from tensorq.core import targets
 from tensorq.core.exploration import noise
-from tensorq.core.types import AgentState, Batch, Metrics, Tensor
+from tensorq.core.types import AgentState, Batch, Metrics, Tensor, Update
 from tensorq.heads.head import mean
 from tensorq.networks.network import Network
 from tensorq.replay.settings import ReplaySettings
@@ -55,8 +56,8 @@ class DQN(Agent):
             loss = tf.reduce_mean(batch.weight * losses)
         gradients = tape.gradient(loss, state.params)
         q_taken = self.head.q_values(taken[:, None, :])[:, 0]
-        metrics = Metrics(loss, tf.reduce_mean(q_taken), mean(points, probabilities) - q_taken)
-        return self._apply(state, gradients), metrics
+        update = Update(loss, q_taken, mean(points, probabilities) - q_taken, gradients)
+        return self._apply(state, gradients), metrics_of(update)
 
     def _target(
         self, state: AgentState, batch: Batch, online_noise: Tensor, target_noise: Tensor, fractions: Tensor | None

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
 from tensorq.core.returns import lambda_returns
 from tensorq.core.targets import legal, take
-from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
+from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
 from tensorq.networks.network import Network
 
 if TYPE_CHECKING:
@@ -45,5 +46,5 @@ class PQN(Agent):
             loss = tf.reduce_mean(weight * losses)
         gradients = tape.gradient(loss, state.params)
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
-        metrics = Metrics(loss, tf.reduce_mean(taken), target - taken[:, 0])
+        metrics = metrics_of(Update(loss, taken[:, 0], target - taken[:, 0], gradients))
         return state._replace(params=params, optimizer=optimizer, updates=state.updates + 1), metrics

@@ -72,9 +72,17 @@ class AgentState(NamedTuple):
     statistics: Any = ()  # of the observations acted on, where the agent normalises them: core.statistics.Statistics
 
 
+class Update(NamedTuple):
+    """What one update computes, of which its metrics are made."""
+
+    loss: Tensor  # scalar, weighted mean over the batch
+    q_taken: Tensor  # [B], online Q of the actions taken
+    td_error: Tensor  # [B], expected target minus Q of the action taken, before weighting
+    gradients: Tensor  # [P], before they are clipped
+
+
 class Metrics(NamedTuple):
     """What one update reports."""
 
-    loss: Tensor  # scalar, weighted mean over the batch
-    mean_q: Tensor  # scalar, mean online Q of the actions taken
-    td_error: Tensor  # [B], expected target minus Q of the action taken, before weighting
+    values: dict[str, Tensor]  # scalars by their names in metrics.csv; one of them is the loss
+    td_error: Tensor  # [B], of Update

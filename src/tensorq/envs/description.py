@@ -78,11 +78,11 @@ class Environment:
         """What to tell before training begins in `loop`, where `wanted_loop` is what Config.loop says."""
         told = []
         if self.id in WORLDS and not self.custom and loop == "host" and wanted_loop == "auto":
-            told.append(f"warning: {self.no_world}: the host loop trains on what gymnasium.make gives")
+            told.append(f"{self.no_world}: the host loop trains on what gymnasium.make gives")
         if self.normalising:
             which = " and ".join(self.normalising)
             told.append(
-                f"warning: the statistics of {which} are not kept with the run: evaluate, load and act see numbers "
+                f"the statistics of {which} are not kept with the run: evaluate, load and act see numbers "
                 "that are normalised otherwise, or not at all, and a resume begins them anew; those of the setting "
                 "normalize_observations are kept with the agent"
             )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.metrics import METRICS
 from tensorq.agents.settings import ExplorationSettings
 from tensorq.config import Config
 from tensorq.core import random
@@ -58,7 +59,8 @@ class CompiledLoop:
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
         self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
-        self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
+        self.metric_names = tuple(METRICS)
+        self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
         self._advance = tf.function(self._program, jit_compile=True, autograph=False).get_concrete_function(
             self._state, *[tf.TensorSpec((), tf.int64)] * 2
         )
@@ -187,9 +189,9 @@ class CompiledLoop:
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
             if (bad_update := int(record.sums.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)
-            sums = record.sums
-            self._unreported += (float(sums.loss_sum), float(sums.q_sum), self.updates - updates_before)
-        report = Report(episodes, self._unreported.copy())
+            sums = (float(record.sums.values[name]) for name in METRICS)
+            self._unreported += (*sums, self.updates - updates_before)
+        report = Report(episodes, self.metric_names, self._unreported.copy())
         self._unreported[:] = 0
         return report
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.agents.agent import Agent
+from tensorq.agents.metrics import METRICS
 from tensorq.agents.settings import ExplorationSettings
 from tensorq.agents.trained import greedy
 from tensorq.config import Config
@@ -63,7 +64,8 @@ class HostLoop:
             self._age = np.zeros(count, np.int64)
             self._total_return = np.zeros(count)
             self._ended, self._any_ended = np.zeros(count, bool), False
-            self._unreported = np.zeros(3)  # losses, mean Q-values and updates since the last report
+            self.metric_names = tuple(METRICS)
+            self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
             self._repeatable = Repeatable(self._envs, config.seed)
 
     @property
@@ -122,10 +124,10 @@ class HostLoop:
                 length, total = int(self._age[index]), float(self._total_return[index])
                 episodes.append(Episode(self.steps, int(index), length, total))
             updates_before = self.updates
-            losses, means = self.learning.learn(self.steps)
+            sums = self.learning.learn(self.steps)
             if self.updates > updates_before:
-                self._unreported += (losses, means, self.updates - updates_before)
-        report = Report(episodes, self._unreported.copy())
+                self._unreported += (*sums, self.updates - updates_before)
+        report = Report(episodes, self.metric_names, self._unreported.copy())
         self._unreported[:] = 0
         return report
 

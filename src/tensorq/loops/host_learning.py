@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tensorq.agents.agent import Agent
 from tensorq.agents.dqn import DQN
+from tensorq.agents.metrics import METRICS
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
@@ -26,6 +27,8 @@ from tensorq.replay.host import HostReplay, row_dtype, slack_rows
 from tensorq.replay.settings import ReplaySettings
 
 COUNT_BASE = 2**24
+_NONE = [0.0] * len(METRICS)  # sums of metrics before the first update
+_LOSS = [*METRICS].index("loss")
 STATE_NAMES = (
     "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
 )  # fmt: skip
@@ -132,48 +135,47 @@ class FromReplay:
             made.next_mask,
         )  # fmt: skip
 
-    def learn(self, steps: int) -> tuple[float, float]:
-        """The updates owed once `steps` are done; returns sums of losses and mean Q-values, or raises NotFinite."""
-        owed, loss_sum, q_sum = self._dqn.settings.updates_owed(steps, self._num_envs), 0.0, 0.0
+    def learn(self, steps: int) -> list[float]:
+        """The updates owed once `steps` are done; returns the sums of metrics, or raises NotFinite."""
+        owed, sums = self._dqn.settings.updates_owed(steps, self._num_envs), _NONE
         while owed - self.agent.updates >= self._updates_per_call:
-            losses, means = self._learn_once(steps)
-            loss_sum, q_sum = loss_sum + losses, q_sum + means
-        return loss_sum, q_sum
+            sums = [old + more for old, more in zip(sums, self._learn_once(steps), strict=True)]
+        return sums
 
-    def _learn_once(self, steps: int) -> tuple[float, float]:
+    def _learn_once(self, steps: int) -> list[float]:
         count, updates = self._updates_per_call, self.agent.updates
         shape = (count, self._batch_size)
         bits = self._batch_random.row(updates // count).reshape(shape)
         rows, places = self.replay.sample(bits, self._replay_settings.importance_exponent_at(updates))
         rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
-        losses, means, td_errors = rest[:count], rest[count : 2 * count], rest[2 * count :]
-        loss_sum = float(losses.sum())
-        if not math.isfinite(loss_sum):
+        values, td_errors = rest[: len(METRICS) * count].reshape(len(METRICS), count), rest[len(METRICS) * count :]
+        losses = values[_LOSS]
+        if not math.isfinite(float(losses.sum())):
             raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1, steps)
         if places is not None:
             self.replay.prioritise(places, td_errors.reshape(shape))
-        return loss_sum, float(means.sum())
+        return [float(each.sum()) for each in values]
 
     def _updates(self, batches: Tensor) -> Tensor:
-        """Updates on batches [K, B, row bytes]; returns new parameters [P], losses [K], mean Q-values [K] as one.
+        """Updates on batches [K, B, row bytes]; returns new parameters [P] and each of the metrics [K] as one.
 
         With priorities, the TD errors [K, B] follow.
         """
         count, dqn = self._updates_per_call, self._dqn
-        first = (tf.zeros(count), tf.zeros(count), tf.zeros((count, self._batch_size)))
+        first = (*[tf.zeros(count)] * len(METRICS), tf.zeros((count, self._batch_size)))
 
         def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
             bits = random.random_bits(self._seed, random.LEARNING, state.updates, dqn.update_uniforms)
             state, metrics = dqn.update(state, self.unpack(batches[index]), random.to_uniforms(bits))
             here = tf.one_hot(index, count)
-            new = (here * metrics.loss, here * metrics.mean_q, here[:, None] * metrics.td_error)
+            new = (*(here * metrics.values[name] for name in METRICS), here[:, None] * metrics.td_error)
             return index + 1, state, *(old + more for old, more in zip(found, new, strict=True))
 
         carry: tuple[Any, ...] = (tf.constant(0), self.agent.state(), *first)
         carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
-        _, state, losses, means, td_errors = carry
+        _, state, *values, td_errors = carry
         self.agent.assign(state)
-        parts = [state.params, losses, means]
+        parts = [state.params, *values]
         if self._replay_settings.priority_exponent:
             parts += [tf.reshape(td_errors, [-1])]
         return tf.concat(parts, axis=0)
@@ -240,10 +242,10 @@ class FromRollouts:
             column[self._row] = new
         self._row += 1
 
-    def learn(self, steps: int) -> tuple[float, float]:
-        """All the updates of a rollout that is full, else none; returns sums of losses and mean Q-values."""
+    def learn(self, steps: int) -> list[float]:
+        """All the updates of a rollout that is full, else none; returns the sums of metrics."""
         if self._row < self._pqn.settings.rollout_length:
-            return 0.0, 0.0
+            return _NONE
         self._row = 0
         # Rows that only reset teach nothing: a rollout has as many batches as its other steps fill, and no step that is
         # left over is lost to the count, so that updates are in step with environment steps, and schedules with both.
@@ -253,20 +255,21 @@ class FromRollouts:
         count = self._pqn.settings.rollout_epochs * batches
         given = tf.constant(batches, tf.int64), *map(tf.constant, self._columns)
         rest = self.agent.take(self._call(*given).numpy(), count)
-        loss_sum, q_sum, bad_update = map(float, rest)
+        *sums, bad_update = rest.tolist()
         if bad_update >= 0:
             raise NotFinite(self.agent.updates - count + int(bad_update), steps)
-        return loss_sum, q_sum
+        return sums
 
     def _round(self, batches: Tensor, *columns: Tensor) -> Tensor:
-        """Learn from a rollout; returns new parameters [P], the two sums and the first bad update's place as one."""
+        """Learn from a rollout; returns new parameters [P], sums of metrics and the first bad update's place as one."""
         seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
         before = state.updates
         rollout, sums = Rollout(*columns), UpdateSums.none()
         state, found = learn_rollout(self._config, self._pqn, seed, state, rollout, sums, batches)
         self.agent.assign(state)
         bad = tf.where(found.bad_update < 0, found.bad_update, found.bad_update - before)
-        return tf.concat([state.params, [found.loss_sum, found.q_sum, tf.cast(bad, tf.float32)]], axis=0)
+        found_sums = [found.values[name] for name in METRICS]
+        return tf.concat([state.params, [*found_sums, tf.cast(bad, tf.float32)]], axis=0)
 
     def cut(self) -> None:
         """All episodes end here, without having ended."""

@@ -15,7 +15,7 @@ from tensorq.evaluation.play import Episodes
 Tensors = dict[str, np.ndarray]
 # What ends an environment's step or reset: an error, or its wish that the process should end (a window was closed).
 ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
-UNREPORTED = "unreported"  # in what a loop saves: losses, mean Q-values and updates [3] since the last report
+UNREPORTED = "unreported"  # in what a loop saves: sums of metrics, and updates, [M + 1] since the last report
 KEPT = "agent.params", "agent.statistics."  # how the names begin of what a run keeps of its best agent
 OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in what a loop saves: what grows as a run goes on
 
@@ -33,19 +33,14 @@ class Report(NamedTuple):
     """What happened between two stops."""
 
     episodes: list[Episode]
-    sums: np.ndarray  # [3]: losses, mean Q-values and updates
+    metric_names: tuple[str, ...]
+    sums: np.ndarray  # [M + 1]: each of the metrics, and updates
 
     @property
-    def loss(self) -> float | None:
-        """The mean over the updates made, None where there were none."""
-        loss_sum, _, made = self.sums.tolist()
-        return loss_sum / made if made else None
-
-    @property
-    def mean_q(self) -> float | None:
-        """The same of Q-values."""
-        _, q_sum, made = self.sums.tolist()
-        return q_sum / made if made else None
+    def metrics(self) -> dict[str, float | None]:
+        """The metrics by name, as means over the updates made; None where there were none."""
+        *sums, made = self.sums.tolist()
+        return {name: each / made if made else None for name, each in zip(self.metric_names, sums, strict=True)}
 
 
 class NotFinite(TensorqError):
@@ -83,6 +78,7 @@ class Loop(Protocol):
     """A run that can be carried on to a step, evaluated, saved and restored."""
 
     steps: int
+    metric_names: tuple[str, ...]  # of what it reports of updates
 
     @property
     def updates(self) -> int:

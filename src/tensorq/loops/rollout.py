@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
+from tensorq.agents.metrics import METRICS
 from tensorq.agents.pqn import PQN
 from tensorq.core import random
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
@@ -17,20 +18,19 @@ if TYPE_CHECKING:
 class UpdateSums(NamedTuple):
     """What the updates of one call of the program add up to."""
 
-    loss_sum: Tensor
-    q_sum: Tensor
+    values: dict[str, Tensor]  # sums of metrics, by name
     bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
 
     @staticmethod
     def none() -> UpdateSums:
         """Before the first update."""
-        return UpdateSums(tf.constant(0.0), tf.constant(0.0), tf.constant(-1, tf.int64))
+        return UpdateSums({name: tf.constant(0.0) for name in METRICS}, tf.constant(-1, tf.int64))
 
     def after(self, metrics: Metrics, updates: Tensor) -> UpdateSums:
         """With one more update, number `updates`."""
-        first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.loss)
+        first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.values["loss"])
         bad_update = tf.where(first_bad, updates, self.bad_update)
-        return UpdateSums(self.loss_sum + metrics.loss, self.q_sum + metrics.mean_q, bad_update)
+        return UpdateSums({name: old + metrics.values[name] for name, old in self.values.items()}, bad_update)
 
 
 def learn_rollout(

@@ -32,6 +32,7 @@ class TableLoop:
 
     def __init__(self, config: Config, make: EnvironmentMaker) -> None:
         self.config = config
+        self.metric_names: tuple[str, ...] = ("loss", "mean_q")
         self._rate, self._exploration = config.part(LearningRateSettings), config.part(ExplorationSettings)
         self.steps = self.updates = 0
         self._envs = make_host_environments(make, config.num_envs)
@@ -82,7 +83,7 @@ class TableLoop:
                 if episode := self._count(index, rewards[index], terminated[index] or truncated[index]):
                     episodes.append(episode)
             self._unreported += (squares, values, self.updates - updates_before)
-        report = Report(episodes, self._unreported.copy())
+        report = Report(episodes, self.metric_names, self._unreported.copy())
         self._unreported[:] = 0
         return report
 

@@ -53,10 +53,7 @@ class ProgressObserver:
 
 
 def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObserver:
-    """Return an observer that writes to `stream` (stdout); "auto" is live in a terminal and plain elsewhere.
-
-    A Message that ends in "..." is taken for what is being done just now, any other for a line that should stay.
-    """
+    """Return an observer that writes to `stream` (stdout); "auto" is live in a terminal and plain elsewhere."""
     target = _SafeStream(sys.stdout if stream is None else stream)
     if mode == "auto":
         # Not rich's own opinion: FORCE_COLOR makes it take a file for a terminal.
@@ -68,11 +65,12 @@ def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObser
 
 
 class JsonObserver(ProgressObserver):
-    """One JSON object a line: "event" is message, started, progress or finished, the rest are the event's fields."""
+    """One JSON object a line: "event" is the kind of event in small letters, the rest are the event's fields."""
 
     def __call__(self, event: Event) -> None:
         """Write one line."""
         fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        fields.update(fields.pop("metrics", {}))
         line = json.dumps({"event": type(event).__name__.lower(), **plain_data(fields)}, allow_nan=False)
         self._stream.write_line(line)
 
@@ -90,7 +88,7 @@ class PlainObserver(ProgressObserver):
         """Write a line when there is something worth one."""
         self._status.take(event)
         if isinstance(event, Message):
-            self._stream.write_line(shown(event.text))
+            self._stream.write_line(shown(_told(event)))
         elif isinstance(event, Started):
             self._begin = self._last = time.monotonic()
             self._tenth = int(_PLAIN_LINES * self._status.fraction)
@@ -98,7 +96,7 @@ class PlainObserver(ProgressObserver):
             self._stream.write_line(_MEAN_RETURN)
         elif isinstance(event, Finished):
             self._stream.write_line(shown("\n".join(["", *summary(event, self._status.started)])))
-        else:
+        elif isinstance(event, Progress):
             tenth, now = int(_PLAIN_LINES * self._status.fraction), time.monotonic()
             # The pause grows with the run, so that a night is told in some sixty lines and not in thousands.
             if tenth > self._tenth or now - self._last > max(_PLAIN_PERIOD_SECONDS, 0.1 * (now - self._begin)):
@@ -126,8 +124,8 @@ class LiveObserver(ProgressObserver):
                 console.print(shown(line), style="bold green" if number == 0 else "", soft_wrap=True)
             return
         console = self._start().console
-        if isinstance(event, Message) and not _is_activity(event):
-            console.print(shown(event.text), soft_wrap=True)
+        if isinstance(event, Message) and event.kind != "activity":
+            console.print(shown(_told(event)), soft_wrap=True)
 
     def close(self) -> None:
         """Clear the panel; a run that was interrupted leaves one line that says how far it came."""
@@ -204,7 +202,7 @@ class _Status:
 
     def take(self, event: Event) -> None:
         if isinstance(event, Message):
-            self.activity = event.text if _is_activity(event) else self.activity
+            self.activity = event.text if event.kind == "activity" else self.activity
         elif isinstance(event, Started):
             self.started = event  # "compiling ..." goes on until the first progress
         elif isinstance(event, Progress):
@@ -341,8 +339,8 @@ class _SafeStream:
         self.flush()
 
 
-def _is_activity(event: Message) -> bool:
-    return event.text.rstrip().endswith(("...", "…"))
+def _told(event: Message) -> str:
+    return f"warning: {event.text}" if event.kind == "warning" else event.text
 
 
 def _duration(seconds: float) -> str:
