@@ -55,12 +55,12 @@ class RoomsWorld:
     def observe(self, state: Tensor) -> Tensor:
         return state
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         self.traces += 1
         second, stay = state[:, 1] > 0.5, action == 0
         reward = tf.where(stay, tf.where(second, 3.0, 1.0), 0.0)
         next_second = tf.cast(second | ~stay, tf.float32)[:, None]
-        return tf.concat([1 - next_second, next_second], axis=1), reward, second & stay
+        return tf.concat([1 - next_second, next_second], axis=1), reward, second & stay, tf.zeros_like(stay)
 
 
 class RoomsEnv(gym.Env):
@@ -110,11 +110,11 @@ class MaskedRoomsWorld(RoomsWorld):
     def action_mask(self, state: Tensor) -> Tensor:
         return tf.gather(tf.constant(MaskedRooms.LEGAL > 0), tf.cast(state[:, 1], tf.int32))
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # Of the two rooms' actions, 1 is to go on and to stay, 0 is to stay and to end.
-        next_state, reward, terminated = super().step(state, tf.cast(action == 1, tf.int32), u)
+        next_state, reward, terminated, _ = super().step(state, tf.cast(action == 1, tf.int32), u)
         legal = tf.gather(self.action_mask(state), action, axis=1, batch_dims=1)
-        return next_state, tf.where(legal, reward, -100.0), terminated & legal
+        return next_state, tf.where(legal, reward, -100.0), terminated & legal, tf.zeros_like(legal)
 
 
 class Counting:

@@ -111,7 +111,7 @@ def test_it_ends_where_gymnasium_ends() -> None:
     first = world.reset(tf.constant((wanted + 0.05) / 0.1))
     states = world.observe(first).numpy().astype(np.float64)
     for action in (0, 1):
-        next_states, reward, terminated = world.step(first, tf.fill(len(states), action), tf.zeros((len(states), 0)))
+        next_states, reward, terminated, _ = world.step(first, tf.fill(len(states), action), tf.zeros((len(states), 0)))
         next_states = world.observe(next_states)
         for index, state in enumerate(states):
             env.unwrapped.state, env.unwrapped.steps_beyond_terminated = state, None

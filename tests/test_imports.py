@@ -15,7 +15,8 @@ SOURCE = Path(tensorq.__file__).parent
 # From low to high; a module may import from its own package and from lower layers.
 LAYERS: list[set[str]] = [
     {"errors", "core", "paths", "process", "streams", "extras"},
-    {"settings", "plugins"},
+    {"plugins"},
+    {"settings"},
     {"heads"},
     {"networks", "replay"},
     {"agents", "envs"},

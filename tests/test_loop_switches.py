@@ -329,8 +329,9 @@ class DeadEndWorld(RoomsWorld):
     def action_mask(self, state: Tensor) -> Tensor:
         return tf.repeat(state[:, :1] > 0.5, 2, axis=1)
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return 1 - state, tf.ones_like(state[:, 0]), state[:, 0] < 0
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        over = state[:, 0] < 0
+        return 1 - state, tf.ones_like(state[:, 0]), over, tf.zeros_like(over)
 
 
 @pytest.mark.parametrize("kind", ["compiled", "host"])
@@ -365,7 +366,7 @@ class Noting(RoomsWorld):
         self.given += np.ravel(u).tolist() if tf.executing_eagerly() else []
         return super().reset(u[:, :1])
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         self.given += np.ravel(u).tolist() if tf.executing_eagerly() else []
         return super().step(state, action, u)
 

@@ -39,7 +39,7 @@ def test_ten_thousand_steps_and_their_resets(env_id: str) -> None:
         obs = world.observe(tf.constant(state)).numpy()
         random = generator.integers(0, 3, NUM_ENVS)
         actions = np.where(generator.random(NUM_ENVS) < 0.3, random, push(env_id, obs))
-        next_state, reward, terminated = step(
+        next_state, reward, terminated, _ = step(
             tf.constant(state), tf.constant(actions, tf.int32), tf.zeros((NUM_ENVS, 0))
         )
         next_obs = world.observe(next_state).numpy()
@@ -67,7 +67,7 @@ def test_first_states_are_spread_as_gymnasiums(env_id: str) -> None:
     np.testing.assert_allclose(found.mean(axis=0), theirs.mean(axis=0), atol=1e-2)
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", list(WORLDS))
 def test_they_describe_themselves_as_gymnasium_does(env_id: str) -> None:
     world: Any = make_world(env_id)
     env = gym.make(env_id)

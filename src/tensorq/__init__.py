@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from tensorq.agents.trained import TrainedAgent
     from tensorq.api import Run, flatten_space, load, open_run, resume, train
     from tensorq.config import Config
+    from tensorq.envs.check import check_world
+    from tensorq.envs.gym_view import GymView
+    from tensorq.envs.world import register_world
     from tensorq.errors import TensorqError
     from tensorq.events import StopTraining
+    from tensorq.heads import register_head
+    from tensorq.networks.encoders import register_encoder
+    from tensorq.presets import register_preset
+    from tensorq.settings import Part, setting
     from tensorq.show.tensorboard import TensorBoard
     from tensorq.stopped import Stopped
 
@@ -31,15 +38,24 @@ _HOMES = {
     "TensorBoard": "tensorq.show.tensorboard",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
+    "GymView": "tensorq.envs.gym_view",
+    "Part": "tensorq.settings",
+    "check_world": "tensorq.envs.check",
     "flatten_space": "tensorq.api",
+    "register_encoder": "tensorq.networks.encoders",
+    "register_head": "tensorq.heads",
+    "register_preset": "tensorq.presets",
+    "register_world": "tensorq.envs.world",
+    "setting": "tensorq.settings",
     "load": "tensorq.api",
     "open_run": "tensorq.api",
     "resume": "tensorq.api",
     "train": "tensorq.api",
 }
 __all__ = [
-    "Config", "Run", "StopTraining", "Stopped", "TensorBoard", "TensorqError", "TrainedAgent", "flatten_space",
-    "load", "open_run", "resume", "train",
+    "Config", "GymView", "Part", "Run", "StopTraining", "Stopped", "TensorBoard", "TensorqError", "TrainedAgent",
+    "check_world", "flatten_space", "load", "open_run", "register_encoder", "register_head", "register_preset",
+    "register_world", "resume", "setting", "train",
 ]  # fmt: skip
 
 

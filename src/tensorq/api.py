@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET, Config, check_names
+from tensorq.config import DEFAULT_PRESET, Config, check_names, config_class
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.registry import gymnasium_maker, require_known
 from tensorq.envs.spaces import plain_observation_space
@@ -159,7 +160,9 @@ def train(
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
-    check_names(settings, ("network", "features", "run_dir", "init_from", "progress", "observers"))
+    others = ("network", "features", "run_dir", "init_from", "progress", "observers")
+    known = [field.name for field in dataclasses.fields(config_class(settings))]
+    check_names(settings, others, known)
     config = resolve(name, preset, **settings)
     show = observer(progress)
     try:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tensorq import __version__, streams
+from tensorq.agents.settings import ALGORITHMS
 from tensorq.config import DEFAULT_PRESET, Config, RunSettings
 from tensorq.errors import TensorqError, nearest
-from tensorq.options import Parser, add_settings, env_arguments, folder, last_value, one_of, whole
+from tensorq.heads import HEADS
+from tensorq.networks.encoders import ENCODERS
+from tensorq.options import Parser, add_settings, env_arguments, folder, last_value, one_of, to_option, whole
 from tensorq.paths import absolute, remember_current_folder, shown
 from tensorq.presets import resolve
-from tensorq.settings import all_parts
+from tensorq.settings import Choices, all_parts
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker
@@ -114,6 +117,9 @@ TRAIN_OPTIONS = (
 )
 
 
+CHOOSING: dict[str, Choices] = {"algorithm": ALGORITHMS, "head": HEADS, "encoder": ENCODERS}
+
+
 @command(*TRAIN_OPTIONS)
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
@@ -130,7 +136,14 @@ def train(arguments: list[str]) -> None:
     parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]")
     for option in TRAIN_OPTIONS:
         parser.option(*option.names, **option.keywords)
-    add_settings(parser, all_parts(RunSettings), resolve(env, preset))
+    # The parts that are chosen have settings of their own, and so options.
+    wanted = {name: last_value(arguments, to_option(name)) for name in CHOOSING}
+    chosen = {name: value for name, value in wanted.items() if value is not None and value in CHOOSING[name]}
+    try:
+        usual = resolve(env, preset, **chosen)
+    except TensorqError:  # of which the whole of the arguments will tell, or not
+        usual = resolve(env, preset)
+    add_settings(parser, [*all_parts(RunSettings), *(type(part) for part in usual.parts)], usual)
     given = parser.read(arguments)
     if given["run_dir"] == "":
         raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")

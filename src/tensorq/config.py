@@ -155,8 +155,9 @@ class RunSettings(Part):
         """A Config from plain values, as read from JSON; raises TensorqError for what does not belong."""
         if not isinstance(values, Mapping):
             raise TensorqError(f"received {values!r}, expected settings by name.")
-        check_names(values)
-        return Config(**values)
+        kind = config_class(values)
+        check_names(values, known=[field.name for field in dataclasses.fields(kind)])
+        return kind(**values)
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]) -> Config:
@@ -184,7 +185,7 @@ def without_use(flat: Mapping[str, Any], across_algorithms: bool = False) -> set
         possible = set(FIELD_NAMES) if across_algorithms else _names(all_parts(ALGORITHMS.part(algorithm)))
     except (KeyError, TypeError):  # a choice that there is not, of which the error tells
         return set()
-    idle = {field.name for field in dataclasses.fields(Config) if field.metadata["idle"]}
+    idle = {field.name for field in dataclasses.fields(config_class(flat)) if field.metadata["idle"]}
     return possible - used - idle
 
 
@@ -213,9 +214,25 @@ def _refuse_unused(config: RunSettings, field: dataclasses.Field[Any]) -> None:
     )
 
 
-def _flat(parts: Iterable[type[Part]]) -> type[RunSettings]:
+def config_class(values: Mapping[str, Any]) -> type[Config]:
+    """Config, with the settings of parts of other packages where these values choose any."""
+    try:
+        parts = chosen_parts(RunSettings, values)
+    except (KeyError, TypeError):  # a choice that there is not, of which the error tells
+        return Config
+    known = set(FIELD_NAMES)
+    others = tuple(part for part in parts if any(field.name not in known for field in dataclasses.fields(part)))
+    if others not in _classes:
+        _classes[others] = _flat(others, Config)  # type: ignore[assignment]
+    return _classes[others] if others else Config
+
+
+_classes: dict[tuple[type[Part], ...], type[Config]] = {}
+
+
+def _flat(parts: Iterable[type[Part]], base: type[RunSettings]) -> type[RunSettings]:
     """A run's dataclass with the fields of these parts too."""
-    own = {field.name for field in dataclasses.fields(RunSettings)}
+    own = {field.name for field in dataclasses.fields(base)}
     fields = {
         field.name: (field.name, field_types(part)[field.name], setting(default_of(field), **field.metadata))
         for part in parts
@@ -224,7 +241,7 @@ def _flat(parts: Iterable[type[Part]]) -> type[RunSettings]:
     }
     namespace = {"__module__": __name__, "__doc__": "One training run: " + (RunSettings.__doc__ or "")}
     return dataclasses.make_dataclass(
-        "Config", fields.values(), bases=(RunSettings,), namespace=namespace, frozen=True, repr=False
+        "Config", fields.values(), bases=(base,), namespace=namespace, frozen=True, repr=False
     )
 
 
@@ -237,15 +254,16 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
 else:
-    Config = _flat(all_parts(RunSettings)[1:])
+    Config = _flat(all_parts(RunSettings)[1:], RunSettings)
 
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
 
 
-def check_names(values: Iterable[str], others: Iterable[str] = ()) -> None:
+def check_names(values: Iterable[str], others: Iterable[str] = (), known: Iterable[str] = FIELD_NAMES) -> None:
     """Refuse names that are not Config fields; `others` are what else may have been meant."""
+    fields = [*known]
     for name in values:
-        if name not in FIELD_NAMES:
+        if name not in fields:
             expected = ", ".join(["a field of tq.Config (`tensorq train --help` explains each)", *others])
-            hint = nearest(str(name), [*FIELD_NAMES, *others], f"expected {expected}.")
+            hint = nearest(str(name), [*fields, *others], f"expected {expected}.")
             raise TensorqError(f"unknown setting {name!r}: {hint}")

@@ -98,7 +98,11 @@ def add_settings(parser: Parser, parts: Iterable[type[Part]], config: Config) ->
     """
     known: set[str] = set()
     for part in parts:
-        fields = [each for each in dataclasses.fields(part) if each.name not in known and not each.metadata["hidden"]]
+        fields = [
+            field
+            for field in dataclasses.fields(part)
+            if field.name not in known and hasattr(config, field.name) and not field.metadata["hidden"]
+        ]
         group = parser.add_argument_group(part.subject) if fields else None
         for field in fields:
             known.add(field.name)

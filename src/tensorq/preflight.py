@@ -21,7 +21,7 @@ from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
-from tensorq.networks.numpy_network import input_size, num_params
+from tensorq.networks.numpy_network import input_size, knows, num_params
 from tensorq.networks.settings import NetworkSettings
 from tensorq.process import refuse_inherited_tensorflow
 from tensorq.replay.host import row_dtype, slack_rows
@@ -65,7 +65,7 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
                 "time, so nothing would be learned: raise steps."
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
-    check_fits(config, demands(space, num_actions, loop, network is None), available_bytes())
+    check_fits(config, demands(space, num_actions, loop, network is None and knows(space, config)), available_bytes())
     if dqn is not None and loop == "host" and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
         check_fits(config, [disk_demand(space)], shutil.disk_usage(there).free, "disk")

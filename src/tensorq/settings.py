@@ -7,13 +7,13 @@ TensorFlow here, nor where a part is defined: help and errors do not wait for it
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tensorq.errors import TensorqError
+from tensorq.plugins import Registry
 
 if TYPE_CHECKING:
     from tensorq.config import Config
@@ -21,21 +21,16 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound="Part")
 
 
-class Choices:
+class Choices(Registry):
     """The alternatives of one setting, by name: parts of which a run has one. Each is imported when it is chosen."""
 
-    def __init__(self, homes: Mapping[str, str]) -> None:
-        """Take the alternatives as "module:Class"."""
-        self._homes = dict(homes)
-
-    def __iter__(self) -> Iterator[str]:
-        """The names."""
-        return iter(self._homes)
-
     def part(self, name: str) -> type[Part]:
-        """The class of an alternative."""
-        module, name = self._homes[name].split(":")
-        found: type[Part] = getattr(importlib.import_module(module), name)
+        """The class of an alternative; raises KeyError where there is none of that name."""
+        if name not in self:
+            raise KeyError(name)
+        found = self.load(name)
+        if not (isinstance(found, type) and issubclass(found, Part)):
+            raise TensorqError(f"{self.kind} {name}: {self.home(name)} is {found!r}, expected a subclass of tq.Part.")
         return found
 
 
@@ -148,9 +143,10 @@ def _checked(field: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
         if value is None:
             return None
         wanted = get_args(wanted)[0]
-    among = values_of(field, wanted)
+    choices, among = field.metadata["choices"], values_of(field, wanted)
     if among is not None:
-        if value not in among:
+        if value not in (among if choices is None else choices):
+            among = values_of(field, wanted) or among  # with those of packages
             raise TensorqError(f"{name}: received {value!r}, expected one of {', '.join(among)}.")
         return value
     if wanted is bool or wanted is str:

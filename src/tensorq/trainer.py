@@ -15,11 +15,12 @@ import numpy as np
 
 from tensorq import preflight
 from tensorq.agents.settings import QTableSettings
-from tensorq.config import Config
+from tensorq.config import Config, RunSettings
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe, read_environment
 from tensorq.envs.registry import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
+from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
 from tensorq.events import Audience, Message, Observer
@@ -29,9 +30,11 @@ from tensorq.networks.build import NetworkBuilder, NetworkFunction, fitting_func
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
+from tensorq.plugins import versions_of
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
+from tensorq.settings import choices_of
 from tensorq.training import Training
 
 
@@ -83,6 +86,7 @@ def train(
             "environment": environment.to_json(),
             "network": kind,
             "loop": loop_kind(config, environment),
+            "plugins": versions_of(owners(config)),
         }
         if network is not None:  # by which runs are told apart that differ in nothing else
             content.update(network_name=network.name, network_space="own")
@@ -219,6 +223,16 @@ def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
 
+def owners(config: Config) -> list[str]:
+    """The packages that a run's parts and world are from."""
+    chosen = [
+        (choices, getattr(config, name))
+        for part in (RunSettings, *map(type, config.parts))
+        for name, choices in choices_of(part)
+    ]
+    return [*(choices.owner(name) for choices, name in chosen), WORLDS.owner(config.env)]
+
+
 def _kind(config: Config, network: NetworkFunction | None) -> str:
     """What holds the Q-values, as config.json names it."""
     if config.find(QTableSettings):
@@ -244,7 +258,7 @@ def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind
             f"init_from: {run_dir} was trained on observations {there[0]} with actions {there[1]}, this run's are "
             f"{here[0]} with {here[1]}: expected the same shapes and numbers."
         )
-    if kind == "mlp":
+    if kind == "mlp" and config.find(MLPEncoder) and saved.config.find(MLPEncoder):
         one, other = _built(saved.config), _built(config)
         if names := [name for name in one if one[name] != other[name]]:
             its, own = (", ".join(f"{name} {each[name]}" for name in names) for each in (one, other))

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 MOST_UPDATES_AT_ONCE = 1_000_000  # more would seem to hang
 
 ALGORITHMS = Choices(
+    "algorithm",
     {
         "dqn": "tensorq.agents.settings:DQNSettings",
         "pqn": "tensorq.agents.settings:PQNSettings",
         "qtable": "tensorq.agents.settings:QTableSettings",
-    }
+    },
 )
 
 

@@ -19,6 +19,7 @@ class Acrobot:
     """State is (angle 1, angle 2, both velocities); every step costs 1 until the tip is a link's length up."""
 
     max_episode_steps = 500
+    solved_return = -100.0
     reset_uniforms = 4
     step_uniforms = 0
 
@@ -37,7 +38,7 @@ class Acrobot:
         seen = [tf.cos(angle_1), tf.sin(angle_1), tf.cos(angle_2), tf.sin(angle_2), speed_1, speed_2]
         return tf.cast(tf.stack(seen, axis=1), tf.float32)
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One step of the classical Runge-Kutta method, with a torque of -1, 0 or 1 N m on the second joint."""
         torque = tf.cast(action - 1, tf.float64)
         half = TIMESTEP / 2
@@ -52,7 +53,7 @@ class Acrobot:
         speed_2 = tf.clip_by_value(speed_2, -MAX_SPEED_2, MAX_SPEED_2)
         terminated = -tf.cos(angle_1) - tf.cos(angle_1 + angle_2) > LENGTH
         reward = tf.where(terminated, 0.0, -1.0)
-        return tf.stack([angle_1, angle_2, speed_1, speed_2], axis=1), reward, terminated
+        return tf.stack([angle_1, angle_2, speed_1, speed_2], axis=1), reward, terminated, tf.zeros_like(terminated)
 
 
 def _wrap(angle: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class CartPole:
     """State and observation are (position, velocity, angle, angular velocity); every step earns 1."""
 
     max_episode_steps = 500
+    solved_return = 475.0
     reset_uniforms = 4
     step_uniforms = 0
 
@@ -36,7 +37,7 @@ class CartPole:
         """Everything is seen."""
         return tf.cast(state, tf.float32)
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One Euler step of equations 23 and 24 of Florian (2007), friction left out; action 1 pushes right."""
         x, x_dot, theta, theta_dot = tf.unstack(state, axis=1)
         force = tf.where(action == 1, tf.constant(FORCE, tf.float64), -FORCE)
@@ -49,4 +50,9 @@ class CartPole:
         x, x_dot = x + TIMESTEP * x_dot, x_dot + TIMESTEP * x_acceleration
         theta, theta_dot = theta + TIMESTEP * theta_dot, theta_dot + TIMESTEP * theta_acceleration
         terminated = (tf.abs(x) > POSITION_LIMIT) | (tf.abs(theta) > ANGLE_LIMIT)
-        return tf.stack([x, x_dot, theta, theta_dot], axis=1), tf.ones_like(x, tf.float32), terminated
+        return (
+            tf.stack([x, x_dot, theta, theta_dot], axis=1),
+            tf.ones_like(x, tf.float32),
+            terminated,
+            tf.zeros_like(terminated),
+        )

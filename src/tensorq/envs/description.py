@@ -22,7 +22,7 @@ from tensorq.envs.spaces import (
     space_from_json,
     space_to_json,
 )
-from tensorq.envs.world import WORLDS, why_no_world
+from tensorq.envs.world import WORLDS, is_view, why_no_world
 from tensorq.errors import TensorqError
 
 _NORMALISING = {
@@ -77,7 +77,7 @@ class Environment:
     def warnings(self, loop: str, wanted_loop: str) -> list[str]:
         """What to tell before training begins in `loop`, where `wanted_loop` is what Config.loop says."""
         told = []
-        if self.id in WORLDS and not self.custom and loop == "host" and wanted_loop == "auto":
+        if self.id in [*WORLDS] and not self.custom and loop == "host" and wanted_loop == "auto":
             told.append(f"{self.no_world}: the host loop trains on what gymnasium.make gives")
         if self.normalising:
             which = " and ".join(self.normalising)
@@ -117,7 +117,7 @@ def describe(
             )
         observation_space, action_space = _spaces(instance)
         plain_observation_space(observation_space), plain_action_space(action_space)  # refuse others
-        spec = instance.spec
+        spec, world = instance.spec, getattr(instance.unwrapped, "world", None) if is_view(instance.spec) else None
         num_envs = instance.num_envs if isinstance(instance, VectorEnv) else None
         normalising = tuple(dict.fromkeys(_normalising(instance)))
         kept = single
@@ -130,8 +130,9 @@ def describe(
         custom=make is not None,
         native_observation_space=observation_space,
         native_action_space=action_space,
-        max_episode_steps=spec.max_episode_steps if spec else None,
-        solved_return=spec.reward_threshold if spec and not env_args else None,  # which holds for no other task
+        max_episode_steps=world.max_episode_steps if world else spec.max_episode_steps if spec else None,
+        # Gymnasium's goal holds for no other task; a world knows its own arguments.
+        solved_return=world.solved_return if world else spec.reward_threshold if spec and not env_args else None,
         num_envs=num_envs,
         no_world=_why_no_world(env, make is not None, env_args or {}, single),
         normalising=normalising,

@@ -17,6 +17,7 @@ class MountainCar:
     """State and observation are (position, velocity); every step costs 1 until the car is on the right hill."""
 
     max_episode_steps = 200
+    solved_return = -110.0
     reset_uniforms = 1
     step_uniforms = 0
 
@@ -34,7 +35,7 @@ class MountainCar:
         """Everything is seen."""
         return tf.cast(state, tf.float32)
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Push left, not at all or right (Sutton and Barto 2018, example 10.1); the left end is a wall."""
         position, velocity = tf.unstack(state, axis=1)
         velocity = velocity + FORCE * tf.cast(action - 1, tf.float64) - GRAVITY * tf.cos(3 * position)
@@ -42,4 +43,5 @@ class MountainCar:
         position = tf.clip_by_value(position + velocity, LEFT_END, RIGHT_END)
         velocity = tf.where((position <= LEFT_END) & (velocity < 0), tf.zeros_like(velocity), velocity)
         reward = -tf.ones_like(position, tf.float32)
-        return tf.stack([position, velocity], axis=1), reward, (position >= GOAL) & (velocity >= 0)
+        terminated = (position >= GOAL) & (velocity >= 0)
+        return tf.stack([position, velocity], axis=1), reward, terminated, tf.zeros_like(terminated)

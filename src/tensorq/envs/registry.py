@@ -13,6 +13,7 @@ import gymnasium as gym
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
+from tensorq.plugins import load_plugins
 
 
 def require_known(env: str) -> None:
@@ -22,6 +23,8 @@ def require_known(env: str) -> None:
     module, colon, name = env.rpartition(":")
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
+    if not colon and env not in gym.registry:
+        load_plugins()  # a package may bring a world of this id
     if not colon and "/" not in env and env not in gym.registry:
         close = _similar(env)
         hint = f"did you mean {' or '.join(close)}?" if close else f"`tensorq envs` lists those there are. {_OWN}"

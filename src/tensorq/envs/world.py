@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
+from tensorq.errors import TensorqError, where_raised
+from tensorq.plugins import Registry
 
 if TYPE_CHECKING:
+    import gymnasium
     from gymnasium import spaces
 
 # Environment id -> where its world is; read without importing TensorFlow.
-WORLDS = {
-    "CartPole-v1": "tensorq.envs.cartpole:CartPole",
-    "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
-    "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
-}
-# What each of them stands for: Gymnasium's environment with this entry point and this time limit, and no argument.
+WORLDS = Registry(
+    "world",
+    {
+        "CartPole-v1": "tensorq.envs.cartpole:CartPole",
+        "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
+        "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
+    },
+)
+# What some of them stand for: Gymnasium's environment with this entry point and this time limit, and no argument.
 ORIGINALS = {
     "CartPole-v1": ("gymnasium.envs.classic_control.cartpole:CartPoleEnv", 500),
     "Acrobot-v1": ("gymnasium.envs.classic_control.acrobot:AcrobotEnv", 500),
@@ -26,39 +34,75 @@ ORIGINALS = {
 
 
 class World(Protocol):
-    """What the compiled loop needs. Time limits and automatic resets are the loop's business.
+    """What the compiled loop needs. Automatic resets and the time limit are the loop's business.
 
-    A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`.
+    A state is a tensor, or a tuple of tensors, each with N rows. Arguments of the constructor are what env_args gives.
+
+    A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`. One that can be drawn
+    has `render(state) -> [height, width, 3] uint8`, for the state of one environment, N being 1.
     """
 
     observation_space: spaces.Box
     action_space: spaces.Discrete
     max_episode_steps: int
+    solved_return: float | None  # the mean return of 100 episodes that solves it; None where nobody has said
     reset_uniforms: int  # width of reset's u
     step_uniforms: int  # width of step's u; 0 where the world is deterministic
 
-    def reset(self, u: Tensor) -> Tensor:
-        """First states for uniforms [N, reset_uniforms]."""
+    def reset(self, u: Tensor) -> Any:
+        """First states for uniforms [N, reset_uniforms] in [0, 1)."""
         ...
 
-    def observe(self, state: Tensor) -> Tensor:
+    def observe(self, state: Any) -> Tensor:
         """Observations [N, ...] of states."""
         ...
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(next states, rewards [N], terminated [N]) for actions [N] int32 and uniforms [N, step_uniforms]."""
+    def step(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """(next states, rewards [N], terminated [N], truncated [N]) for actions [N] int32, counted from 0.
+
+        `u` are uniforms [N, step_uniforms]; `truncated` ends an episode without ending the task, beside the time limit.
+        """
         ...
+
+
+def register_world(name: str, home: str) -> None:
+    """Make a world known by an environment id, to tensorq and to Gymnasium: `home` is its "module:Class"."""
+    import gymnasium
+
+    WORLDS.register(name, home)
+    entry_point = functools.partial(_view, name)
+    if name in gymnasium.registry and getattr(gymnasium.registry[name].entry_point, "func", None) is not _view:
+        raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; take another one.")
+    if name not in gymnasium.registry:
+        try:
+            gymnasium.register(name, entry_point, order_enforce=False, disable_env_checker=True)
+        except gymnasium.error.Error as error:
+            raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {error}") from error
+
+
+def _view(name: str, render_mode: str | None = None, **env_args: Any) -> gymnasium.Env:
+    from tensorq.envs.gym_view import GymView
+
+    return GymView(make_world(name, env_args), render_mode)
+
+
+def is_view(spec: Any) -> bool:
+    """Whether what Gymnasium has registered is a world's own view."""
+    return getattr(getattr(spec, "entry_point", None), "func", None) is _view
 
 
 def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
     """Why an id of Gymnasium's registry cannot be trained as a compiled world; None where it can."""
-    if env not in WORLDS:
-        return f"{env} has no compiled world, as {', '.join(WORLDS)} have"
-    if env_args:
-        return f"the compiled world of {env} takes no {', '.join(env_args)}"
     import gymnasium
 
-    spec, (entry_point, limit) = gymnasium.spec(env), ORIGINALS[env]
+    if env not in list(WORLDS):
+        return f"{env} has no compiled world, as {', '.join(WORLDS)} have"
+    spec = gymnasium.spec(env)
+    if is_view(spec):
+        return None
+    if env_args:
+        return f"the compiled world of {env} takes no {', '.join(env_args)}"
+    entry_point, limit = ORIGINALS.get(env, (None, None))
     if spec.entry_point != entry_point or spec.kwargs or spec.additional_wrappers:
         return f"{env} is registered as another environment than Gymnasium's own"
     if spec.max_episode_steps != limit:
@@ -68,8 +112,20 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
     return None
 
 
-def make_world(env: str) -> World:
-    """The compiled world of an environment id that is in WORLDS."""
-    module, name = WORLDS[env].split(":")
-    world: World = getattr(importlib.import_module(module), name)()
+def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
+    """The compiled world of an environment id that is in WORLDS; raises TensorqError where it cannot be made."""
+    kind, given = WORLDS.load(env), dict(env_args or {})
+    known = [name for name in inspect.signature(kind).parameters]
+    for name in given:
+        if name not in known:
+            raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")
+    try:
+        world: World = kind(**given)
+    except Exception as error:  # anything: it may not be ours
+        raise TensorqError(f"world {env} cannot be made: {where_raised(error)}") from error
     return world
+
+
+def where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """tf.where over the first axis: rows [N, ...] of the one or the other, for a condition [N]."""
+    return tf.where(tf.reshape(condition, (-1, *[1] * (len(yes.shape) - 1))), yes, no)

@@ -21,7 +21,7 @@ from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observatio
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import MOST_EPISODES, Episodes, play_episodes
 from tensorq.networks.build import NetworkBuilder, build_network, fitting_function
-from tensorq.networks.numpy_network import NumpyNetwork, num_params, state_rows
+from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params, state_rows
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
@@ -42,7 +42,7 @@ class Kept(NamedTuple):
     environment: SavedEnvironment
     kind: object  # what holds the Q-values, as config.json names it: "mlp", "custom" or "table"
     own_space: bool  # whether a function of the user's is given the environment's own space
-    network: Network | None = None  # of a function of the user's, once it is built
+    network: Network | None = None  # of what NumPy does not know, once it is built
 
     @property
     def spaces(self) -> tuple[gym.Space, int]:
@@ -81,15 +81,15 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
         load, open_run = (directory.python_arguments(run_dir, each) for each in ((keyword,), names))
         call = f": in Python, tq.load({load}) or tq.open_run({open_run})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
-    if network is not None:
-        function = fitting_function(network, kept.kind, kept.own_space, run_dir)
-        built = build_network(*kept.spaces, config, function, environment.observation_space)
-        kept = kept._replace(network=built)
-        expected, whose = built.initial_params().size, "the network function built"
-    elif not config.find(QTableSettings):
+    if config.find(QTableSettings):
+        return kept  # which QTable checks
+    if network is None and knows(kept.spaces[0], config):
         expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
-        return kept  # which QTable checks
+        function = network and fitting_function(network, kept.kind, kept.own_space, run_dir)
+        built = build_network(*kept.spaces, config, function, environment.observation_space)
+        kept = kept._replace(network=built)
+        expected, whose = built.initial_params().size, "the network function built" if network else "its parts build"
     if kept.params.shape != (expected,):
         raise TensorqError(f"{run_dir}: {kept.params.size} parameters are stored, {whose} {expected}.")
     return kept

@@ -3,11 +3,17 @@
 from tensorq.settings import Choices
 
 HEADS = Choices(
+    "head",
     {
         "expected": "tensorq.heads.expected:Expected",
         "categorical": "tensorq.heads.categorical:Categorical",
         "quantile": "tensorq.heads.quantile:Quantile",
         "implicit_quantile": "tensorq.heads.implicit_quantile:ImplicitQuantile",
         "hl_gauss": "tensorq.heads.hl_gauss:HLGauss",
-    }
+    },
 )
+
+
+def register_head(name: str, home: str) -> None:
+    """Make a head known by a name: `home` is the "module:Class" of a subclass of tensorq.heads.head.Head."""
+    HEADS.register(name, home)

@@ -21,6 +21,7 @@ class Categorical(Head):
     """num_atoms returns from value_min to value_max."""
 
     subject = "head categorical"
+    in_numpy = True
 
     num_atoms: int = setting(
         51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True

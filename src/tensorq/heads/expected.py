@@ -17,6 +17,7 @@ class Expected(Head):
     """The expected return, with certainty."""
 
     subject = "head expected"
+    in_numpy = True
 
     loss: Literal["mse", "huber"] = setting(
         "huber", "Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside)."

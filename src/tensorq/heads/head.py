@@ -7,6 +7,7 @@ too, points and probabilities [B, M'], whatever made them: a greedy or a soft po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
@@ -17,6 +18,9 @@ from tensorq.settings import Part
 @dataclass(frozen=True)
 class Head(Part):
     """How outputs become values, and what they learn by. A subclass has its settings as fields."""
+
+    in_numpy: ClassVar[bool] = False
+    """Whether q_values is the one below, which acting in NumPy and the Keras model of an agent do too."""
 
     @property
     def outputs_per_action(self) -> int:

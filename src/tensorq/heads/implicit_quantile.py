@@ -12,6 +12,7 @@ class ImplicitQuantile(Quantile):
     """num_atoms quantiles at fractions that each update draws."""
 
     subject = "head implicit_quantile"
+    in_numpy = True
 
     @property
     def outputs_per_action(self) -> int:

@@ -19,6 +19,7 @@ class Quantile(Head):
     """num_atoms quantiles, each as probable as the others."""
 
     subject = "head quantile"
+    in_numpy = True
 
     num_atoms: int = setting(
         51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True

@@ -11,7 +11,7 @@ from tensorq.envs.description import Environment, choose_loop
 from tensorq.loops.loop import Loop
 from tensorq.loops.table import TableLoop
 from tensorq.networks.build import NetworkBuilder, build_network
-from tensorq.networks.numpy_network import NumpyNetwork
+from tensorq.networks.numpy_network import NumpyNetwork, knows
 
 
 def loop_kind(config: Config, environment: Environment) -> str:
@@ -34,8 +34,8 @@ def build_loop(config: Config, environment: Environment, network: NetworkBuilder
         from tensorq.envs.world import make_world
         from tensorq.loops.compiled import CompiledLoop
 
-        return CompiledLoop(config, agent, make_world(config.env))
+        return CompiledLoop(config, agent, make_world(config.env, config.env_args))
     from tensorq.loops.host import HostLoop
 
-    numpy_q = functools.partial(NumpyNetwork, *spaces, config) if network is None else None
+    numpy_q = functools.partial(NumpyNetwork, *spaces, config) if network is None and knows(spaces[0], config) else None
     return HostLoop(config, agent, environment.make, replay_path, numpy_q)

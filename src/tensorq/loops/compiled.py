@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
-from tensorq.envs.world import World
+from tensorq.envs.world import World, where_rows
 from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import make_learning
 from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
@@ -31,7 +32,7 @@ class LoopState(NamedTuple):
     seed: Tensor  # int64 scalar; never changes, and is here so that one program serves every seed
     agent: AgentState
     memory: Any  # of self.learning
-    world: Tensor  # the states of N environments
+    world: Any  # the states of N environments, a tensor or a tuple of tensors
     age: Tensor  # [N] int32, steps since reset
     total_return: Tensor  # [N], rewards since reset
     steps: Tensor  # int64 scalar, environment steps
@@ -114,9 +115,9 @@ class CompiledLoop:
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._mask(state.world)
         action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
-        next_world, reward, terminated = world.step(state.world, action, step_u)
+        next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
-        done = terminated | (age >= world.max_episode_steps)
+        done = terminated | truncated | (age >= world.max_episode_steps)
         next_obs, next_mask = world.observe(next_world), self._mask(next_world)
         # A time limit ends the episode and leaves the value of what would have followed: only termination has none,
         # and a state in which nothing is legal.
@@ -130,7 +131,7 @@ class CompiledLoop:
         return state._replace(
             agent=self.agent.observe(state.agent, obs),
             memory=self.learning.add(state.memory, step),
-            world=_where_rows(done, world.reset(reset_u), next_world),
+            world=tf.nest.map_structure(functools.partial(where_rows, done), world.reset(reset_u), next_world),
             age=tf.where(done, 0, age),
             total_return=tf.where(done, 0.0, total_return),
             steps=state.steps + count,
@@ -158,9 +159,9 @@ class CompiledLoop:
 
         def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor, length: Tensor) -> tuple[Tensor, ...]:
             action = greedy(self.agent.q_values(params, world.observe(state)), self._mask(state))
-            state, reward, terminated = world.step(state, action, uniforms(step, world.step_uniforms))
+            state, reward, terminated, truncated = world.step(state, action, uniforms(step, world.step_uniforms))
             total, length = total + tf.where(alive, reward, 0.0), length + tf.cast(alive, tf.int32)
-            return step + 1, state, alive & ~terminated, total, length
+            return step + 1, state, alive & ~(terminated | truncated), total, length
 
         zero = tf.constant(0, tf.int64)
         first = world.reset(uniforms(zero, world.reset_uniforms))
@@ -231,11 +232,6 @@ class CompiledLoop:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def _where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """tf.where over the first axis."""
-    return tf.where(tf.reshape(condition, (-1, *[1] * (len(yes.shape) - 1))), yes, no)
 
 
 def _named(prefix: str, value: Any) -> list[tuple[str, Tensor]]:

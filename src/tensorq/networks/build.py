@@ -121,7 +121,7 @@ def build_network(
     if normalized:
         space = gym.spaces.Box(-np.inf, np.inf, observation_space.shape, np.float32)
     if function is None:
-        return Network(build_q_network(space, num_actions, config), normalized=normalized)
+        return Network(build_q_network(space, num_actions, config), space, normalized)
     if on := [switch for switch in _SWITCHES[function.keyword] if getattr(config, switch)]:
         off = ", ".join(f"{switch}=False" for switch in on)
         how = f"give {off}, if it was the preset that has it on, or leave out the function"

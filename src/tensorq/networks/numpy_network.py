@@ -40,6 +40,11 @@ def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Con
     return shapes + [(rows, size), (rows,)] * (1 + noisy)
 
 
+def knows(observation_space: gym.Space, config: Config) -> bool:
+    """Whether NumpyNetwork can take the place of the network that these settings build."""
+    return config.part(Head).in_numpy and config.part(Encoder).in_numpy(observation_space) is not None
+
+
 def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
     """P, the numbers in the default network's flat parameter vector."""
     weights = sum(math.prod(shape) for shape in parameter_shapes(observation_space, num_actions, config))

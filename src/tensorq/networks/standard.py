@@ -8,6 +8,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 
+from tensorq.errors import TensorqError
 from tensorq.heads.head import Head, midpoints
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.network import Network
@@ -78,6 +79,8 @@ def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.
     for weight, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
         weight.assign(value)
     assert network.space is not None
+    if not config.part(Head).in_numpy:
+        raise TensorqError(f"head {config.head} cannot be written as layers of Keras': use tq.load, which knows it.")
     inputs, head = keras_inputs(network.space), config.part(Head)
     x = inputs
     if network.normalized:

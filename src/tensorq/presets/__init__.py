@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tensorq.config import DEFAULT_PRESET, Config, without_use
 from tensorq.errors import TensorqError, nearest
+from tensorq.plugins import Registry
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_OTHERS = Registry("preset", {})
 
 
 def preset_names() -> list[str]:
@@ -22,11 +27,27 @@ def preset_names() -> list[str]:
     return sorted(names, key=lambda name: name != DEFAULT_PRESET)
 
 
+def register_preset(name: str, file: str) -> None:
+    """Make a preset known by a name: `file` is the path of a TOML file, say beside the module that registers it."""
+    _OTHERS.register(name, str(file))
+
+
 def load_preset(name: str) -> dict[str, Any]:
-    """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`."""
-    if name not in preset_names():
-        raise TensorqError(f"unknown preset {name!r}: {nearest(name, preset_names())}")
-    return tomllib.loads((resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+    """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`.
+
+    `name` is that of a preset or, where it ends in .toml, a file.
+    """
+    if name in preset_names():
+        return tomllib.loads((resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+    if not name.endswith(".toml") and name not in _OTHERS:
+        raise TensorqError(f"unknown preset {name!r}: {nearest(name, [*preset_names(), *_OTHERS])}")
+    file = name if name.endswith(".toml") else _OTHERS.home(name)
+    try:
+        return {"about": name, **tomllib.loads(Path(file).read_text(encoding="utf-8"))}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TensorqError(
+            f"preset {name!r}: cannot read {file}: {getattr(error, 'strerror', None) or error}."
+        ) from error
 
 
 def preset_settings(env: str, preset: str) -> dict[str, Any]:
@@ -43,6 +64,11 @@ def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
 
     What the preset sets of a head, say, goes where the overrides choose another that does not have it.
     """
-    settings = {**preset_settings(env, preset), **overrides, "env": env, "preset": preset}
+    settings = {
+        **preset_settings(env, preset),
+        **overrides,
+        "env": env,
+        "preset": Path(preset).stem if preset.endswith(".toml") else preset,
+    }
     unused = without_use(settings) - overrides.keys()
     return Config.from_dict({name: value for name, value in settings.items() if name not in unused})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorq.errors import TensorqError
+from tensorq.plugins import require_packages
 from tensorq.runs.checkpoint import Checkpoints, is_leftover, remove_leftovers, require_inside, write_atomically
 from tensorq.runs.lock import FolderLock
 
@@ -195,6 +196,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         raise TensorqError(
             f'{run_dir / "config.json"} has no "config", the settings that `tensorq train` writes there; {PUT_BACK}'
         )
+    require_packages(data.get("plugins"), str(run_dir))
     return data
 
 

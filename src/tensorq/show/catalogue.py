@@ -33,14 +33,14 @@ def print_environments() -> None:
         if str(spec.entry_point).startswith(SCANNED):
             newest[base] = max(newest.get(base, spec), spec, key=lambda each: each.version or 0)
     needs_box2d = False
-    for spec in sorted(newest.values(), key=lambda each: (each.id not in WORLDS, each.id)):
+    for spec in sorted(newest.values(), key=lambda each: (each.id not in [*WORLDS], each.id)):
         try:
             found = describe(spec.id)
         except TensorqError as error:
             if "action space" not in str(error) and "observation space" not in str(error):
                 needs_box2d = True
             continue
-        loop = "compiled, host" if spec.id in WORLDS else "host"
+        loop = "compiled, host" if spec.id in [*WORLDS] else "host"
         limits = (found.max_episode_steps, found.solved_return)
         table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)

@@ -128,7 +128,7 @@ def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict
     for name, matters in (("pixels", '"uint8"' in text), ("hl_gauss_spare_bins", full.get("head") == "hl_gauss")):
         if not matters:
             full[name] = getattr(Config, name)
-    world = full.get("env") in WORLDS and full.get("algorithm") != "qtable" and full.get("loop") != "host"
+    world = full.get("env") in [*WORLDS] and full.get("algorithm") != "qtable" and full.get("loop") != "host"
     full["loop"] = document.get("loop", "compiled" if world else "host")  # the one that was taken, where it says auto
     if environment.get("custom"):
         del full["loop"]  # a function's environment has no other

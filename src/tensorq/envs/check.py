@@ -1,0 +1,130 @@
+"""What is wrong with a compiled world, told before it is trained on."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from tensorq.envs.world import World, where_rows
+from tensorq.errors import TensorqError, where_raised
+
+_ROWS, _STEPS = 3, 20
+
+
+def check_world(world: World) -> None:
+    """Raise TensorqError for the first thing in which a world is not what tensorq.envs.world.World says.
+
+    Its attributes, shapes and dtypes are looked at; whether XLA compiles it; whether the same states, actions and
+    uniforms give the same again; and whether rows of a batch keep to themselves.
+    """
+    _check_attributes(world)
+    generator = np.random.default_rng(0)
+
+    def uniforms(width: int) -> Any:
+        return tf.constant(generator.integers(2**24, size=(_ROWS, width)) * 2.0**-24, tf.float32)
+
+    reset, step = _compiled(world, "reset", world.reset), _compiled(world, "step", world.step)
+    state = reset(uniforms(world.reset_uniforms))
+    layout = _layout(state)
+    _check_observations(world, state)
+    for _ in range(_STEPS):
+        action = tf.constant(generator.integers(world.action_space.n, size=_ROWS), tf.int32)
+        u = uniforms(world.step_uniforms)
+        found = step(state, action, u)
+        if not isinstance(found, (tuple, list)) or len(found) != 4:
+            _refuse(world, "step", found, "(state, reward, terminated, truncated)")
+        next_state, reward, terminated, truncated = found
+        if _layout(next_state) != layout:
+            _refuse(world, "step", f"a state of {_layout(next_state)}", f"one as reset gives it, {layout}")
+        for name, value, dtype in (
+            ("reward", reward, tf.float32), ("terminated", terminated, tf.bool), ("truncated", truncated, tf.bool)
+        ):  # fmt: skip
+            if value.shape != (_ROWS,) or value.dtype != dtype:
+                _refuse(world, f"step's {name}", f"{value.dtype.name} of shape {value.shape}", f"{dtype.name} of [N]")
+        again, alone = step(state, action, u), step(*_first_row((state, action, u)))
+        if not _equal(found, again):
+            _refuse(world, "step", "another result for the same state, action and u", "the same: u is all its chance")
+        if not _equal(_first_row(found), alone):
+            _refuse(world, "step", "another result for a row alone than in a batch", "rows that keep to themselves")
+        state = next_state
+        _check_observations(world, state)
+        over, first = terminated | truncated, reset(uniforms(world.reset_uniforms))
+        state = tf.nest.map_structure(lambda new, old, over=over: where_rows(over, new, old), first, state)
+    _check_picture(world, _first_row(state))
+
+
+def _check_attributes(world: Any) -> None:
+    for name, expected in (
+        ("observation_space", gym.spaces.Box), ("action_space", gym.spaces.Discrete), ("max_episode_steps", int),
+        ("reset_uniforms", int), ("step_uniforms", int), ("solved_return", (int, float, type(None))),
+    ):  # fmt: skip
+        if not hasattr(world, name) or not isinstance(getattr(world, name), expected):
+            wanted = (
+                " or ".join(kind.__name__ for kind in expected) if isinstance(expected, tuple) else expected.__name__
+            )
+            _refuse(world, name, repr(getattr(world, name, "nothing")), wanted)
+    for name, least in (("max_episode_steps", 1), ("reset_uniforms", 0), ("step_uniforms", 0)):
+        if getattr(world, name) < least:
+            _refuse(world, name, getattr(world, name), f"at least {least}")
+
+
+def _compiled(world: World, name: str, function: Any) -> Any:
+    """The function as XLA compiles it."""
+    compiled = tf.function(function, autograph=False, jit_compile=True)
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except Exception as error:  # anything: it is not ours
+            raise TensorqError(f"{type(world).__name__}.{name} raised {where_raised(error)}.") from error
+
+    return call
+
+
+def _check_observations(world: World, state: Any) -> None:
+    obs, space = _compiled(world, "observe", world.observe)(state), world.observation_space
+    dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
+    if obs.shape != (_ROWS, *space.shape) or obs.dtype != dtype:
+        received = f"{obs.dtype.name} of shape {obs.shape}"
+        _refuse(world, "observe", received, f"{dtype.name} of shape {(_ROWS, *space.shape)} for {_ROWS} states")
+    for row in obs.numpy():
+        if not space.contains(row.astype(space.dtype)):
+            _refuse(world, "observe", row, f"an observation of {space}")
+    if hasattr(world, "action_mask"):
+        mask = _compiled(world, "action_mask", world.action_mask)(state)
+        if mask.shape != (_ROWS, world.action_space.n) or mask.dtype != tf.bool:
+            received = f"{mask.dtype.name} of shape {mask.shape}"
+            _refuse(world, "action_mask", received, f"bool of shape {(_ROWS, int(world.action_space.n))}")
+
+
+def _check_picture(world: World, state: Any) -> None:
+    if not hasattr(world, "render"):
+        return
+    try:
+        picture = world.render(state)
+    except Exception as error:  # anything: it is not ours
+        raise TensorqError(f"{type(world).__name__}.render raised {where_raised(error)}.") from error
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
+        received = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else repr(picture)
+        _refuse(world, "render", received, "a NumPy array [height, width, 3] of uint8")
+
+
+def _first_row(structure: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor[:1], structure)
+
+
+def _layout(state: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: f"{tensor.dtype.name} {tuple(tensor.shape)}", state)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """But for rounding, which is not the same in batches of other sizes."""
+    pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+    return all(np.allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in pairs)
+
+
+def _refuse(world: World, name: str, received: Any, expected: str) -> NoReturn:
+    raise TensorqError(f"{type(world).__name__}.{name}: received {received}, expected {expected}.")

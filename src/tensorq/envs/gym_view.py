@@ -1,0 +1,68 @@
+"""A compiled world as a gymnasium.Env: for the host loop, evaluation, videos, and other people's libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tensorq.envs.world import World
+
+
+class GymView(gym.Env[np.ndarray, int]):
+    """One environment of a world, with its time limit."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(self, world: World, render_mode: str | None = None) -> None:
+        """Take the world; it draws itself with render_mode="rgb_array", if it can."""
+        self.world, self.render_mode = world, render_mode
+        self.observation_space, self.action_space = world.observation_space, world.action_space  # type: ignore[assignment]
+        self._state: Any = None
+        self._steps = 0
+        self._reset = tf.function(self._first, autograph=False)
+        self._step = tf.function(self._next, autograph=False)
+
+    def _first(self, u: Any) -> tuple[Any, ...]:
+        state = self.world.reset(u)
+        return state, self.world.observe(state), self._mask(state)
+
+    def _next(self, state: Any, action: Any, u: Any) -> tuple[Any, ...]:
+        state, reward, terminated, truncated = self.world.step(state, action, u)
+        return state, self.world.observe(state), self._mask(state), reward, terminated, truncated
+
+    def _mask(self, state: Any) -> Any:
+        mask = getattr(self.world, "action_mask", None)
+        return mask(state) if mask else ()
+
+    def _uniforms(self, width: int) -> Any:
+        """[1, width] multiples of 2^-24, which float32 holds exactly, below 1."""
+        return tf.constant(self.np_random.integers(2**24, size=(1, width)) * 2.0**-24, tf.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """A first state."""
+        super().reset(seed=seed)
+        self._state, obs, mask = self._reset(self._uniforms(self.world.reset_uniforms))
+        self._steps = 0
+        return obs.numpy()[0], _info(mask)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """One step, with an action of the action space."""
+        index = tf.constant([int(action) - int(self.world.action_space.start)], tf.int32)
+        u = self._uniforms(self.world.step_uniforms)
+        self._state, obs, mask, reward, terminated, truncated = self._step(self._state, index, u)
+        self._steps += 1
+        over = bool(truncated[0]) or self._steps >= self.world.max_episode_steps
+        return obs.numpy()[0], float(reward[0]), bool(terminated[0]), over, _info(mask)
+
+    def render(self) -> Any:
+        """The picture of the present state, [height, width, 3] uint8; None without render_mode."""
+        draw = getattr(self.world, "render", None)
+        return draw(self._state) if self.render_mode == "rgb_array" and draw else None
+
+
+def _info(mask: Any) -> dict[str, Any]:
+    return {"action_mask": mask.numpy()[0].astype(np.int8)} if tf.is_tensor(mask) else {}
