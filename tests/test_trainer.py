@@ -160,18 +160,19 @@ def test_ten_episodes_do_not_decide_whether_it_is_solved(finished: Path) -> None
 @pytest.mark.parametrize(("episodes", "mean", "solved"), [(99, 500, None), (100, 475, True), (100, 474.9, False)])
 def test_a_hundred_episodes_do(tmp_path: Path, episodes: int, mean: float, solved: bool | None) -> None:
     one = training(tmp_path, [])
-    assert one._solved() is None
-    one._best = {"steps": 1, "mean_return": mean, "episodes": episodes}
-    assert one._solved() is solved
+    record, goal = one._record, one.environment.solved_return
+    assert record.solved(goal) is None
+    assert record.evaluated(mean, episodes) and record.solved(goal) is solved
 
 
 def test_the_first_time_that_it_was_solved_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = training(tmp_path, [])
     monkeypatch.setattr(one._checkpoints, "save_best", lambda *_: None)
     for steps, mean in ((1_000, 400.0), (2_000, 480.0), (3_000, 500.0)):
-        loop: Any = SimpleNamespace(evaluate=lambda _, mean=mean: scored(mean, 100), steps=steps, kept=lambda: {})
+        loop: Any = SimpleNamespace(evaluate=lambda _, mean=mean: scored(mean, 100), steps=steps)
+        loop.updates, loop.kept = 0, lambda: {}
         one._evaluate(loop, lambda: False)
-    assert (one._steps_to_solved, one._best and one._best["steps"]) == (2_000, 3_000)
+    assert (one._record.steps_to_solved, one._record.best and one._record.best["steps"]) == (2_000, 3_000)
 
 
 @pytest.mark.parametrize("settings", [{}, {"algorithm": "qtable"}], ids=["dqn", "table"])
@@ -279,8 +280,9 @@ def test_a_vector_environment_that_has_another_number_says_so(tmp_path: Path) ->
 
 def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: Path) -> None:
     one = training(tmp_path, [], began=time.perf_counter() - 5)
-    one._elapsed_before = 60
-    assert 65 <= one._elapsed_seconds() < 70  # and not this process's age
+    one._before.elapsed_seconds = 60
+    one._count(SimpleNamespace(steps=0, updates=0))  # type: ignore[arg-type]
+    assert 65 <= one._record.elapsed_seconds < 70  # and not this process's age
 
 
 def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(

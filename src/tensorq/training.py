@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tensorq.agents.settings import ExplorationSettings, LearningRateSettings
-from tensorq.config import SOLVED_EPISODES, Config
+from tensorq.config import Config
 from tensorq.envs.calls import close_or_warn
 from tensorq.envs.description import Environment
 from tensorq.envs.registry import gymnasium_maker
@@ -38,11 +38,12 @@ from tensorq.loops.loop import (
 )
 from tensorq.networks.build import NetworkFunction
 from tensorq.networks.settings import NetworkSettings
-from tensorq.process import Signals, process_seconds, tensorflow_running
+from tensorq.process import Signals, tensorflow_running
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints, load
 from tensorq.runs.directory import RunDirectory
-from tensorq.runs.freeing import REFILL, after_freeing, with_empty_replay
+from tensorq.runs.freeing import after_freeing, with_empty_replay
+from tensorq.runs.record import RunRecord
 from tensorq.runs.tables import CsvTable, read_table
 from tensorq.stopped import Stopped, how_to_resume
 
@@ -79,23 +80,15 @@ class Training:
         self._named = _named(config, self._needs)
         self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
         self._began, self._on_restored, self._goes_on = began, on_restored, goes_on
+        self._started, self._started_steps = began, 0  # training, in this process
         self._has_initial_params = has_initial_params
         self._checkpoints = Checkpoints(directory.checkpoints_path)
-        self._episodes = 0
+        self._record, self._before = RunRecord(), RunRecord()  # now, and as it was when this process began
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._best: dict[str, float] | None = None
         self._best_params: dict[str, np.ndarray] = {}
-        self._final_return: float | None = None
-        self._seconds = 0.0  # spent training before this process
-        self._elapsed_before = 0.0  # the same with everything else that took time
-        self._seconds_to_solved: float | None = None
-        self._steps_to_solved: int | None = None
         self._checkpoint_steps = 0
-        self._refill_steps = 0  # in which replays that were freed filled again
-        self._settled_steps = 0  # of the last stop at which all that was due has been done
         self._report: Report | None = None  # of steps that have no row in metrics.csv yet
         self._told_of_cut_episodes = False
-        self._stopped_by: str | None = None  # what ended the run before its steps or episodes did
 
     def run(self) -> None:
         """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
@@ -133,11 +126,11 @@ class Training:
                 closing.callback(close_or_warn, loop, self._warn)
                 self._restore(loop, found, metrics, episodes)
                 del found  # or its replay would stay in memory
-                self._on_restored(loop.steps, self._episodes)
+                self._on_restored(loop.steps, self._record.episodes)
                 self.ready = True
                 self._started, self._started_steps = time.perf_counter(), loop.steps
-                if self._stopped_by and self._goes_on:
-                    self._stopped_by = None
+                if self._record.stopped and self._goes_on:
+                    self._record.stopped = None
                     self._save(loop, metrics, episodes)  # or a kill would make the run end where it had been stopped
                 path, goal = self.directory.path, self.environment.solved_return
                 self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs, self._named))
@@ -190,7 +183,7 @@ class Training:
         """The config for the loop, in which updates begin later where the replay was freed."""
         if found is None:
             return self.config
-        config, self._refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
+        config, self._record.refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
         if filling:
             text = f"the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
             self._warn(f"{text}and the run is not exact any more")
@@ -206,29 +199,23 @@ class Training:
                 self._begin_with(load(self._checkpoints.initial_path)[0], loop)
             return
         tensors, metadata, path = found
-        kept = metadata["best"]
-        self._best = kept and {name: kept[name] for name in ("steps", "mean_return", "episodes") if name in kept}
+        refill_steps = self._record.refill_steps
+        self._record, self._before = RunRecord.from_metadata(metadata), RunRecord.from_metadata(metadata)
+        self._record.refill_steps = refill_steps
         best = {f"agent.{name.removeprefix(BEST)}": tensors.pop(name) for name in [*tensors] if name.startswith(BEST)}
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)
         require_fitting(tensors, fresh, path)
-        if self._best is not None and not math.isfinite(self._best["mean_return"]):  # once, those were kept
-            self._best, best = None, {}
+        if best and self._record.best is None:  # of a mean return that was no number
             self._checkpoints.best_path.unlink(missing_ok=True)
-        if best:  # what was kept later, if anything was, belongs to a future that is given up
+        elif best:  # what was kept later, if anything was, belongs to a future that is given up
             self._keep(best)
         if not loop.restore(tensors):
             self._warn("the same actions led the environments elsewhere: their episodes begin again, not exactly")
         metrics.truncate(metadata["metrics_bytes"])
         episodes.truncate(metadata["episodes_bytes"])
         self._checkpoint_steps = loop.steps
-        self._settled_steps = metadata.get("settled_steps", loop.steps)
-        self._stopped_by = metadata.get("stopped")
-        self._episodes = metadata["episodes"]
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
-        self._seconds = metadata["seconds"]
-        self._seconds_to_solved, self._elapsed_before = metadata["seconds_to_solved"], metadata["elapsed_seconds"]
-        self._final_return, self._steps_to_solved = metadata["final_return"], metadata.get("steps_to_solved")
 
     def _begin_with(self, taken: dict[str, np.ndarray], loop: Loop) -> None:
         """Give a loop that has not begun what a run had kept of its best agent; everything else stays new."""
@@ -268,28 +255,22 @@ class Training:
             self._tell(Message(f"no checkpoint had been made by step {steps.max():,.0f}: training begins again"))
 
     def _save(self, loop: Loop, metrics: CsvTable, episodes: CsvTable) -> None:
-        metadata = {
-            "steps": loop.steps,
-            "settled_steps": self._settled_steps,
-            "stopped": self._stopped_by,
-            "updates": loop.updates,
-            "episodes": self._episodes,
-            "metrics_bytes": metrics.position(),
-            "episodes_bytes": episodes.position(),
-            "best": self._best,
-            "seconds": self._training_seconds(),
-            "seconds_to_solved": self._seconds_to_solved,
-            "steps_to_solved": self._steps_to_solved,
-            "elapsed_seconds": self._elapsed_seconds(),
-            "final_return": self._final_return,
-            REFILL: self._refill_steps,
-        }
+        self._count(loop)
+        positions = {"metrics_bytes": metrics.position(), "episodes_bytes": episodes.position()}
+        metadata = {**self._record.to_metadata(), **positions}
         tensors = {**loop.save(), **self._best_params}
         if self._report is not None:  # given back, for the row to be written when the run goes on
             tensors[UNREPORTED] = self._report.sums
         path = self._checkpoints.save(loop.steps, tensors, metadata)
         self._checkpoint_steps = loop.steps
         self._tell(Saved(loop.steps, path))
+
+    def _count(self, loop: Loop) -> None:
+        """Bring the record's counts and times up to now."""
+        record, before, now = self._record, self._before, time.perf_counter()
+        record.steps, record.updates = loop.steps, loop.updates
+        record.seconds = before.seconds + now - self._started
+        record.elapsed_seconds = before.elapsed_seconds + now - self._began
 
     def _last_checkpoint(self) -> str:
         paths = self._checkpoints.step_paths()
@@ -303,10 +284,10 @@ class Training:
     def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: Signals) -> None:
         config = self.config
         # A run that was saved at a stop, because an environment failed there, begins with what was due at it.
-        while self._settled_steps < loop.steps or not self._over(loop):
+        while self._record.settled_steps < loop.steps or not self._over(loop):
             self._listen(loop)
-            before = self._settled_steps
-            left = config.episodes - self._episodes if config.episodes else None
+            before = self._record.settled_steps
+            left = config.episodes - self._record.episodes if config.episodes else None
             stop = loop.steps if self._over(loop) else self._next_stop(before)
             self._report = loop.advance(stop, left, signals)
             new_returns = self._record_episodes(self._report.episodes, episodes)
@@ -329,21 +310,21 @@ class Training:
             metrics.append([[progress.steps, progress.updates, progress.episodes, *progress.metrics.values()]])
             metrics.flush()  # for whoever draws a run that is not over
             episodes.flush()
-            self._report, self._settled_steps = None, loop.steps
+            self._report, self._record.settled_steps = None, loop.steps
             if due(config.checkpoint_period_steps):
                 self._save(loop, metrics, episodes)
 
     def _listen(self, loop: Loop) -> None:
         """End the run if an observer asked for it before it is finished."""
         if self._audience.stop_reason and not self._finished(loop):
-            self._stopped_by = self._audience.stop_reason
+            self._record.stopped = self._audience.stop_reason
 
     def _over(self, loop: Loop) -> bool:
-        return self._stopped_by is not None or self._finished(loop)
+        return self._record.stopped is not None or self._finished(loop)
 
     def _finished(self, loop: Loop) -> bool:
         config = self.config
-        return loop.steps >= config.steps or (config.episodes > 0 and self._episodes >= config.episodes)
+        return loop.steps >= config.steps or (config.episodes > 0 and self._record.episodes >= config.episodes)
 
     def _next_stop(self, steps: int) -> int:
         """The next multiple of any period, or the end. A vector of environments may step past it."""
@@ -353,9 +334,9 @@ class Training:
 
     def _record_episodes(self, finished: Sequence[Episode], table: CsvTable) -> list[float]:
         returns = [episode.total_return for episode in finished]
-        first = self._episodes + 1
+        first = self._record.episodes + 1
         table.append((first + index, *episode) for index, episode in enumerate(finished))
-        self._episodes += len(returns)
+        self._record.episodes += len(returns)
         self._recent.extend(returns)
         return returns
 
@@ -373,45 +354,36 @@ class Training:
                 f"{self.config.evaluation_max_episode_steps:,} steps and scored as they stood: evaluation_max_episode_"
                 "steps (--evaluation-max-episode-steps) says when"
             )
-        known_before, self._final_return = self._final_return, mean
-        if not math.isfinite(mean):
-            if known_before is None or math.isfinite(known_before):  # else it was said
-                self._warn(
-                    f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards that are not "
-                    "finite, or whose sum is not. An agent without a number is not kept as the best"
-                )
-            self._tell(Evaluated(loop.steps, mean, count, is_best=False))
-            return mean
-        is_best = self._best is None or mean >= self._best["mean_return"]
+        self._count(loop)
+        known_before = self._record.final_return
+        is_best = self._record.evaluated(mean, count)
         if is_best:
-            self._best = {"steps": loop.steps, "mean_return": mean, "episodes": count}
             self._keep(loop.kept())
-            if self._seconds_to_solved is None and self._solved():
-                self._seconds_to_solved, self._steps_to_solved = self._elapsed_seconds(), loop.steps
+            self._count(loop)
+            self._record.note_solved(self.environment.solved_return)
+        elif not math.isfinite(mean) and (known_before is None or math.isfinite(known_before)):  # else it was said
+            self._warn(
+                f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards that are not "
+                "finite, or whose sum is not. An agent without a number is not kept as the best"
+            )
         goal = self.config.stop_return
-        if goal is not None and mean >= goal and not self._over(loop):
-            self._stopped_by = f"the mean return of {count} greedy episodes, {mean:g}, reached stop_return {goal:g}"
+        if goal is not None and goal <= mean < math.inf and not self._over(loop):
+            self._record.stopped = f"the mean return of {count} greedy episodes, {mean:g}, reached stop_return {goal:g}"
         self._tell(Evaluated(loop.steps, mean, count, is_best))
         return mean
 
     def _keep(self, agent: dict[str, np.ndarray]) -> None:
         """Keep this agent as the best."""
-        assert self._best is not None
+        assert self._record.best is not None
         self._best_params = {f"{BEST}{name.removeprefix('agent.')}": tensor for name, tensor in agent.items()}
-        self._checkpoints.save_best(agent, self._best)
-
-    def _solved(self) -> bool | None:
-        """Whether the kept agent solves the environment; None where too few episodes, or no goal, leave it open."""
-        best, goal = self._best, self.environment.solved_return
-        if best is None or goal is None or best["episodes"] < SOLVED_EPISODES:
-            return None
-        return best["mean_return"] >= goal
+        self._checkpoints.save_best(agent, self._record.best)
 
     def _progress(self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None) -> Progress:
+        self._count(loop)
         return Progress(
             steps=loop.steps,
             updates=loop.updates,
-            episodes=self._episodes,
+            episodes=self._record.episodes,
             metrics={
                 "epsilon": self.config.part(ExplorationSettings).epsilon_at(loop.steps),
                 "learning_rate": self.config.part(LearningRateSettings).learning_rate_at(loop.updates),
@@ -419,38 +391,17 @@ class Training:
                 "mean_return": float(np.mean(self._recent)) if self._recent else None,
                 "evaluation_return": evaluation,
             },
-            best_return=self._best["mean_return"] if self._best else None,
+            best_return=self._record.best["mean_return"] if self._record.best else None,
             new_returns=new_returns,
-            seconds=self._training_seconds(),
+            seconds=self._record.seconds,
             steps_per_second=(loop.steps - self._started_steps) / (time.perf_counter() - self._started),
         )
-
-    def _training_seconds(self) -> float:
-        return self._seconds + time.perf_counter() - self._started
-
-    def _elapsed_seconds(self) -> float:
-        return self._elapsed_before + time.perf_counter() - self._began
 
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _write_result(self, loop: Loop) -> dict[str, Any]:
-        seconds = self._training_seconds()
-        result: dict[str, Any] = {
-            "finished": True,
-            "stopped": self._stopped_by,
-            "steps": loop.steps,
-            "updates": loop.updates,
-            "episodes": self._episodes,
-            "seconds": round(seconds, 3),
-            "steps_per_second": round(loop.steps / max(seconds, 1e-9), 1),
-            "best": self._best,
-            "final": {"steps": loop.steps, "mean_return": self._final_return},
-            "solved_return": self.environment.solved_return,
-            "solved": self._solved(),
-            "seconds_to_solved": self._seconds_to_solved,
-            "steps_to_solved": self._steps_to_solved,
-            "process_seconds": round(process_seconds(), 3),
-        }
+        self._count(loop)
+        result = self._record.result(self.environment.solved_return)
         run_directory.write_json(self.directory.result_path, result)
         return result
 

@@ -34,8 +34,9 @@ EVALUATION_ENVS = 20
 
 
 class Kept(NamedTuple):
-    """The parameters of an agent that a run kept, and what they belong to."""
+    """The parameters of an agent that a run kept, and what they belong to: its folder, read once."""
 
+    run_dir: Path
     config: Config
     params: np.ndarray  # [P]
     path: Path  # the file that they are in
@@ -50,18 +51,33 @@ class Kept(NamedTuple):
         space = plain_observation_space(self.environment.observation_space)
         return space, int(plain_action_space(self.environment.action_space).n)
 
+    def agent(self) -> TrainedAgent:
+        """To act with."""
+        space, num_actions = self.spaces
+        if self.config.find(QTableSettings):
+            q_function: QFunction = QTable(self.params, space, num_actions)
+        elif self.network is None:
+            q_function = NumpyNetwork(space, num_actions, self.config, self.params)
+        else:
+            q_function = _keras_q_function(self.network, space, self.config, self.params)
+        return TrainedAgent(q_function, self.environment.observation_space, self.environment.action_space)
+
+    def environment_maker(self, make: EnvironmentMaker | None, render_mode: str | None = None) -> EnvironmentMaker:
+        """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
+        if make is not None:
+            return new_each_time(make)
+        if self.environment.custom:
+            call = f"tq.open_run({directory.python_arguments(self.run_dir, ['make_env'])})"
+            raise TensorqError(
+                f"{self.run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or in "
+                f"Python give the function, {call}."
+            )
+        return gymnasium_maker(saved_id(self.config.env), self.config.env_args, render_mode)
+
 
 def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> TrainedAgent:
     """The agent that a run kept, as read_kept says."""
-    kept = read_kept(run_dir, which, network)
-    space, num_actions = kept.spaces
-    if kept.config.find(QTableSettings):
-        q_function: QFunction = QTable(kept.params, space, num_actions)
-    elif kept.network is None:
-        q_function = NumpyNetwork(space, num_actions, kept.config, kept.params)
-    else:
-        q_function = _keras_q_function(kept.network, space, kept.config, kept.params)
-    return TrainedAgent(q_function, kept.environment.observation_space, kept.environment.action_space)
+    return read_kept(run_dir, which, network).agent()
 
 
 def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept:
@@ -116,14 +132,8 @@ def read_params(run_dir: Path, which: str = "best") -> Kept:
         if found is None:
             raise TensorqError(f"{run_dir} has no checkpoint yet.")
         tensors, _, path = found
-    return Kept(
-        config,
-        tensors["agent.params"],
-        path,
-        environment,
-        content.get("network"),
-        content.get("network_space") == "own",
-    )
+    kind, own_space = content.get("network"), content.get("network_space") == "own"
+    return Kept(run_dir, config, tensors["agent.params"], path, environment, kind, own_space)
 
 
 def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
@@ -157,21 +167,6 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
     return q_function
 
 
-def environment_maker(run_dir: Path, make: EnvironmentMaker | None, render_mode: str | None = None) -> EnvironmentMaker:
-    """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
-    if make is not None:
-        return new_each_time(make)
-    content = directory.read_config(run_dir)
-    if read_environment(run_dir, content).custom:
-        call = f"tq.open_run({directory.python_arguments(run_dir, ['make_env'])})"
-        raise TensorqError(
-            f"{run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or in Python give "
-            f"the function, {call}."
-        )
-    config = Config.from_saved(content["config"])
-    return gymnasium_maker(saved_id(config.env), config.env_args, render_mode)
-
-
 def evaluate_run(
     run_dir: Path,
     episodes: int = 100,
@@ -186,15 +181,12 @@ def evaluate_run(
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     if episodes > MOST_EPISODES:
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EPISODES:,}.")
-    agent = load_agent(run_dir, which, network)
-    content = directory.read_config(run_dir)
-    config = Config.from_saved(content["config"])
-    most = 1 if config.single_environment else EVALUATION_ENVS
-    envs = make_host_environments(environment_maker(run_dir, make), min(most, episodes))
+    kept = read_kept(run_dir, which, network)
+    agent, most = kept.agent(), 1 if kept.config.single_environment else EVALUATION_ENVS
+    envs = make_host_environments(kept.environment_maker(make), min(most, episodes))
     try:
-        saved = read_environment(run_dir, content)
-        saved.require_same(run_dir, envs.native_observation_space, envs.native_action_space)
+        kept.environment.require_same(run_dir, envs.native_observation_space, envs.native_action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)
-        return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
+        return play_episodes(envs, agent.q_values, seeds, kept.config.evaluation_max_episode_steps)
     finally:
         close_or_warn(envs, warn)

@@ -12,14 +12,12 @@ import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
 from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, reset_once, step_once
-from tensorq.envs.description import read_environment
 from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import environment_maker, load_agent
+from tensorq.evaluation.load import read_kept
 from tensorq.networks.build import NetworkBuilder
 from tensorq.process import default_variable
-from tensorq.runs.directory import read_config
 from tensorq.show.gif import Pixels
 from tensorq.show.video import Frame, frame_stride, record
 
@@ -68,8 +66,8 @@ def film(
     """
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
-    agent = load_agent(run_dir, which, network)
-    env = environment_maker(run_dir, make, render_mode="rgb_array")()
+    kept = read_kept(run_dir, which, network)
+    agent, env = kept.agent(), kept.environment_maker(make, render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         close_or_warn(env, warn)
         why = "has no render_mode='rgb_array': make it with that"
@@ -77,8 +75,7 @@ def film(
             why = "is a VectorEnv, and a video shows one: give one of its environments, as make_env= or --env"
         raise TensorqError(f"the environment function's environment {why}")
     try:
-        saved = read_environment(run_dir, read_config(run_dir))
-        saved.require_same(run_dir, env.observation_space, env.action_space)
+        kept.environment.require_same(run_dir, env.observation_space, env.action_space)
     except TensorqError:
         close_or_warn(env, warn)
         raise

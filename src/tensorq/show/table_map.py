@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker, close_or_warn
-from tensorq.envs.description import read_environment
 from tensorq.envs.spaces import plain_action_space
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import environment_maker, load_agent
-from tensorq.runs import directory
+from tensorq.evaluation.load import read_kept
 from tensorq.show.maps import Panel, World, find_world
 from tensorq.show.style import GREEN, INK, SOFT_INK, VERMILION
 
@@ -286,22 +283,21 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
         run_dir: a run with algorithm qtable.
         make: makes the environment, for a run on one of your own; without it there is no map.
     """
-    content = directory.read_config(run_dir)
-    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
-    space = environment.observation_space
-    first_state, num_states = int(getattr(space, "start", 0)), int(getattr(space, "n", 0))
     for which in ("best", "last"):
         try:
-            agent = load_agent(run_dir, which)
+            kept = read_kept(run_dir, which, None)
+            agent = kept.agent()
             break
         except TensorqError:
             continue
     else:
         return None
+    space = kept.environment.observation_space
+    first_state, num_states = int(getattr(space, "start", 0)), int(getattr(space, "n", 0))
     table = agent.q_values(np.arange(first_state, first_state + num_states))
     world, mask_of = None, None
     try:
-        env = environment_maker(run_dir, make)()
+        env = kept.environment_maker(make)()
     except TensorqError:  # one that is not installed here, or of your own
         pass
     else:
@@ -313,7 +309,7 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
     legal = np.ones(table.shape, bool)
     if callable(mask_of) and world is not None:
         legal = np.array([mask_of(state) for state in range(len(table))], bool)
-    changed = (table != config.initial_value).any(axis=1)
+    changed = (table != kept.config.initial_value).any(axis=1)
     details = "kept best agent" if which == "best" else "last checkpoint"
-    first_action = int(plain_action_space(environment.action_space).start)
+    first_action = int(plain_action_space(kept.environment.action_space).start)
     return TableMap(table, legal, changed, world, details, first_state, first_action)
