@@ -486,6 +486,11 @@ def test_help_shows_what_happens_by_default(command: str, parts: list[str], caps
     shown = " ".join(capsys.readouterr().out.split()).replace("- ", "-")  # which lines are broken after
     assert all(part in shown for part in parts), shown
     assert "None" not in shown
+    if command == "train":  # settings by the parts that they belong to, each once; --env-arg and ENV give these two
+        assert not {"--env", "--env-args", "--pixels"} & {*shown.split()}
+        groups = ["run:", "dqn:", "replay:", "network:", "exploration:", "head categorical:", "pqn:", "qtable:"]
+        assert [shown.index(f" {group} ") for group in groups] == sorted(shown.index(f" {group} ") for group in groups)
+        assert shown.count("--num-atoms INT") == 1
 
 
 def test_presets_say_what_they_change(capsys: pytest.CaptureFixture[str]) -> None:

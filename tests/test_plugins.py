@@ -75,10 +75,15 @@ def test_in_the_host_loop_and_with_a_preset_file(run: Run, tmp_path: Path) -> No
     assert "cannot read mine.toml" in run("train", "Corridor-v0", "--preset", "mine.toml", code=2).stderr
 
 
-def test_help_lists_the_settings_of_a_chosen_part_and_imports_no_tensorflow(run: Run) -> None:
+def test_help_lists_the_settings_of_a_chosen_part_and_imports_no_tensorflow(run: Run, installed: Path) -> None:
     shown = run("train", "--help", "--encoder", "waves").stdout
     assert "encoder waves:" in shown and "--wave-count INT" in shown
     assert "--wave-count" not in run("train", "--help").stdout
+    code = "import sys; from tensorq import cli; cli.run(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), *sys.path])}
+    command = [sys.executable, "-c", code, "train", "--help", "--encoder", "waves", "--head", "log_cosh"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "--log-cosh-width FLOAT" in done.stdout
     line = "unknown option --wave-count"
     assert line in run("train", "CartPole-v1", "--wave-count", "3", code=2).stderr
     assert "expected one of mlp, waves." in run("train", "CartPole-v1", "--encoder", "x", code=2).stderr

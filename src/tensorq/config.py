@@ -32,9 +32,12 @@ class RunSettings(Part):
     env: str = setting(
         "CartPole-v1",
         "Environment id, as in gymnasium.make; `tensorq envs` lists those there are, and which have a compiled world.",
+        hidden=True,
     )
     env_args: Mapping[str, Any] = setting(
-        {}, "Keywords for gymnasium.make: numbers, text, true or false, null, and lists and tables of these."
+        {},
+        "Keywords for gymnasium.make: numbers, text, true or false, null, and lists and tables of these.",
+        hidden=True,
     )
     preset: str = setting(DEFAULT_PRESET, "Named settings to start from; `tensorq presets` lists them.")
     algorithm: str = setting(
