@@ -18,8 +18,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
 from tensorq.networks.build import NetworkBuilder
 from tensorq.process import default_variable
-from tensorq.show.gif import Pixels
-from tensorq.show.video import Frame, frame_stride, record
+from tensorq.show.video import Frame, Pixels, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
