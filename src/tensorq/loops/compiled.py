@@ -219,7 +219,7 @@ class CompiledLoop:
         return {**tensors, UNREPORTED: self._unreported.copy()}
 
     def restore(self, tensors: Tensors) -> bool:
-        """Become what was saved, exactly."""
+        """Restore a checkpoint, exactly."""
         names = [name for name, _ in _named("", self._state)]
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
         self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)

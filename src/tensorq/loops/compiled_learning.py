@@ -27,7 +27,7 @@ class FromReplay:
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
     ) -> tuple[AgentState, DeviceReplayState, UpdateSums]:
-        """The updates that are owed: DQNSettings.updates_owed, in the program."""
+        """Run every update that is due: DQNSettings.updates_owed says how many, here as part of the program."""
         settings = self._agent.settings
         past = tf.maximum(steps - settings.learning_starts_steps, 0)
         past = past // settings.update_period_steps * settings.update_period_steps

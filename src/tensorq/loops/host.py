@@ -181,7 +181,7 @@ class HostLoop:
         }
 
     def restore(self, tensors: Tensors) -> bool:
-        """Become what was saved; False where the environments, given the same actions, went another way."""
+        """Restore a checkpoint. Returns False if replaying the saved actions did not reproduce the observations."""
         self.learning.restore(tensors)
         self.steps, self._vector_steps = int(tensors["steps"]), int(tensors["vector_steps"])
         self._unreported = tensors[UNREPORTED].copy()

@@ -79,7 +79,7 @@ class StoredAgent:
         return self.vector.read_value()[: self._sizes[0]]
 
     def assign(self, state: AgentState) -> None:
-        """Become this state, in a graph."""
+        """Store this state; called in a graph."""
         self.vector.assign(tf.concat(_numbers(state), axis=0))
 
     def take(self, result: np.ndarray, updates: int) -> np.ndarray:
@@ -101,7 +101,7 @@ class StoredAgent:
         return {**parts, **self.kept(), "agent.updates": np.array(self.updates, np.int64)}
 
     def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+        """Restore what `save` returned."""
         self.updates = int(tensors["agent.updates"])
         high, low = divmod(self.updates, COUNT_BASE)
         parts = [tensors[name] for name in STATE_NAMES]
@@ -136,7 +136,7 @@ class FromReplay:
         )  # fmt: skip
 
     def learn(self, steps: int) -> list[float]:
-        """The updates owed once `steps` are done; returns the sums of metrics, or raises NotFinite."""
+        """Run every update that is due after `steps` steps. Returns the sums of metrics; raises NotFinite."""
         owed, sums = self._dqn.settings.updates_owed(steps, self._num_envs), _NONE
         while owed - self.agent.updates >= self._updates_per_call:
             sums = [old + more for old, more in zip(sums, self._learn_once(steps), strict=True)]
@@ -206,7 +206,7 @@ class FromReplay:
         return {**self.agent.save(), **self.replay.save()}
 
     def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+        """Restore what `save` returned."""
         self.replay.restore(tensors)
         self.agent.restore(tensors)
 
@@ -282,7 +282,7 @@ class FromRollouts:
         return {**self.agent.save(), **rollout}
 
     def restore(self, tensors: Tensors) -> None:
-        """Become what was saved."""
+        """Restore what `save` returned."""
         self.agent.restore(tensors)
         self._row = len(tensors["rollout.reward"])
         for name, column in zip(Rollout._fields, self._columns, strict=False):

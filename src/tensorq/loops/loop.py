@@ -108,7 +108,7 @@ class Loop(Protocol):
         ...
 
     def restore(self, tensors: Tensors) -> bool:
-        """Become what was saved; False where the environments could not be brought to where they were."""
+        """Restore a checkpoint. Returns False if replaying the saved actions did not reproduce the observations."""
         ...
 
     def kept(self) -> Tensors:

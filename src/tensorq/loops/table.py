@@ -139,7 +139,7 @@ class TableLoop:
         }
 
     def restore(self, tensors: Tensors) -> bool:
-        """Become what was saved; False where the environments, given the same actions, went another way."""
+        """Restore a checkpoint. Returns False if replaying the saved actions did not reproduce the observations."""
         self._q.table[:] = tensors["agent.params"].reshape(self._q.table.shape)
         self.steps, self.updates = int(tensors["steps"]), int(tensors["agent.updates"])
         self._vector_steps = int(tensors["vector_steps"])

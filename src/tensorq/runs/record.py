@@ -42,7 +42,7 @@ class RunRecord:
         return found
 
     def evaluated(self, mean_return: float, episodes: int) -> bool:
-        """Take in a greedy evaluation of the agent as it is now; whether it is the best so far.
+        """Store a greedy evaluation of the present agent. Returns whether this agent is the best so far.
 
         A mean return that is not finite never is.
         """
