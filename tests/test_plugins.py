@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,7 +48,8 @@ def run(installed: Path, tmp_path: Path) -> Run:
 
 def test_what_a_package_brings_is_trained_evaluated_filmed_and_resumed(run: Run, tmp_path: Path) -> None:
     given = ["--preset", "corridor", "--env-arg", "length=4", "--wave-count", "3", "--run-dir", "run", "--quiet"]
-    run("train", "Corridor-v0", *given, "--observer", "tensorq_corridor.observer:Counts")
+    done = run("train", "Corridor-v0", *given, "--observer", "tensorq_corridor.observer:Counts")
+    assert not done.stderr  # TensorFlow's own lines, which a world imports
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     assert kept["plugins"] == {"tensorq-corridor": "1.2"} and kept["loop"] == "compiled"
     assert [kept["config"][name] for name in ("wave_count", "log_cosh_width", "encoder")] == [3, 1.0, "waves"]
@@ -58,6 +60,7 @@ def test_what_a_package_brings_is_trained_evaluated_filmed_and_resumed(run: Run,
     played = json.loads(run("evaluate", "run", "--episodes", "20", "--json").stdout)
     assert played["mean"] > 0.86
     run("record", "run", "-o", "again.gif")
+    assert "threads" not in run("train", "Corridor-v0", "--preset", "corridor", "--steps", "300").stdout  # no warning
     run("resume", "run", "--steps", "3500", "--quiet")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 3500
     line = "run was trained with the package tensorq-corridor 1.2, which is not installed: install it."
@@ -70,7 +73,8 @@ def test_in_the_host_loop_and_with_a_preset_file(run: Run, tmp_path: Path) -> No
     run("train", "Corridor-v0", "--preset", "./mine.toml", "--quiet")
     kept = json.loads((tmp_path / "runs" / "Corridor-v0-mine-seed0" / "config.json").read_text())
     assert (kept["config"]["preset"], kept["config"]["wave_count"], kept["loop"]) == ("mine", 1, "host")
-    assert "-1.0" not in run("evaluate", "runs/Corridor-v0-mine-seed0", "--episodes", "2").stdout
+    played = json.loads(run("evaluate", "runs/Corridor-v0-mine-seed0", "--episodes", "2", "--json").stdout)
+    assert len(played["returns"]) == 2
     (tmp_path / "mine.toml").write_text("steps = ")
     assert "cannot read mine.toml" in run("train", "Corridor-v0", "--preset", "mine.toml", code=2).stderr
 
@@ -105,6 +109,16 @@ def test_a_package_that_raises_or_clashes_gets_a_line_with_its_name(run: Run, tm
         done = run("train", "CartPole-v1", "--encoder", "waves", code=2, with_package=False)
         assert line in done.stderr and len(done.stderr.strip().splitlines()) == 1
         run("train", "CartPole-v1", "--help", with_package=False)  # which nobody asks for what is unknown
+
+
+def test_a_part_of_a_package_that_raises_gets_a_line_with_its_name(run: Run, installed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "tensorq_corridor"
+    shutil.copytree(installed / "tensorq_corridor", copy)  # the current folder comes first
+    head = (copy / "head.py").read_text()
+    (copy / "head.py").write_text(head.replace("error = (mean", "raise ZeroDivisionError(1)\n        error = (mean"))
+    done = run("train", "Corridor-v0", "--preset", "corridor", "--run-dir", "run", "--quiet", code=2)
+    assert "what tensorq-corridor adds to tensorq raised ZeroDivisionError" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
 def test_names_are_loaded_or_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,13 @@ def test_a_checksum_is_crc32c_masked() -> None:
     # RFC 3720, B.4: the CRC-32C of 32 zeros is 0x8A9136AA; masked, that is rotated by 15 bits, plus 0xA282EAD8.
     rotated = (0x8A9136AA >> 15 | 0x8A9136AA << 17) & 0xFFFFFFFF
     assert int.from_bytes(tensorboard._checksum(bytes(32)), "little") == (rotated + 0xA282EAD8) % 2**32
+
+
+def test_a_number_that_float32_does_not_hold_stops_no_run() -> None:
+    assert [struct.unpack("<f", tensorboard._float32(value)) for value in (-1e300, 1e300)] == [
+        (-math.inf,),
+        (math.inf,),
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own

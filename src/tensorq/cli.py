@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tensorq import __version__, streams
-from tensorq.agents.settings import ALGORITHMS
 from tensorq.config import DEFAULT_PRESET, Config, RunSettings
 from tensorq.errors import TensorqError, nearest
-from tensorq.heads import HEADS
-from tensorq.networks.encoders import ENCODERS
 from tensorq.options import Parser, add_settings, env_arguments, folder, last_value, one_of, to_option, whole
 from tensorq.paths import absolute, remember_current_folder, shown
 from tensorq.presets import resolve
-from tensorq.settings import Choices, all_parts
+from tensorq.settings import all_parts, choices_of
 
 if TYPE_CHECKING:
     from tensorq.envs.calls import EnvironmentMaker
@@ -117,9 +114,6 @@ TRAIN_OPTIONS = (
 )
 
 
-CHOOSING: dict[str, Choices] = {"algorithm": ALGORITHMS, "head": HEADS, "encoder": ENCODERS}
-
-
 @command(*TRAIN_OPTIONS)
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
@@ -137,8 +131,9 @@ def train(arguments: list[str]) -> None:
     for option in TRAIN_OPTIONS:
         parser.option(*option.names, **option.keywords)
     # The parts that are chosen have settings of their own, and so options.
-    wanted = {name: last_value(arguments, to_option(name)) for name in CHOOSING}
-    chosen = {name: value for name, value in wanted.items() if value is not None and value in CHOOSING[name]}
+    choosing = {name: choices for part in all_parts(RunSettings) for name, choices in choices_of(part)}
+    wanted = {name: last_value(arguments, to_option(name)) for name in choosing}
+    chosen = {name: value for name, value in wanted.items() if value is not None and value in choosing[name]}
     try:
         usual = resolve(env, preset, **chosen)
     except TensorqError:  # of which the whole of the arguments will tell, or not

@@ -167,7 +167,7 @@ class RunSettings(Part):
         """from_dict for what a run's folder kept, perhaps before a setting was there, or refused as of no effect."""
         kept: Any = values
         if isinstance(values, Mapping):
-            fields = {field.name: field.metadata["before"] for field in dataclasses.fields(Config)}
+            fields = {field.name: field.metadata["before"] for field in dataclasses.fields(config_class(values))}
             before = {name: value for name, value in fields.items() if value is not dataclasses.MISSING}
             unused = without_use(values, across_algorithms=True)
             kept = {**before, **{name: value for name, value in values.items() if name not in unused}}

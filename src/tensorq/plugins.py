@@ -87,7 +87,7 @@ def load_plugins() -> None:
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """The versions of packages that add to tensorq, for config.json."""
-    return {package: metadata.version(package) for package in sorted(set(packages) - {"", OURS})}
+    return {package: metadata.version(package) for package in packages}
 
 
 def require_packages(packages: Any, whose: str) -> None:

@@ -15,17 +15,16 @@ import numpy as np
 
 from tensorq import preflight
 from tensorq.agents.settings import QTableSettings
-from tensorq.config import Config, RunSettings
+from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe, read_environment
 from tensorq.envs.registry import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
-from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
 from tensorq.events import Audience, Message, Observer
 from tensorq.heads.head import Head
-from tensorq.loops.build import loop_kind
+from tensorq.loops.build import loop_kind, packages
 from tensorq.networks.build import NetworkBuilder, NetworkFunction, fitting_function, network_function
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
@@ -34,7 +33,6 @@ from tensorq.plugins import versions_of
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
-from tensorq.settings import choices_of
 from tensorq.training import Training
 
 
@@ -86,7 +84,7 @@ def train(
             "environment": environment.to_json(),
             "network": kind,
             "loop": loop_kind(config, environment),
-            "plugins": versions_of(owners(config)),
+            "plugins": versions_of(packages(config)),
         }
         if network is not None:  # by which runs are told apart that differ in nothing else
             content.update(network_name=network.name, network_space="own")
@@ -221,16 +219,6 @@ def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int
         more.append(f"episodes (--episodes) above {episodes} (0 is no limit)")
     if more:
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
-
-
-def owners(config: Config) -> list[str]:
-    """The packages that a run's parts and world are from."""
-    chosen = [
-        (choices, getattr(config, name))
-        for part in (RunSettings, *map(type, config.parts))
-        for name, choices in choices_of(part)
-    ]
-    return [*(choices.owner(name) for choices, name in chosen), WORLDS.owner(config.env)]
 
 
 def _kind(config: Config, network: NetworkFunction | None) -> str:

@@ -11,6 +11,7 @@ from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError, where_raised
 from tensorq.plugins import Registry
+from tensorq.process import load_tensorflow
 
 if TYPE_CHECKING:
     import gymnasium
@@ -81,9 +82,10 @@ def register_world(name: str, home: str) -> None:
 
 
 def _view(name: str, render_mode: str | None = None, **env_args: Any) -> gymnasium.Env:
-    from tensorq.envs.gym_view import GymView
+    world = make_world(name, env_args)
+    from tensorq.envs.gym_view import GymView  # which imports TensorFlow
 
-    return GymView(make_world(name, env_args), render_mode)
+    return GymView(world, render_mode)
 
 
 def is_view(spec: Any) -> bool:
@@ -114,6 +116,7 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
 
 def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
     """The compiled world of an environment id that is in WORLDS; raises TensorqError where it cannot be made."""
+    load_tensorflow()  # quietly, before the module of a world imports it
     kind, given = WORLDS.load(env), dict(env_args or {})
     known = [name for name in inspect.signature(kind).parameters]
     for name in given:

@@ -12,14 +12,14 @@ import numpy as np
 from tensorq.agents.qtable import QTable
 from tensorq.agents.settings import QTableSettings
 from tensorq.agents.trained import QFunction, TrainedAgent
-from tensorq.config import Config
+from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, new_each_time
 from tensorq.envs.description import SavedEnvironment, read_environment
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.evaluation.play import MOST_EPISODES, Episodes, play_episodes
+from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import NetworkBuilder, build_network, fitting_function
 from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params, state_rows
 from tensorq.runs import directory
@@ -179,8 +179,8 @@ def evaluate_run(
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
-    if episodes > MOST_EPISODES:
-        raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EPISODES:,}.")
+    if episodes > MOST_EVALUATION_EPISODES:
+        raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
     kept = read_kept(run_dir, which, network)
     agent, most = kept.agent(), 1 if kept.config.single_environment else EVALUATION_ENVS
     envs = make_host_environments(kept.environment_maker(make), min(most, episodes))

@@ -12,7 +12,6 @@ from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import HostEnvironments, make_host_environments, seeds_for
 
-MOST_EPISODES = 1_000_000  # more would seem to hang
 SELECTION_ENVS = 5  # in which an agent is rated while it trains
 
 

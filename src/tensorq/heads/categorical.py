@@ -9,7 +9,7 @@ from tensorq.core.losses import cross_entropy
 from tensorq.core.projections import categorical_projection
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError
-from tensorq.heads.head import Head, require_atoms
+from tensorq.heads.head import DistributionalHead
 from tensorq.settings import setting
 
 if TYPE_CHECKING:
@@ -17,31 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Categorical(Head):
+class Categorical(DistributionalHead):
     """num_atoms returns from value_min to value_max."""
 
     subject = "head categorical"
     in_numpy = True
 
-    num_atoms: int = setting(
-        51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True
-    )
     value_min: float = setting(
         -100.0,
         "Lowest return that categorical and hl_gauss can tell; |reward| / (1 - gamma) bounds it.",
         idle=True,
     )
     value_max: float = setting(100.0, "Highest return that categorical and hl_gauss can tell.", idle=True)
-
-    @property
-    def outputs_per_action(self) -> int:
-        """A logit for each return."""
-        return self.num_atoms
-
-    @property
-    def pairs(self) -> int:
-        """Each atom of the target with each of the support."""
-        return self.num_atoms**2
 
     @property
     def support(self) -> tuple[float, float, int]:
@@ -54,6 +41,6 @@ class Categorical(Head):
 
     def check(self, config: Config) -> None:
         """Refuse a support of one point, and ends in the wrong order."""
-        require_atoms(self.num_atoms, config.head)
+        super().check(config)
         if self.value_min >= self.value_max:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")

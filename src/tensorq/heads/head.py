@@ -7,12 +7,15 @@ too, points and probabilities [B, M'], whatever made them: a greedy or a soft po
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError
-from tensorq.settings import Part
+from tensorq.settings import Part, setting
+
+if TYPE_CHECKING:
+    from tensorq.config import Config
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,30 @@ class Head(Part):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class DistributionalHead(Head):
+    """A head of num_atoms outputs an action."""
+
+    num_atoms: int = setting(
+        51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True
+    )
+
+    @property
+    def outputs_per_action(self) -> int:
+        """One for each atom."""
+        return self.num_atoms
+
+    @property
+    def pairs(self) -> int:
+        """Each atom with each of the target's."""
+        return self.num_atoms**2
+
+    def check(self, config: Config) -> None:
+        """Refuse a distribution of one atom."""
+        if self.num_atoms < 2:
+            raise TensorqError(f"num_atoms: received {self.num_atoms}, expected at least 2 for head {config.head}.")
+
+
 def mean(points: Tensor, probabilities: Tensor) -> Tensor:
     """The expectation over the last axis."""
     return tf.reduce_sum(points * probabilities, axis=-1)
@@ -68,9 +95,3 @@ def mean(points: Tensor, probabilities: Tensor) -> Tensor:
 def midpoints(count: int) -> Tensor:
     """The middles of `count` equal parts of [0, 1], [count] (Dabney et al. 2018a, lemma 2)."""
     return (tf.range(count, dtype=tf.float32) + 0.5) / count
-
-
-def require_atoms(num_atoms: int, head: str) -> None:
-    """Refuse a distribution of one atom."""
-    if num_atoms < 2:
-        raise TensorqError(f"num_atoms: received {num_atoms}, expected at least 2 for head {head}.")

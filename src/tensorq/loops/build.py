@@ -6,12 +6,16 @@ import functools
 from pathlib import Path
 
 from tensorq.agents.settings import QTableSettings
-from tensorq.config import Config
+from tensorq.config import Config, RunSettings
 from tensorq.envs.description import Environment, choose_loop
+from tensorq.envs.world import WORLDS
+from tensorq.errors import TensorqError, where_raised
 from tensorq.loops.loop import Loop
 from tensorq.loops.table import TableLoop
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, knows
+from tensorq.plugins import OURS
+from tensorq.settings import choices_of
 
 
 def loop_kind(config: Config, environment: Environment) -> str:
@@ -20,8 +24,29 @@ def loop_kind(config: Config, environment: Environment) -> str:
     return choose_loop(loop, environment)
 
 
+def packages(config: Config) -> list[str]:
+    """The packages that a run's parts and world are from, but tensorq itself."""
+    chosen = [each for part in (RunSettings, *map(type, config.parts)) for each in choices_of(part)]
+    owners = [*(choices.owner(getattr(config, name)) for name, choices in chosen), WORLDS.owner(config.env)]
+    return sorted({*owners} - {"", OURS})
+
+
 def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
-    """Network, agent and loop; the host's replay is a file at `replay_path`."""
+    """Network, agent and loop, with their programs compiled; the host's replay is a file at `replay_path`.
+
+    Raises TensorqError with the packages that the run's parts are from where one of these raises anything.
+    """
+    try:
+        return _build(config, environment, network, replay_path)
+    except TensorqError:
+        raise
+    except Exception as error:
+        if not (others := packages(config)):
+            raise
+        raise TensorqError(f"what {' or '.join(others)} adds to tensorq raised {where_raised(error)}") from error
+
+
+def _build(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
     if config.find(QTableSettings):
         return TableLoop(config, environment.make)
 

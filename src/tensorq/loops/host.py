@@ -116,7 +116,8 @@ class HostLoop:
                 raise Interrupted(episodes) from failure
             over = step.terminated if step.next_mask is None else step.terminated | ~step.next_mask.any(axis=1)
             self._live(step)
-            self.learning.agent.observe(obs if step.valid.all() else obs[step.valid])
+            if self.learning.agent.statistics is not None:
+                self.learning.agent.observe(obs[step.valid])
             self.learning.add(Step(obs, mask, actions, config.gamma * ~over, self._ended, step))
             self.steps += int(np.count_nonzero(step.valid))
             self._vector_steps += 1

@@ -6,6 +6,7 @@ fields that are needed of event.proto, summary.proto and hparams' plugin_data.pr
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import time
@@ -67,8 +68,16 @@ def _create(folder: Path) -> BinaryIO:
 
 def _scalars(values: dict[str, float | None]) -> bytes:
     """A Summary of simple values; what there is not yet is left out."""
-    present = [(name.encode(), value) for name, value in values.items() if value is not None]
-    return b"".join(_bytes(1, _bytes(1, name) + _key(2, 5) + struct.pack("<f", value)) for name, value in present)
+    present = [(name.encode(), _float32(value)) for name, value in values.items() if value is not None]
+    return b"".join(_bytes(1, _bytes(1, name) + _key(2, 5) + value) for name, value in present)
+
+
+def _float32(value: float) -> bytes:
+    """Four bytes; a number that float32 does not hold becomes infinite."""
+    try:
+        return struct.pack("<f", value)
+    except OverflowError:
+        return struct.pack("<f", math.copysign(math.inf, value))
 
 
 def _hyperparameters(settings: dict[str, Any]) -> bytes:
