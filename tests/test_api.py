@@ -79,8 +79,8 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
         with pytest.raises(tq.TensorqError, match="output: received 5, expected its path"):
             draw(5)  # type: ignore[operator]
     for use in (tq.open_run, tq.resume):
-        with pytest.raises(tq.TensorqError, match="make_env: received 'CartPole-v1', expected the function"):
-            use(path, make_env="CartPole-v1")  # type: ignore[operator]
+        with pytest.raises(tq.TensorqError, match="make_env: received 5, expected the function"):
+            use(path, make_env=5)  # type: ignore[operator]
 
 
 def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tensorq.errors import TensorqError
 from tensorq.events import Event, Progress
 from tensorq.presets import preset_names, resolve
 from tensorq.runs import checkpoint, directory
+from tensorq.runs.saved import SavedRun
 from tensorq.stopped import Stopped
 
 KILLS = [6, pytest.param(20, marks=pytest.mark.learn)]
@@ -47,7 +48,7 @@ def work(path: Path, config: Config, make: Any, training: Any) -> None:
             training.set()
 
     if (path / "config.json").exists():
-        trainer.resume(path, make=make, observers=[observe])
+        trainer.resume(SavedRun(path, make_env=make), observers=[observe])
     else:
         trainer.train(config, make=make, run_dir=path, observers=[observe])
 
@@ -137,7 +138,7 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
             shutil.copytree(path, copy)
 
     if path.exists():
-        trainer.resume(path, make=make)
+        trainer.resume(SavedRun(path, make_env=make))
     else:
         trainer.train(config, make=make, run_dir=path, observers=[observe])
 
@@ -258,7 +259,7 @@ def crossed(path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, failure
     monkeypatch.setattr(Crossing, "made", 0)
     monkeypatch.setattr(Crossing, "failure", failure)
     if (path / "config.json").exists():
-        return trainer.resume(path, make=Crossing)
+        return trainer.resume(SavedRun(path, make_env=Crossing))
     return trainer.train(config, make=Crossing, run_dir=path)
 
 
@@ -306,5 +307,5 @@ def test_what_was_due_when_an_environment_failed_is_not_done_for_a_later_end(
     with pytest.raises(TensorqError, match="goes on from step 690"):
         crossed(path, config, monkeypatch, (*FAILURES["in the last evaluation"], RuntimeError()))
     monkeypatch.setattr(Crossing, "failure", None)
-    trainer.resume(path, make=Crossing, steps=900)
+    trainer.resume(SavedRun(path, make_env=Crossing), steps=900)
     assert contents(path) == contents(whole)

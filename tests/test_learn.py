@@ -10,6 +10,7 @@ import pytest
 
 from tensorq.evaluation.load import evaluate_run
 from tensorq.presets import resolve
+from tensorq.runs.saved import SavedRun
 from tensorq.trainer import train
 
 pytestmark = pytest.mark.learn
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.learn
 
 def learn(folder: Path, env: str, preset: str = "dqn", **settings: Any) -> float:
     """Train, and return the mean of 100 greedy episodes of the kept best agent."""
-    return float(evaluate_run(train(resolve(env, preset, **settings), run_dir=folder / "run"), 100).mean)
+    return float(evaluate_run(SavedRun(train(resolve(env, preset, **settings), run_dir=folder / "run")), 100).mean)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -13,18 +13,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tensorq as tq
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.envs.spaces import space_to_json
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.evaluation.load import evaluate_run, read_kept
 from tensorq.networks.build import build_network
 from tensorq.networks.numpy_network import num_params
 from tensorq.networks.q_network import build_q_network
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
+from tensorq.runs.saved import SavedRun
 from tensorq.show.film import film
 
 CONFIG = Config(seed=7)
@@ -56,9 +58,9 @@ def test_weights_that_are_not_trained_are_those_of_the_run(tmp_path: Path) -> No
     make_run(tmp_path / "run", params, "custom")
     expected = network.outputs(tf.constant(params), tf.constant(OBS))[:, :, 0]
     keras.utils.set_random_seed(1)  # whatever else the process does
-    np.testing.assert_allclose(load_agent(tmp_path / "run", network=half_frozen).q_values(OBS), expected, rtol=1e-6)
+    np.testing.assert_allclose(tq.load(tmp_path / "run", network=half_frozen).q_values(OBS), expected, rtol=1e-6)
     with pytest.raises(TensorqError, match="18 parameters are stored, the network function built 10"):
-        load_agent(tmp_path / "run", network=lambda space, count: keras.Sequential(
+        tq.load(tmp_path / "run", network=lambda space, count: keras.Sequential(
             [keras.Input(space.shape), keras.layers.Dense(count)]))  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def test_states_and_masks_that_are_none_are_refused(tmp_path: Path, network: Any
     content = directory.read_config(tmp_path / "run")
     content["environment"] |= {"observation_space": space_to_json(space), "action_space": {"discrete": 3, "start": 7}}
     directory.write_json(tmp_path / "run" / "config.json", content)
-    agent = load_agent(tmp_path / "run", network=network)
+    agent = tq.load(tmp_path / "run", network=network)
     assert agent.act(3, mask=[0, 1, 1]) == 8
     for state in (-1, 9, [0, 4]):
         with pytest.raises(TensorqError, match=r"received the states \[.*\], expected them from 0 to 3"):
@@ -99,7 +101,7 @@ def test_pixels_that_uint8_cannot_hold_are_refused() -> None:
 @pytest.mark.parametrize("network", [None, lambda space, count: build_q_network(space, count, CONFIG)])
 def test_observations_that_lead_to_no_number_are_refused(tmp_path: Path, network: Any) -> None:
     make_run(tmp_path / "run", build_network(*SPACES, CONFIG).initial_params(), "mlp" if network is None else "custom")
-    agent = load_agent(tmp_path / "run", network=network)
+    agent = tq.load(tmp_path / "run", network=network)
     good, wrong = [0.1, 0.2, 0.3, 0.4], [np.nan, 0, 0, 0]
     for obs in (wrong, [good, wrong], np.array([wrong], np.float32)):
         with pytest.raises(
@@ -119,9 +121,9 @@ def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:
     content["environment"]["custom"] = True
     directory.write_json(run / "config.json", content)
     given = rf"in Python, .*tq.{{}}\('{run}', make_env=make_env, network=network\)"
-    for use, name in ((load_agent, "open_run"), (evaluate_run, "open_run"), (trainer.resume, "resume")):
+    for use, name in ((read_kept, "open_run"), (evaluate_run, "open_run"), (trainer.resume, "resume")):
         with pytest.raises(TensorqError, match=given.format(name)):
-            use(run)  # type: ignore[operator]
+            use(SavedRun(run))  # type: ignore[operator]
 
 
 DAMAGE: dict[str, Any] = {
@@ -146,9 +148,9 @@ def test_a_damaged_environment_is_one_clear_line(tmp_path: Path, damage: Any) ->
     content = directory.read_config(run)
     content["environment"] = {**content["environment"], **damage} if damage and isinstance(damage, dict) else damage
     directory.write_json(run / "config.json", content)
-    for use in (load_agent, evaluate_run, lambda path: film(path, tmp_path / "a.gif"), trainer.resume):
+    for use in (read_kept, evaluate_run, film, trainer.resume):
         with pytest.raises(TensorqError, match=r'the "environment" of .*config.json is damaged \(.+put the original'):
-            use(run)
+            use(SavedRun(run))
 
 
 class Made(Exception):
@@ -162,26 +164,22 @@ def make() -> gym.Env:
 def test_a_run_on_an_id_with_a_module_goes_on_with_a_function(tmp_path: Path) -> None:
     run = tmp_path / "run"
     make_run(run, np.zeros(num_params(*SPACES, CONFIG), np.float32), env="module:CartPole-v1")
-    uses: list[Any] = [
-        trainer.resume,
-        evaluate_run,
-        lambda path, **maker: film(path, tmp_path / "a.gif", **maker),
-    ]
+    uses: list[Any] = [trainer.resume, evaluate_run, film]
     for use in uses:
         with pytest.raises(
             TensorqError, match="import the module module, and .*: name it again, --env module:.*make_env="
         ):
-            use(run)
+            use(SavedRun(run))
         with pytest.raises(TensorqError, match=r"the environment function raised Made .*test_load.py, line \d+\)"):
-            use(run, make=make)
+            use(SavedRun(run, make_env=make))
     make_run(tmp_path / "other", np.zeros(1, np.float32))
     with pytest.raises(TensorqError, match="was started without make_env"):
-        trainer.resume(tmp_path / "other", make=make)
+        trainer.resume(SavedRun(tmp_path / "other", make_env=make))
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(TensorqError, match="seed: received -1"):
-        film(tmp_path, tmp_path / "a.gif", seed=-1)
+        film(SavedRun(tmp_path), tmp_path / "a.gif", seed=-1)
     most = max(64, 4 * (os.cpu_count() or 1))
     with pytest.raises(TensorqError, match=f"threads: received {most + 1}, expected at most {most} on this machine"):
         trainer.train(Config(threads=most + 1, loop="host"), run_dir=tmp_path / "run")

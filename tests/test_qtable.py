@@ -14,16 +14,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import tensorq as tq
 from tensorq import trainer
 from tensorq.agents.qtable import QTable, epsilon_greedy, td_error
 from tensorq.config import Config
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.evaluation.load import evaluate_run
 from tensorq.events import Event, Progress
 from tensorq.loops.loop import Interrupted, NotFinite
 from tensorq.loops.table import TableLoop
 from tensorq.presets import resolve
 from tensorq.runs.checkpoint import load as load_checkpoint
+from tensorq.runs.saved import SavedRun
 from tensorq.show.maps import find_world
 from tensorq.show.table_map import TableMap, read_table_map
 
@@ -264,7 +266,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     trainer.train(config, run_dir=tmp_path / "whole")
     with pytest.raises(Killed):
         trainer.train(config, run_dir=tmp_path / "killed", observers=[kill])
-    trainer.resume(tmp_path / "killed")
+    trainer.resume(SavedRun(tmp_path / "killed"))
 
     def contents(run: Path) -> dict[str, bytes]:
         found = {name: (run / name).read_bytes() for name in ("metrics.csv", "episodes.csv")}
@@ -280,7 +282,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
 def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
     config = Config(**SMALL, gamma=0.5, learning_rate=1.0)
     run = trainer.train(config, make=lambda: gym.wrappers.TimeLimit(Rooms(), 20), run_dir=tmp_path / "run")
-    agent = load_agent(run, "last")
+    agent = tq.load(run, "last")
     assert agent.q_values(6).tolist() == [2.5, 10.0]
     assert agent.q_values([5, 6]).tolist() == [[3.5, 5.0], [2.5, 10.0]]
     assert agent.act([5, 6]).tolist() == [4, 4]
@@ -288,7 +290,7 @@ def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
     assert agent.act([5, 6], mask=[True, False]).tolist() == [3, 3]
     assert agent.act([5, 6], mask=np.array([[1, 0], [0, 1]])).tolist() == [3, 4]
     assert agent.act(6.0) == 4
-    assert evaluate_run(run, 3, make=Rooms).returns.tolist() == [10.0] * 3
+    assert evaluate_run(SavedRun(run, make_env=Rooms), 3).returns.tolist() == [10.0] * 3
     with pytest.raises(TensorqError, match=r"received the states \[7\], expected them from 5 to 6"):
         agent.q_values(7)
     with pytest.raises(TensorqError, match="3 Q-values are stored, the environment has 2 states with 2 actions"):
@@ -386,7 +388,8 @@ def test_maps() -> None:
 def test_a_picture_numbers_states_and_actions_as_their_spaces_do_and_says_that_nothing_was_learned(
     tmp_path: Path,
 ) -> None:
-    picture = read_table_map(trainer.train(Config(**SMALL), make=Rooms, run_dir=tmp_path / "run"), Rooms)
+    run = trainer.train(Config(**SMALL), make=Rooms, run_dir=tmp_path / "run")
+    picture = read_table_map(SavedRun(run, make_env=Rooms))
     assert picture is not None
     axes, caption = drawn(picture)
     states, actions = Rooms.observation_space, Rooms.action_space
@@ -424,7 +427,7 @@ def test_the_curve_has_the_table_below_it(tmp_path: Path) -> None:
     sizes = {}
     for make in (lambda: gym.make("FrozenLake-v1", is_slippery=False), Rooms, Long):
         run = trainer.train(Config(**SMALL), make=make, run_dir=tmp_path / str(len(sizes)))
-        picture = read_table_map(run, make)
+        picture = read_table_map(SavedRun(run, make_env=make))
         sizes[len(sizes)] = (picture is not None and picture.world is not None, picture is not None)
         height = 4.6 + (picture.height_inches if picture else 0)
         with Image.open(run / "curve.png") as drawn:

@@ -19,16 +19,18 @@ import pytest
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
+from tensorq.evaluation.compare import REFERENCE_RETURNS, Metric, compare
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import RunDirectory
+from tensorq.runs.history import group_by_setting
+from tensorq.runs.saved import SavedRun
 from tensorq.show import runs
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.numbers import format_bytes, format_return
 from tensorq.show.progress import Mode, observer
-from tensorq.show.settings import group_by_setting
 from tensorq.show.summary import summary
-from tensorq.show.tables import REFERENCE_RETURNS, Metric, compare, print_json, print_table
+from tensorq.show.tables import print_rows, table_of
 from tensorq.show.video import Frame, _number, _Panel, frame_stride, record
 
 
@@ -296,21 +298,21 @@ def test_draw_run(tmp_path: Path) -> None:
     from PIL import Image
 
     run = make_run(tmp_path / "run", env="Cart$Pole$_^-v1")
-    with Image.open(draw_run(run, tmp_path / "curve.png")) as image:
+    with Image.open(draw_run(SavedRun(run), tmp_path / "curve.png")) as image:
         assert image.size == (1200, 690)
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
     # The moving mean, the greedy evaluations and the solved line are there.
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)} <= colours
-    assert draw_run(run, tmp_path / "curve.svg").read_text().startswith("<?xml")
-    assert draw_run(run, tmp_path / "curve.PDF").read_bytes().startswith(b"%PDF")
+    assert draw_run(SavedRun(run), tmp_path / "curve.svg").read_text().startswith("<?xml")
+    assert draw_run(SavedRun(run), tmp_path / "curve.PDF").read_bytes().startswith(b"%PDF")
     assert not [*tmp_path.rglob(".*")]
 
 
 def test_a_run_without_evaluations_or_without_episodes_is_drawn(tmp_path: Path) -> None:
-    draw_run(make_run(tmp_path / "a", evaluations={}, finished=False), tmp_path / "a.png")
+    draw_run(SavedRun(make_run(tmp_path / "a", evaluations={}, finished=False)), tmp_path / "a.png")
     run = make_run(tmp_path / "b")
     (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
-    draw_run(run, tmp_path / "b.png")
+    draw_run(SavedRun(run), tmp_path / "b.png")
     draw_runs([run, tmp_path / "a"], tmp_path / "c.png")
 
 
@@ -340,7 +342,7 @@ def test_damaged_runs_get_one_clear_line(tmp_path: Path, file: str, content: str
     (run / file).unlink()
     if content is not None:
         (run / file).write_text(content)
-    for draw in (lambda: draw_run(run, tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
+    for draw in (lambda: draw_run(SavedRun(run), tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
         with pytest.raises(TensorqError, match=message) as caught:
             draw()
         assert "\n" not in str(caught.value)
@@ -349,22 +351,22 @@ def test_damaged_runs_get_one_clear_line(tmp_path: Path, file: str, content: str
 def test_a_file_of_a_run_leads_to_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with pytest.raises(TensorqError, match=f"did you mean {run}"):
-        draw_run(run / "metrics.csv", tmp_path / "c.png")
+        draw_run(SavedRun(run / "metrics.csv"), tmp_path / "c.png")
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", evaluations={})
     with pytest.raises(TensorqError, match=r"\.png, \.svg or \.pdf"):
-        draw_run(run, tmp_path / "curve.jpeg")
+        draw_run(SavedRun(run), tmp_path / "curve.jpeg")
     with pytest.raises(TensorqError, match="cannot write"):
-        draw_run(run, run / "config.json" / "curve.png")
+        draw_run(SavedRun(run), run / "config.json" / "curve.png")
     with pytest.raises(TensorqError, match="there is no folder .*/none; make it first, or give another"):
-        draw_run(run, tmp_path / "none" / "curve.png")
+        draw_run(SavedRun(run), tmp_path / "none" / "curve.png")
     assert not (tmp_path / "none").exists()
     with pytest.raises(TensorqError, match="no runs given"):
         draw_runs([], tmp_path / "curve.png")
     (run / "episodes.csv").write_text("episode,steps,env_index,length,return\n")
-    for draw in (lambda: draw_run(run, tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
+    for draw in (lambda: draw_run(SavedRun(run), tmp_path / "c.png"), lambda: draw_runs([run], tmp_path / "c.png")):
         with pytest.raises(TensorqError, match="no finished episode and no evaluation"):
             draw()
 
@@ -470,22 +472,23 @@ def test_no_episode_is_hidden(tmp_path: Path, drawn: Drawn) -> None:
     run = make_run(tmp_path / "run")
     rows = [f"{n},{10 * n},0,100,{-1e6 if n == 200 else 500}" for n in range(1, 401)]
     (run / "episodes.csv").write_text("\n".join(["episode,steps,env_index,length,return", *rows, ""]))
-    draw_run(run, tmp_path / "c.png")
+    draw_run(SavedRun(run), tmp_path / "c.png")
     (steps, floor), *others = [args[:2] for _, args in drawn if len(args) == 3 and args[2] == "v"]
     assert steps.tolist() == [2000] and -1e6 < floor[0] < 500 and not others
 
 
 def test_an_epsilon_of_0_has_no_panel(tmp_path: Path, drawn: Drawn) -> None:
-    draw_run(make_run(tmp_path / "a"), tmp_path / "a.png")
+    draw_run(SavedRun(make_run(tmp_path / "a")), tmp_path / "a.png")
     assert [name for name, _ in drawn].count("fill_between") == 1
-    picture = draw_run(make_run(tmp_path / "b", epsilon_start=0.0, epsilon_final=0.0), tmp_path / "b.svg").read_text()
+    greedy = make_run(tmp_path / "b", epsilon_start=0.0, epsilon_final=0.0)
+    picture = draw_run(SavedRun(greedy), tmp_path / "b.svg").read_text()
     assert [name for name, _ in drawn].count("fill_between") == 1
     assert "<!-- epsilon -->" not in picture and picture.count("<!-- environment steps -->") == 1
 
 
 def test_runs_of_a_nameless_function_and_the_loop_that_was_taken(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", env="lambda", custom=True)
-    assert "<!-- environment of a function -->" in draw_run(run, tmp_path / "a.svg").read_text()
+    assert "<!-- environment of a function -->" in draw_run(SavedRun(run), tmp_path / "a.svg").read_text()
     names = (("b", "auto", 0), ("c", "host", 0), ("d", "auto", 1))
     runs = [make_run(tmp_path / name, seed, loop=loop) for name, loop, seed in names]
     for path, loop in zip(runs, ("compiled", "host", None), strict=True):
@@ -499,16 +502,16 @@ def test_runs_of_a_nameless_function_and_the_loop_that_was_taken(tmp_path: Path)
 def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [make_run(tmp_path / f"a{seed}", seed) for seed in (2, 0)]
     runs.append(make_run(tmp_path / "b", 1, evaluations={2000: 50.0}, finished=False, gamma=0.5))
-    _, rows = compare(runs)
+    rows = compare(runs)
     assert [row["seeds"] for row in rows] == [[2, 0], [1]]
     first, second = rows
     assert (first["interquartile_mean"], first["interquartile_low"], first["interquartile_high"]) == (401, 400, 402)
     assert (first["worst_return"], first["worst_seed"], first["seconds"], first["unfinished"]) == (400.0, 0, 3.0, 0)
     assert (second["interquartile_mean"], second["interquartile_low"], second["unfinished"]) == (50.0, None, 1)
     assert second["seconds"] is None and second["steps"] == 4000.0
-    print_json(runs)
+    print_rows(rows, "best", as_json=True)
     assert json.loads(capsys.readouterr().out) == rows
-    print_table(runs)
+    print_rows(rows, "best")
     shown = capsys.readouterr().out
     for part in ("400.0 to 402.0", "CartPole-v1 dqn ", "  gamma 0.5 ", " 1 unfinished "):
         assert part in shown
@@ -517,7 +520,7 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("metric", "expected"), [("best", 400.0), ("final", 300.0), ("average", 350.0)])
 def test_compare_takes_the_return_that_is_asked_for(tmp_path: Path, metric: Metric, expected: float) -> None:
     run = make_run(tmp_path / "run", evaluations={1000: 400.0, 4000: 300.0})
-    assert compare([run], metric)[1][0]["interquartile_mean"] == expected
+    assert compare([run], metric)[0]["interquartile_mean"] == expected
 
 
 RETURNS = """env,setting,seed,best_return
@@ -533,7 +536,7 @@ CartPole-v1,per,0,300
 def test_compare_reads_tables_of_returns_and_puts_environments_together(tmp_path: Path) -> None:
     file = tmp_path / "returns.csv"
     file.write_text(RETURNS)
-    rows = compare([file])[1]
+    rows = compare([file])
     assert [(row["env"], row["preset"], row["interquartile_mean"]) for row in rows[:3]] == [
         ("CartPole-v1", "dqn", pytest.approx(1198.6 / 3)),
         ("CartPole-v1", "per", 300.0),  # beside the other setting of its environment, wherever it is in the file
@@ -569,7 +572,7 @@ def test_the_picture_of_a_comparison_fills_its_frame_and_nothing_overlaps(
                 seed_returns = [(seed, (-1) ** env * 10.0 ** (env + index) + seed) for seed in range(seeds)]
                 lines += [f"module.of$mine$_^:{'Long' * env}-v{env},{setting},{seed},{r}" for seed, r in seed_returns]
         (tmp_path / "returns.csv").write_text("\n".join(lines))
-        draw_intervals(compare([tmp_path / "returns.csv"])[1], "best", tmp_path / "c.png")
+        draw_intervals(compare([tmp_path / "returns.csv"]), "best", tmp_path / "c.png")
     for figure in seen:
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
@@ -593,7 +596,7 @@ def test_the_picture_of_a_comparison_fills_its_frame_and_nothing_overlaps(
 def test_all_environments_together_have_no_interval_where_each_has_one_seed(tmp_path: Path) -> None:
     file = tmp_path / "returns.csv"
     file.write_text("env,setting,seed,best_return\nCartPole-v1,dqn,0,475\nMountainCar-v0,dqn,0,-155\n")
-    together = compare([file])[1][-1]
+    together = compare([file])[-1]
     assert (together["interquartile_mean"], together["seeds"]) == (pytest.approx(0.75), ["0", "0"])
     assert together["interquartile_low"] is together["interquartile_high"] is None
 
@@ -602,14 +605,14 @@ def test_seeds_are_those_whose_returns_are_told(tmp_path: Path) -> None:
     file = tmp_path / "returns.csv"
     rows = ["CartPole-v1,dqn,0,", "CartPole-v1,dqn,1,475", "CartPole-v1,dqn,2,22.2", "MountainCar-v0,dqn,3,-155"]
     file.write_text("\n".join(["env,setting,seed,best_return", *rows]))
-    found = [(row["seeds"], row["returns"]) for row in compare([file])[1]]
+    found = [(row["seeds"], row["returns"]) for row in compare([file])]
     assert found == [(["1", "2"], [475, 22.2]), (["3"], [-155]), (["1", "3"], [1, 0.5])]
 
 
 def test_a_seed_that_comes_again_in_a_table_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "returns.csv"
     file.write_text(f"{RETURNS}CartPole-v1,per,0,100\nCartPole-v1,dqn,1,1\n")
-    rows = print_json([file])
+    rows = compare([file])
     assert capsys.readouterr().err.splitlines() == [
         f"warning: line 8 of {file} is left out: env, setting and seed of line 7",
         f"warning: line 9 of {file} is left out: env, setting and seed of line 3",
@@ -645,7 +648,7 @@ def test_a_comparison_fits_into_80_columns(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", gamma=0.99, hidden_sizes=[8, 9]), make_run(tmp_path / "b", finished=False, **odd)]
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as captured:
-        console.print(compare(runs)[0])
+        console.print(table_of(compare(runs), "best"))
     words = " ".join(captured.get().split())
     for part in ("gamma 0.99", "hidden_sizes 8x9", "gamma 0.9 ", "hidden_sizes none", "123456", "unfinished", "400.0"):
         assert part in words
@@ -676,7 +679,7 @@ def test_runs_of_two_versions_are_one_setting_where_they_did_the_same(tmp_path: 
     assert (first.changes, second.changes) == ({"hl_gauss_spare_bins": 0}, {"hl_gauss_spare_bins": 3})
 
 
-@pytest.mark.parametrize("use", [lambda runs: compare(runs)[1], group_by_setting])
+@pytest.mark.parametrize("use", [compare, group_by_setting])
 def test_a_run_that_cannot_be_used_does_not_keep_others_from_it(
     tmp_path: Path, use: Callable[[list[Path]], list[Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -695,7 +698,7 @@ def test_a_run_that_cannot_be_used_does_not_keep_others_from_it(
 def test_a_damaged_result_costs_only_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run")
     (run / "result.json").write_text('{"fini')
-    row = compare([run])[1][0]
+    row = compare([run])[0]
     assert (row["mean"], row["seconds"]) == (400.0, None)
     assert f"warning: {run / 'result.json'} is damaged" in capsys.readouterr().err
 
@@ -713,9 +716,9 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
     draw_runs([make_run(tmp_path / f"r{index}", **changes) for index, changes in enumerate(many)], tmp_path / "a.png")
     draw_runs([make_run(tmp_path / f"{e}", env=f"Environment{e}-v1") for e in range(4)], tmp_path / "b.png")
     low = make_run(tmp_path / "low", evaluations={1000: -98765.0})
-    draw_run(low, tmp_path / "c.png")
+    draw_run(SavedRun(low), tmp_path / "c.png")
     lake = {"is_slippery": False, "map_name": "8x8", "desc": ["WWWWWWWWWW"] * 5}
-    draw_run(make_run(tmp_path / "lake", env="FrozenLake-v1", env_args=lake), tmp_path / "d.png")
+    draw_run(SavedRun(make_run(tmp_path / "lake", env="FrozenLake-v1", env_args=lake)), tmp_path / "d.png")
     for page in seen:
         FigureCanvasAgg(page).draw()
     for figure in (part for page in seen for part in page.subfigs or [page]):
@@ -940,7 +943,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_runs_are_told_by_their_state(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunDirectory(folder / "busy<b>"):
-        runs.print_json(folder)
+        runs.print_runs(folder, as_json=True)
     found = json.loads(capsys.readouterr().out)
     keys = ("run", "state", "steps", "best_return", "seconds")
     assert [[each[key] for key in keys] for each in found] == [
@@ -951,23 +954,23 @@ def test_runs_are_told_by_their_state(folder: Path, capsys: pytest.CaptureFixtur
     ]
     assert all(each["disk_bytes"] >= 1000 for each in found) and "is not JSON" in found[-1]["problem"]
     assert not (folder / "torn" / "lock").exists()  # looking leaves no trace
-    runs.print_table(folder)
+    runs.print_runs(folder)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [str(folder / "grid/seed2"), "stopped", "4,000", "of", "50,000", "400.0"] in [line[:6] for line in lines]
     assert lines[-1][:2] == ["4", "runs,"]
-    runs.print_table(folder / "notes")
+    runs.print_runs(folder / "notes")
     assert "no runs in" in capsys.readouterr().out
     with pytest.raises(TensorqError, match="there is no folder .*nowhere; expected one that holds runs"):
-        runs.print_table(folder / "nowhere")
+        runs.print_runs(folder / "nowhere")
 
 
 def test_a_notebook_shows_any_run(folder: Path) -> None:
-    whole = runs.to_html(folder / "busy<b>")
+    whole = runs.to_html(SavedRun(folder / "busy<b>"))
     assert "busy&lt;b&gt;" in whole and "<b>" not in whole and "finished, 4,000 steps, best return 400.0" in whole
     picture = base64.b64decode(whole.partition("base64,")[2].partition('"')[0])
     assert picture.startswith(b"\x89PNG") and "http" not in whole
     for path in (folder / "torn", folder / "notes", folder / "nowhere"):
-        assert "damaged (" in runs.to_html(path) and "<img" not in runs.to_html(path)
+        assert "damaged (" in runs.to_html(SavedRun(path)) and "<img" not in runs.to_html(SavedRun(path))
 
 
 def test_replays_of_finished_runs_are_freed_after_a_yes(

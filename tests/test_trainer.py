@@ -29,7 +29,7 @@ from tensorq.agents.trained import TrainedAgent
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.evaluation.load import evaluate_run
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Audience, Event, Finished, Message, Progress, Started
 from tensorq.loops.loop import require_fitting
@@ -38,6 +38,7 @@ from tensorq.presets import resolve
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import after_freeing, free_replay, replay_bytes
+from tensorq.runs.saved import SavedRun
 from tensorq.runs.tables import read_table
 from tensorq.show import film
 from tensorq.stopped import Stopped
@@ -215,7 +216,7 @@ def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
 
     with pytest.raises(Stopped):
         trainer.train(config, make=Only, run_dir=tmp_path / "parts", observers=[stop])
-    trainer.resume(tmp_path / "parts", make=Only)
+    trainer.resume(SavedRun(tmp_path / "parts", make_env=Only))
     assert (Only.made, Only.closed) == (3, 3)
     for name in ("metrics.csv", "episodes.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -225,7 +226,7 @@ def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
         trainer.train(config, make=Only, run_dir=tmp_path / "parts")
     assert (Only.made, Only.closed) == (5, 5)
     with directory.open(tmp_path / "parts"), pytest.raises(TensorqError, match="is training in"):
-        trainer.resume(tmp_path / "parts", make=Only, steps=2_000)
+        trainer.resume(SavedRun(tmp_path / "parts", make_env=Only), steps=2_000)
     assert Only.made == 5
 
 
@@ -379,7 +380,7 @@ def test_the_best_agent_of_a_future_that_is_given_up_is_not_kept(tmp_path: Path)
     with pytest.raises(RuntimeError, match="dead"):
         trainer.train(config, make=make, run_dir=run, observers=[die])
     assert checkpoint.load(best)[1]["steps"] > 310
-    trainer.resume(run, make=make, steps=310)
+    trainer.resume(SavedRun(run, make_env=make), steps=310)
     whole = trainer.train(dataclasses.replace(config, steps=310), make=make, run_dir=tmp_path / "whole")
     assert best.read_bytes() == (whole / "checkpoints" / "best.safetensors").read_bytes()
     assert checkpoint.load(best)[1] == (directory.read_result(run) or {})["best"]
@@ -389,7 +390,7 @@ def test_a_vector_environment_of_another_size_is_not_gone_on_with(tmp_path: Path
     run = trainer.train(CONFIG, make=partial(gym.make_vec, "CartPole-v1", num_envs=2), run_dir=tmp_path / "run")
     before = contents(run)
     with pytest.raises(TensorqError, match="started with 2 environments, and make_env returned .* of 3: give one of 2"):
-        trainer.resume(run, steps=1_000, make=partial(gym.make_vec, "CartPole-v1", num_envs=3))
+        trainer.resume(SavedRun(run, make_env=partial(gym.make_vec, "CartPole-v1", num_envs=3)), steps=1_000)
     assert contents(run) == before
 
 
@@ -398,9 +399,9 @@ def test_another_environment_is_not_gone_on_with_nor_played(run: Path) -> None:
     other = partial(gym.make, "Acrobot-v1")
     message = r"was trained on an environment with observation_space Box.*\(4,\), float32\), and this one has Box"
     with pytest.raises(TensorqError, match=message):
-        trainer.resume(run, steps=1_000, make=other)
+        trainer.resume(SavedRun(run, make_env=other), steps=1_000)
     with pytest.raises(TensorqError, match=message):
-        evaluate_run(run, 3, make=other)
+        evaluate_run(SavedRun(run, make_env=other), 3)
     assert contents(run) == before
 
 
@@ -415,7 +416,7 @@ def test_the_last_step_of_a_killed_run_keeps_its_final_return(finished: Path, ru
     expected = directory.read_result(finished) or {}
     assert expected["final"]["mean_return"] is not None
     (run / "result.json").unlink()
-    trainer.resume(run, make=make)
+    trainer.resume(SavedRun(run, make_env=make))
     result = directory.read_result(run) or {}
     assert (result["final"], result["best"]) == (expected["final"], expected["best"])
 
@@ -425,11 +426,11 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
         path.write_bytes(b"damaged")
     before = contents(run)
     with pytest.raises(TensorqError, match="no checkpoint of this run can be used"):
-        trainer.resume(run, steps=1_000, make=make)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(TensorqError, match="has no checkpoint left to go on from"):
-        trainer.resume(run, steps=1_000, make=make)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
 
 
@@ -438,7 +439,7 @@ def test_a_lost_table_is_not_begun_again(run: Path, table: str) -> None:
     (run / table).unlink()
     before = contents(run)
     with pytest.raises(TensorqError, match=f"{table} is missing: put it back, or train again into another run_dir"):
-        trainer.resume(run, steps=1_000, make=make)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
 
 
@@ -448,10 +449,10 @@ def test_a_run_that_lost_its_checkpoints_does_not_begin_again(run: Path) -> None
     rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
     (run / "metrics.csv").write_text("".join(rows[:5]))  # to step 400: the checkpoint of step 300 must have been there
     with pytest.raises(TensorqError, match="no checkpoint left to go on from, though it came to step 400: put its che"):
-        trainer.resume(run, make=make)
+        trainer.resume(SavedRun(run, make_env=make))
     (run / "metrics.csv").write_text("".join(rows[:4]))  # killed, it may be, while that one was written
     told: list[Event] = []
-    trainer.resume(run, make=make, observers=[told.append])
+    trainer.resume(SavedRun(run, make_env=make), observers=[told.append])
     assert Message("no checkpoint had been made by step 300: training begins again") in told
 
 
@@ -461,9 +462,9 @@ def test_a_run_that_was_stopped_can_be_given_an_earlier_end(run: Path) -> None:
     directory.write_json(run / "config.json", content)
     (run / "result.json").unlink()
     with pytest.raises(TensorqError, match=r"is at 900 steps and \d+ episodes: go on with steps \(--steps\) above 900"):
-        trainer.resume(run, make=make, steps=900)
+        trainer.resume(SavedRun(run, make_env=make), steps=900)
     told: list[Event] = []
-    trainer.resume(run, make=make, steps=1_000, observers=[told.append])
+    trainer.resume(SavedRun(run, make_env=make), steps=1_000, observers=[told.append])
     assert Message("the run will end at 1,000 steps instead of 2,000,000") in told
     assert (directory.read_result(run) or {})["steps"] == 1_000
 
@@ -473,28 +474,28 @@ def test_an_error_in_a_saved_setting_names_the_file(run: Path) -> None:
     content["config"]["gamma"] = "x"
     directory.write_json(run / "config.json", content)
     with pytest.raises(TensorqError, match=r"^in the run's config\.json, gamma: received 'x', expected a number\.$"):
-        trainer.resume(run, make=make, steps=1_000)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
 
 
 def test_why_there_is_no_best_agent(run: Path) -> None:
     (run / "checkpoints" / "best.safetensors").write_bytes(b"damaged")
     with pytest.raises(TensorqError, match=r"best.safetensors is damaged.*; the last agent is there: --which last"):
-        load_agent(run)
+        tq.load(run)
     (run / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(TensorqError, match=r"best.safetensors is missing: put it back; the last agent .* --which last"):
-        load_agent(run)
+        tq.load(run)
     rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
     (run / "metrics.csv").write_text("".join(rows[:5]))  # the only evaluation was at the end
     with pytest.raises(
         TensorqError,
         match="kept no agent yet: no greedy evaluation gave a finite .*; the last agent is there",
     ):
-        load_agent(run)
+        tq.load(run)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(
         TensorqError, match="kept no agent yet: no greedy evaluation gave a finite return before it stopped.$"
     ):
-        load_agent(run)
+        tq.load(run)
 
 
 def test_a_checkpoint_that_another_config_would_not_make_is_not_gone_on_with(run: Path) -> None:
@@ -504,7 +505,7 @@ def test_a_checkpoint_that_another_config_would_not_make_is_not_gone_on_with(run
     before = contents(run)
     # 4 * 5 weights and 5 * 2 more, or with biases 5 * 5 + 6 * 2
     with pytest.raises(TensorqError, match=r"agent.params, received shape \(30,\), expected shape \(37,\)"):
-        trainer.resume(run, steps=1_000, make=make)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
 
     fresh, path = {"world": np.zeros((2, 4)), "replay.growing": np.zeros((0, 24))}, Path("step.safetensors")
@@ -528,10 +529,10 @@ def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> 
         ({"episodes": 3}, rf"steps \(--steps\) above 900 and episodes \(--episodes\) above {episodes} .*"),
     ):
         with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: go on with {advice}$"):
-            trainer.resume(run, make=make, **limits)
+            trainer.resume(SavedRun(run, make_env=make), **limits)
     (run / "result.json").unlink()  # killed just before it was written: only the checkpoint knows
     with pytest.raises(TensorqError, match=r"go on with episodes \(--episodes\)"):
-        trainer.resume(run, steps=1_000, episodes=3, make=make)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000, episodes=3)
     del before["result.json"]
     assert contents(run) == before
 
@@ -627,9 +628,9 @@ def test_states_reach_a_network_of_ones_own_as_the_space_has_them(tmp_path: Path
     config = dataclasses.replace(CONFIG, learning_rate=0.1, learning_rate_final=0.1, evaluation_period_steps=300)
     run = trainer.train(config, make=FromThree, network=network, run_dir=tmp_path / "run", observers=[told.append])
     assert Message("the network is given states as the space has them, from 3 to 5, not counted from 0") in told
-    agent = load_agent(run, network=network)  # rows 0 to 2 of its six belong to no state
+    agent = tq.load(run, network=network)  # rows 0 to 2 of its six belong to no state
     np.testing.assert_allclose(agent.q_values([3, 4, 5]), [[0, 3], [0, 4], [0, 5]], atol=0.1)
-    assert evaluate_run(run, 20, make=FromThree, network=network).mean > 3.5
+    assert evaluate_run(SavedRun(run, make_env=FromThree, network=network), 20).mean > 3.5
     assert directory.read_result(run)["final"]["mean_return"] > 3.5  # type: ignore[index]
 
 
@@ -746,21 +747,21 @@ def test_a_run_whose_replay_was_freed_fills_a_new_one_before_it_learns(
     config = dataclasses.replace(CONFIG, env="CartPole-v1", loop=loop, **switches)
     run = trainer.train(config, run_dir=tmp_path / "run")
     obs, before = np.zeros(4), [path.stat().st_size for path in sorted((run / "checkpoints").iterdir())]
-    q_values = load_agent(run, "last").q_values(obs)
-    assert replay_bytes(run) > 900 * 4 * (4 + 4 + 2)  # both observations, reward and discount of 900 steps
+    q_values = tq.load(run, "last").q_values(obs)
+    assert replay_bytes(SavedRun(run)) > 900 * 4 * (4 + 4 + 2)  # both observations, reward and discount of 900 steps
     with directory.open(run), pytest.raises(TensorqError, match="is training in"):
-        free_replay(run)
-    free_replay(run)
+        free_replay(SavedRun(run))
+    free_replay(SavedRun(run))
     after = [path.stat().st_size for path in sorted((run / "checkpoints").iterdir())]
-    assert replay_bytes(run) == 0 and not (run / "replay.bin").exists()
+    assert replay_bytes(SavedRun(run)) == 0 and not (run / "replay.bin").exists()
     assert after[0] == before[0] and after[1] < before[1] and after[2] < before[2]  # the best, and two of steps
-    np.testing.assert_array_equal(load_agent(run, "last").q_values(obs), q_values)
+    np.testing.assert_array_equal(tq.load(run, "last").q_values(obs), q_values)
     with pytest.raises(TensorqError, match=r"was freed: 100 steps fill a new one .* steps \(--steps\) above 1000"):
-        trainer.resume(run, steps=1_000)
+        trainer.resume(SavedRun(run), steps=1_000)
     assert (run / "result.json").exists()
 
     told: list[Event] = []
-    trainer.resume(run, steps=1_300, observers=[told.append])
+    trainer.resume(SavedRun(run), steps=1_300, observers=[told.append])
     assert sum(isinstance(event, Message) and "not exact any more" in event.text for event in told) == 1
     table = read_table(run / "metrics.csv")
     steps, updates = table["steps"], table["updates"]
@@ -837,7 +838,10 @@ def test_an_environment_that_cannot_be_closed_costs_a_warning(
     warnings = [text for text in texts(told) if text.startswith("closing the environment failed: ")]
     assert len(warnings) == 3  # the one that is looked at, those of the run, and the one that is filmed
     assert all(f"{type(error).__name__}: {error} (" in text for text in warnings)
-    for use in (lambda: evaluate_run(run, 2, make=Rows), lambda: film.film(run, tmp_path / "a.gif", make=Rows)):
+    for use in (
+        lambda: evaluate_run(SavedRun(run, make_env=Rows), 2),
+        lambda: film.film(SavedRun(run, make_env=Rows)),
+    ):
         with pytest.warns(UserWarning, match="closing the environment failed: "):
             use()
 
@@ -872,14 +876,15 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
         settings |= {"algorithm": "dqn", "hidden_sizes": (4,), "batch_size": 4, "learning_starts_steps": 100}
     config = dataclasses.replace(TABLE, **settings)
 
-    def train(run: str, at_step: Callable[[int], object], train: Callable[..., Path] = trainer.train) -> list[Event]:
+    def train(run: str, at_step: Callable[[int], object], resumes: bool = False) -> list[Event]:
         told: list[Event] = []
         monkeypatch.setattr(Walked, "steps", 0)
         monkeypatch.setattr(Walked, "training", None)
         monkeypatch.setattr(Walked, "at_step", staticmethod(at_step))
-        given = (config,) if train is trainer.train else ()
-        run_dir = {"run_dir": tmp_path / run}
-        train(*given, **run_dir, make=Walked, observers=[told.append])
+        if resumes:
+            trainer.resume(SavedRun(tmp_path / run, make_env=Walked), observers=[told.append])
+        else:
+            trainer.train(config, run_dir=tmp_path / run, make=Walked, observers=[told.append])
         return told
 
     told = train("whole", lambda step: None)
@@ -890,7 +895,7 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
     with pytest.raises(Stopped) as stopped:
         train("parts", lambda step: step == 205 and signal.raise_signal(signal.SIGINT))
     assert stopped.value.steps == 200 and Walked.steps == 206
-    train("parts", lambda step: None, trainer.resume)
+    train("parts", lambda step: None, resumes=True)
     for name in ("metrics.csv", "episodes.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     bests = [list((directory.read_result(tmp_path / run) or {})["best"].items()) for run in ("parts", "whole")]
@@ -910,10 +915,8 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monke
     warnings = [text for text in texts(told) if "the greedy evaluation" in text]
     assert len(warnings) == 1 and "at step 200 gave a mean return of nan: rewards that are not finite" in warnings[0]
     with pytest.raises(TensorqError, match="kept no agent yet: no greedy evaluation gave a finite return"):
-        load_agent(run)
-    trainer.resume(
-        run, make=Rows, steps=1_000
-    )  # a number at 800 is better than what was none, and an infinity no better
+        tq.load(run)
+    trainer.resume(SavedRun(run, make_env=Rows), steps=1_000)  # a number at 800 is better than none, infinity no better
     assert (directory.read_result(run) or {})["best"] == {"steps": 800, "mean_return": -3.0, "episodes": 2}
 
 
@@ -921,7 +924,7 @@ def test_a_kept_agent_in_place_of_a_checkpoint_is_refused(run: Path) -> None:
     checkpoints = checkpoint.Checkpoints(run / "checkpoints")
     shutil.copy(checkpoints.best_path, checkpoints.step_paths()[0])
     with pytest.raises(TensorqError, match="step_000000900.safetensors holds an agent and not a whole run"):
-        trainer.resume(run, make=make, steps=1_000)
+        trainer.resume(SavedRun(run, make_env=make), steps=1_000)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -932,7 +935,7 @@ def test_a_best_agent_without_a_number_does_not_stay(tmp_path: Path, monkeypatch
     tensors, metadata, _ = checkpoints.latest(print) or ({}, {}, None)
     checkpoints.save(600, tensors, {**metadata, "best": {**metadata["best"], "mean_return": np.nan}})
     monkeypatch.setattr(Rows, "pay", -1.0)
-    trainer.resume(run, make=Rows, steps=700)
+    trainer.resume(SavedRun(run, make_env=Rows), steps=700)
     assert (
         (directory.read_result(run) or {})["best"]["mean_return"]
         == checkpoint.load(checkpoints.best_path)[1]["mean_return"]
@@ -1011,12 +1014,12 @@ def test_a_goal_is_decided_by_a_hundred_episodes(tmp_path: Path, monkeypatch: py
 def test_a_run_that_reached_its_goal_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(TABLE, stop_return=3.0)
     run = trainer.train(config, make=Rows, run_dir=tmp_path / "run")
-    trainer.resume(run, make=Rows)
+    trainer.resume(SavedRun(run, make_env=Rows))
     result = directory.read_result(run) or {}
     assert (result["steps"], rows_of(run, "steps")) == (400, [100, 200, 300, 400])
     assert result["stopped"]
     (run / "result.json").unlink()  # killed before it was written: the run had stopped there
-    trainer.resume(run, make=Rows)
+    trainer.resume(SavedRun(run, make_env=Rows))
     assert directory.read_result(run) == {
         **result,
         **{name: (directory.read_result(run) or {})[name] for name in CLOCK},
@@ -1028,8 +1031,8 @@ def test_a_run_that_reached_its_goal_goes_on(tmp_path: Path, monkeypatch: pytest
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):  # a run that was told to go on and dies at once is told no more
-        trainer.resume(run, make=Rows, observers=[die])
-    trainer.resume(run, make=Rows)
+        trainer.resume(SavedRun(run, make_env=Rows), observers=[die])
+    trainer.resume(SavedRun(run, make_env=Rows))
     assert ((directory.read_result(run) or {})["steps"], (directory.read_result(run) or {})["stopped"]) == (600, None)
 
 
@@ -1054,7 +1057,7 @@ def test_an_observer_ends_a_run(tmp_path: Path, kind: type, steps: int, rows: li
     assert isinstance(told[-1], Finished) and (run / "curve.png").exists()
     if rows:
         assert (rows_of(run, "steps"), rows_of(run, "evaluation_return")) == (rows, [3.0])
-        trainer.resume(run, make=maker)
+        trainer.resume(SavedRun(run, make_env=maker))
         assert rows_of(run, "steps")[-1] == 600
 
 
@@ -1086,11 +1089,11 @@ def test_a_run_begins_with_the_kept_parameters_of_another(tmp_path: Path) -> Non
     with pytest.raises(ZeroDivisionError):
         trainer.train(config, make=Rows, run_dir=tmp_path / "killed", init_from=first, observers=[die])
     shutil.rmtree(first)
-    killed = trainer.resume(tmp_path / "killed", make=Rows)
+    killed = trainer.resume(SavedRun(tmp_path / "killed", make_env=Rows))
     for name in ("metrics.csv", "episodes.csv", "checkpoints/best.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     (killed / "checkpoints" / "initial.safetensors").unlink()
-    trainer.resume(killed, make=Rows, steps=700)
+    trainer.resume(SavedRun(killed, make_env=Rows), steps=700)
 
 
 def test_what_does_not_fit_is_not_begun_with(finished: Path, tmp_path: Path) -> None:

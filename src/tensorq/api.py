@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,86 +15,71 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET, Config, check_names, config_class
-from tensorq.envs.calls import EnvironmentMaker
-from tensorq.envs.registry import gymnasium_maker, require_known
+from tensorq.config import DEFAULT_PRESET, check_names, config_class
+from tensorq.envs.calls import EnvironmentMaker, Warn
+from tensorq.envs.registry import require_known
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import evaluate_run, load_agent
+from tensorq.evaluation.load import evaluate_run, read_kept
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder, NetworkFunction, network_function
 from tensorq.paths import absolute
 from tensorq.presets import resolve
 from tensorq.runs import directory
-from tensorq.runs.directory import RunDirectory
-from tensorq.runs.tables import Table, read_table
+from tensorq.runs.saved import SavedRun
+from tensorq.runs.state import look
 from tensorq.show.progress import Mode, observer
-from tensorq.show.runs import look, to_html
+from tensorq.show.runs import in_a_line, to_html
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(SavedRun):
     """A run's folder, and what can be done with it. `path` is absolute."""
 
-    path: Path
-    make_env: EnvironmentMaker | None = None
-    network: NetworkBuilder | None = None
-
     def __post_init__(self) -> None:
-        """Keep the folder, whatever becomes of the working directory."""
+        """Refuse what is no path."""
         object.__setattr__(self, "path", _path("path", self.path))
 
     def __repr__(self) -> str:
-        return f"<Run {str(self.path)!r}: {look(self.path)}>"
+        return f"<Run {str(self.path)!r}: {in_a_line(look(self))}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the result and the learning curve."""
-        return to_html(self.path, self.make_env)
+        return to_html(self)
 
-    @property
-    def config(self) -> Config:
-        """The settings it was trained with."""
-        return Config.from_saved(directory.read_config(self.path)["config"])
+    def evaluate(self, episodes: int = 100, which: str = "best", *, warn: Warn = warnings.warn) -> Episodes:
+        """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
 
-    @property
-    def metrics(self) -> Table:
-        """The columns of metrics.csv: `steps`, `loss`, `mean_q`, `evaluation_return` ...; NaN where a cell is empty."""
-        return Table(read_table(RunDirectory(self.path).metrics_path))
-
-    @property
-    def episodes(self) -> Table:
-        """The columns of episodes.csv, a row for each finished training episode: `steps`, `length`, `return` ..."""
-        return Table(read_table(RunDirectory(self.path).episodes_path))
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What result.json says: steps, seconds, the best and the final evaluation. Empty for an unfinished run."""
-        return directory.read_result(self.path) or {}
-
-    def evaluate(self, episodes: int = 100, which: str = "best") -> Episodes:
-        """Greedy episodes in Gymnasium's own environment, on seeds that the run has not seen; `.mean` is their mean."""
-        return evaluate_run(self.path, episodes, which=which, make=self.make_env, network=self.network)
+        `.mean` of the result is their mean return. `warn` is called with one line of text where an environment fails
+        while it is closed.
+        """
+        return evaluate_run(self, episodes, which=which, warn=warn)
 
     def plot(self, output: str | Path | None = None) -> Path:
         """Draw the learning curve (to curve.png in the run's folder) and return where it is."""
         from tensorq.show.curve import draw_run
 
-        file = self.path / "curve.png" if output is None else _path("output", output)
-        return draw_run(self.path, file, self.make_env)
+        return draw_run(self, None if output is None else _path("output", output))
 
     def record(
-        self, output: str | Path | None = None, *, plain: bool = False, which: str = "best", seed: int | None = None
+        self,
+        output: str | Path | None = None,
+        *,
+        plain: bool = False,
+        which: str = "best",
+        seed: int | None = None,
+        warn: Warn = warnings.warn,
     ) -> Path:
         """Film one greedy episode as .gif or .mp4 (video.gif in the run's folder); `plain` leaves out the Q-values."""
         from tensorq.show.film import film
 
-        file = self.path / "video.gif" if output is None else _path("output", output)
-        return film(self.path, file, plain=plain, which=which, seed=seed, make=self.make_env, network=self.network)
+        file = None if output is None else _path("output", output)
+        return film(self, file, plain=plain, which=which, seed=seed, warn=warn)
 
     def agent(self, which: str = "best") -> TrainedAgent:
         """The agent to act with: the best by greedy evaluation, or the last."""
-        return load_agent(self.path, which, self.network)
+        return read_kept(self, which).agent()
 
     def keras_model(self, which: str = "best") -> Any:
         """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
@@ -107,13 +93,13 @@ class Run:
         """
         from tensorq.evaluation.export import keras_model
 
-        return keras_model(self.path, which, self.network)
+        return keras_model(self, which)
 
     def save(self, output: str | Path, which: str = "best") -> Path:
         """Write keras_model() as a .keras file, which keras.models.load_model reads, without tensorq too."""
         from tensorq.evaluation.export import save_model
 
-        return save_model(self.path, _path("output", output), which, self.network)
+        return save_model(self, _path("output", output), which)
 
 
 def train(
@@ -126,6 +112,7 @@ def train(
     init_from: Run | str | Path | None = None,
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
+    seconds_before: float = 0.0,
     **settings: Any,
 ) -> Run:
     """Train an agent and return its run.
@@ -142,6 +129,7 @@ def train(
             another, but those that the network is built of; the environment may be, if it looks the same.
         progress: "auto", "live", "plain", "json" or "quiet".
         observers: further callables that get every event, one at a time; StopTraining, if one raises it, ends the run.
+        seconds_before: what the user has waited for already, and seconds_to_solved counts.
         settings: any field of Config.
 
     Raises:
@@ -160,7 +148,7 @@ def train(
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
-    others = ("network", "features", "run_dir", "init_from", "progress", "observers")
+    others = ("network", "features", "run_dir", "init_from", "progress", "observers", "seconds_before")
     known = [field.name for field in dataclasses.fields(config_class(settings))]
     check_names(settings, others, known)
     config = resolve(name, preset, **settings)
@@ -173,12 +161,12 @@ def train(
             run_dir=folder,
             init_from=other_run,
             observers=[show, *observers],
+            seconds_before=seconds_before,
         )
     finally:
         show.close()
-    if ":" in config.env:  # an id that is not looked up in a folder, as it imports a module; here it was given
-        make = gymnasium_maker(config.env, config.env_args)
-    return Run(path, make, built)
+    # An id that imports a module is not looked up in a folder; here it was given.
+    return Run(path, config.env if ":" in config.env else make, built)
 
 
 def resume(
@@ -186,37 +174,33 @@ def resume(
     *,
     steps: int | None = None,
     episodes: int | None = None,
-    make_env: EnvironmentMaker | None = None,
+    make_env: EnvironmentMaker | str | None = None,
     network: NetworkBuilder | None = None,
     features: FeatureBuilder | None = None,
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
 ) -> Run:
-    """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume."""
+    """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume.
+
+    make_env is the function that makes the run's environment, or its id MODULE:ID.
+    """
     run = _run(path, make_env, _functions(network, features, observers, make_env))
     show = observer(progress)
     try:
-        trainer.resume(
-            run.path,
-            steps=steps,
-            episodes=episodes,
-            make=run.make_env,
-            network=run.network,
-            observers=[show, *observers],
-        )
+        trainer.resume(run, steps=steps, episodes=episodes, observers=[show, *observers])
     finally:
         show.close()
-    return run
+    return Run(run.path, run.make_env, run.network)  # which reads config.json again: its steps may be others
 
 
 def open_run(
     path: Run | str | Path,
     *,
-    make_env: EnvironmentMaker | None = None,
+    make_env: EnvironmentMaker | str | None = None,
     network: NetworkBuilder | None = None,
     features: FeatureBuilder | None = None,
 ) -> Run:
-    """The run in a folder."""
+    """The run in a folder. make_env is the function that makes its environment, or its id MODULE:ID."""
     run = _run(path, make_env, _functions(network, features, make_env=make_env))
     directory.open(run.path)
     return run
@@ -231,10 +215,10 @@ def load(
 ) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
     run = _run(path, None, _functions(network, features))
-    return load_agent(run.path, which, run.network)
+    return run.agent(which)
 
 
-def _run(path: Run | str | Path, make_env: EnvironmentMaker | None, network: NetworkBuilder | None) -> Run:
+def _run(path: Run | str | Path, make_env: EnvironmentMaker | str | None, network: NetworkBuilder | None) -> Run:
     """The run in a folder, or one that is at hand, whose functions are its own where none are given."""
     if isinstance(path, Run):
         return Run(path.path, make_env or path.make_env, network or path.network)
@@ -271,8 +255,13 @@ def _functions(network: Any, features: Any, observers: Any = (), make_env: Any =
     """The function of the user's that builds a network; refuse, before a folder is made, what could not be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
-    if make_env is not None and (not callable(make_env) or isinstance(make_env, (gym.Env, VectorEnv))):
-        raise TensorqError(f"make_env: received {make_env!r}, expected the function that makes the run's environment.")
+    if not (make_env is None or isinstance(make_env, str) or callable(make_env)) or isinstance(
+        make_env, (gym.Env, VectorEnv)
+    ):
+        raise TensorqError(
+            f"make_env: received {make_env!r}, expected the function that makes the run's environment, or its id "
+            "MODULE:ID."
+        )
     return network_function(network, features)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,8 +19,9 @@ from tensorq.presets import resolve
 from tensorq.settings import all_parts, choices_of
 
 if TYPE_CHECKING:
-    from tensorq.envs.calls import EnvironmentMaker
+    from tensorq.api import Run
     from tensorq.events import Observer
+    from tensorq.show.progress import Mode
 
 
 class Option(NamedTuple):
@@ -30,39 +31,43 @@ class Option(NamedTuple):
     keywords: dict[str, Any]
 
 
-def _option(*names: str, **keywords: Any) -> Option:
-    return Option(names, keywords)
+_READERS = {"INT": whole, "RUN": folder, "DIR": folder, "FILE": folder}
+
+
+def _option(form: str, about: str, **keywords: Any) -> Option:
+    """An option by its form, "--name VALUE" or "name VALUE" for a positional argument; VALUE tells how it is read."""
+    *names, value = form.split()
+    reader = one_of(value.strip("{}").split(",")) if value.startswith("{") else _READERS.get(value)
+    if not names[0].startswith("-"):
+        keywords = {"nargs": "?", **keywords}
+        value += " ..." if keywords["nargs"] == "*" else ""
+    return Option(tuple(names), {"type": reader or str, "metavar": value, "help": about, **keywords})
 
 
 def _flag(name: str, about: str) -> Option:
     return Option((name,), {"action": "store_true", "help": about})
 
 
-RUN = _option("run", metavar="RUN", nargs="?", type=folder, help="The run's folder.")
-RUNS = _option("runs", metavar="RUN ...", nargs="*", type=folder, help="The runs' folders.")
+RUN = _option("run RUN", "The run's folder.")
 WHICH = _option(
-    "--which",
+    "--which {best,last}",
+    "The agent that evaluated best while training, or the last. (default: best)",
     default="best",
-    type=one_of(("best", "last")),
-    metavar="{best,last}",
-    help="The agent that evaluated best while training, or the last. (default: best)",
 )
 ENV = _option(
-    "--env",
-    metavar="ENV",
-    help="The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID. (default: the "
-    "run's own)",
+    "--env ENV",
+    "The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID. (default: the run's "
+    "own)",
 )
 QUIET = _flag("--quiet", "Print nothing but errors.")
 JSON_LINES = _flag("--json", "Print one JSON object a line instead of text.")
 TENSORBOARD = _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder.")
 OBSERVER = _option(
-    "--observer",
+    "--observer MODULE:NAME",
+    "An observer of your own: a function, or a class of which one is made, that is called with every event. (may be "
+    "given again)",
     action="append",
     default=[],
-    metavar="MODULE:NAME",
-    help="An observer of your own: a function, or a class of which one is made, that is called with every event. (may "
-    "be given again)",
 )
 
 
@@ -88,23 +93,17 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
 
 TRAIN_OPTIONS = (
     _option(
-        "--env-arg",
+        "--env-arg NAME=VALUE",
+        "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be given again)",
         action="append",
         default=[],
-        metavar="NAME=VALUE",
-        help="A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be given "
-        "again)",
     ),
     _option(
-        "--run-dir",
-        metavar="PATH",
-        help="Folder for the run, new or empty. (default: runs/ENV-PRESET-seedN; -2, -3 ... if taken)",
+        "--run-dir PATH", "Folder for the run, new or empty. (default: runs/ENV-PRESET-seedN; -2, -3 ... if taken)"
     ),
     _option(
-        "--init-from",
-        metavar="RUN",
-        type=folder,
-        help="Begin with the kept best parameters of another run, whose network must be built of the same settings. "
+        "--init-from RUN",
+        "Begin with the kept best parameters of another run, whose network must be built of the same settings. "
         "Optimizer, replay and schedules are new; any other setting may differ. (default: new ones)",
     ),
     TENSORBOARD,
@@ -140,26 +139,16 @@ def train(arguments: list[str]) -> None:
         usual = resolve(env, preset)
     add_settings(parser, [*all_parts(RunSettings), *(type(part) for part in usual.parts)], usual)
     given = parser.read(arguments)
-    if given["run_dir"] == "":
-        raise TensorqError("run_dir: received '', expected a folder that is new or empty, such as runs/mine.")
-    run_dir, init_from = given.pop("run_dir"), given.pop("init_from")
-    others = _observers(given.pop("observer"), given.pop("tensorboard"))
-    quiet, json, env_args = given.pop("quiet"), given.pop("json"), env_arguments(given.pop("env_arg"))
-    settings = {**given, **({"env_args": env_args} if env_args else {})}
-    config = resolve(env, settings.pop("preset", DEFAULT_PRESET), **settings)
-    from tensorq import trainer
+    if env_args := env_arguments(given.pop("env_arg")):
+        given["env_args"] = env_args
+    mode = _mode(given.pop("quiet"), given.pop("json"))
+    observers = _observers(given.pop("observer"), given.pop("tensorboard"))
+    if ":" in env:
+        _import_from_here()
+    from tensorq import api
     from tensorq.process import process_seconds
 
-    if ":" in env:
-        sys.path.insert(0, str(absolute(".")))  # MODULE:ID may be of a module in the current folder, as with python -m
-    with _progress(quiet, json) as show:
-        trainer.train(
-            config,
-            run_dir=None if run_dir is None else absolute(run_dir),
-            init_from=init_from,
-            observers=[show, *others],
-            seconds_before=process_seconds(),
-        )
+    api.train(env, **given, progress=mode, observers=observers, seconds_before=process_seconds())
 
 
 def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
@@ -167,39 +156,37 @@ def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
     from tensorq.plugins import load_observer
 
     if homes:
-        sys.path.insert(0, str(absolute(".")))
+        _import_from_here()
     ours = ["tensorq.show.tensorboard:TensorBoard"] if tensorboard else []
     return [load_observer(home) for home in [*homes, *ours]]
 
 
-def _named(run: Path, env: str | None, render_mode: str | None = None) -> EnvironmentMaker | None:
-    """What makes the environment that --env names, with the run's env_args; it may import a module of this folder."""
-    if env is None:
-        return None
-    from tensorq.envs.registry import gymnasium_maker
-    from tensorq.runs.directory import open as open_directory
-    from tensorq.runs.directory import read_config
-
+def _import_from_here() -> None:
+    """Let MODULE:ID and MODULE:NAME be of a module in the current folder, as with python -m."""
     sys.path.insert(0, str(absolute(".")))
-    config = Config.from_saved(read_config(open_directory(run).path)["config"])
-    return gymnasium_maker(env, config.env_args, render_mode)
+
+
+def _open(run: Path, env: str | None = None) -> Run:
+    """The run in a folder, with the environment that --env names."""
+    from tensorq import api
+
+    if env is not None:
+        _import_from_here()
+    return api.open_run(run, make_env=env)
+
+
+def _mode(quiet: bool, json: bool) -> Mode:
+    return "quiet" if quiet else "json" if json else "auto"
 
 
 @command(
     RUN,
     _option(
-        "--steps",
-        type=whole,
-        metavar="INT",
-        help="Train to this many environment steps; more are needed if the run is finished. (default: those the run "
-        "was given)",
+        "--steps INT",
+        "Train to this many environment steps; more are needed if the run is finished. (default: those the run was "
+        "given)",
     ),
-    _option(
-        "--episodes",
-        type=whole,
-        metavar="INT",
-        help="The same for a run that is limited by episodes. (default: those the run was given)",
-    ),
+    _option("--episodes INT", "The same for a run that is limited by episodes. (default: those the run was given)"),
     ENV,
     TENSORBOARD,
     OBSERVER,
@@ -217,108 +204,82 @@ def resume(
     json: bool,
 ) -> None:
     """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again."""
-    from tensorq import trainer
+    from tensorq import api
 
-    others = _observers(observer, tensorboard)
-    with _progress(quiet, json) as show:
-        trainer.resume(run, steps=steps, episodes=episodes, make=_named(run, env), observers=[show, *others])
+    mode, others = _mode(quiet, json), _observers(observer, tensorboard)
+    api.resume(_open(run, env), steps=steps, episodes=episodes, progress=mode, observers=others)
 
 
 @command(
     RUN,
-    _option("--episodes", type=whole, metavar="INT", default=100, help="How many. (default: 100)"),
+    _option("--episodes INT", "How many. (default: 100)", default=100),
     WHICH,
     ENV,
     _flag("--json", "Print one JSON object instead of text."),
 )
 def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) -> None:
     """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen."""
-    from tensorq.evaluation.load import evaluate_run
     from tensorq.show import episodes as show
 
-    played = evaluate_run(run, episodes, which=which, make=_named(run, env), warn=_warn)
+    played = _open(run, env).evaluate(episodes, which, warn=_warn)
     (show.print_json if json else show.print_episodes)(run, which, played)
 
 
 @command(
-    RUNS,
+    _option("runs RUN", "The runs' folders.", nargs="*"),
     _option(
-        "-o",
-        "--output",
-        type=folder,
-        metavar="FILE",
-        help="File to write: .png, .svg or .pdf. (default: curve.png in the run's folder; curves.png here for several)",
+        "-o --output FILE",
+        "File to write: .png, .svg or .pdf. (default: curve.png in the run's folder; curves.png here for several)",
     ),
 )
 def plot(runs: list[Path], output: Path | None) -> None:
     """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval."""
-    from tensorq.show.curve import draw_run, draw_runs
-
     if len(runs) == 1:
-        print(shown(draw_run(runs[0], output or runs[0] / "curve.png")))
+        print(shown(_open(runs[0]).plot(output)))
     else:
+        from tensorq.show.curve import draw_runs
+
         print(shown(draw_runs(runs, output or absolute("curves.png"))))
 
 
 @command(
     RUN,
     _option(
-        "-o",
-        "--output",
-        type=folder,
-        metavar="FILE",
-        help="File to write, .gif, or .mp4 (which needs the video extra). (default: video.gif in the run's folder)",
+        "-o --output FILE",
+        "File to write, .gif, or .mp4 (which needs the video extra). (default: video.gif in the run's folder)",
     ),
     _flag("--plain", "Leave the Q-values out."),
     WHICH,
-    _option(
-        "--seed", type=whole, metavar="INT", help="Of the episode. (default: the first of those that evaluate plays)"
-    ),
+    _option("--seed INT", "Of the episode. (default: the first of those that evaluate plays)"),
     ENV,
 )
 def record(run: Path, output: Path | None, plain: bool, which: str, seed: int | None, env: str | None) -> None:
     """Film one greedy episode, with the Q-values drawn beside it. Needs no screen."""
-    from tensorq.show.film import film
-
-    make = _named(run, env, render_mode="rgb_array")
-    path = film(run, output or run / "video.gif", plain=plain, which=which, seed=seed, make=make, warn=_warn)
-    print(shown(path))
+    print(shown(_open(run, env).record(output, plain=plain, which=which, seed=seed, warn=_warn)))
 
 
 @command(
+    _option("runs RUN", "The runs' folders, or .csv tables of returns: env, setting, seed, best_return ...", nargs="*"),
     _option(
-        "runs",
-        metavar="RUN ...",
-        nargs="*",
-        type=folder,
-        help="The runs' folders, or .csv tables of returns: env, setting, seed, best_return ...",
-    ),
-    _option(
-        "--metric",
+        "--metric {best,final,average}",
+        "Which greedy return of a seed counts: that of the best agent, the last one, or the mean of all. (default: "
+        "best)",
         default="best",
-        type=one_of(("best", "final", "average")),
-        metavar="{best,final,average}",
-        help="Which greedy return of a seed counts: that of the best agent, the last one, or the mean of all. "
-        "(default: best)",
     ),
-    _option(
-        "-o",
-        "--output",
-        type=folder,
-        metavar="FILE",
-        help="Draw the intervals too, to a .png, .svg or .pdf. (default: no picture)",
-    ),
+    _option("-o --output FILE", "Draw the intervals too, to a .png, .svg or .pdf. (default: no picture)"),
     _flag("--json", "Print JSON instead of a table."),
 )
 def compare(runs: list[Path], metric: Literal["best", "final", "average"], output: Path | None, json: bool) -> None:
     """Put runs side by side in a table; seeds of one setting become an interquartile mean with an interval."""
-    from tensorq.show import tables
+    from tensorq.evaluation import compare as comparison
+    from tensorq.show.tables import print_rows
 
     if output:
         from tensorq.show.style import check_output
 
         check_output(output)
-    rows = (tables.print_json if json else tables.print_table)(runs, metric)
+    rows = comparison.compare(runs, metric)
+    print_rows(rows, metric, as_json=json)
     if output:
         from tensorq.show.intervals import draw_intervals
 
@@ -328,17 +289,8 @@ def compare(runs: list[Path], metric: Literal["best", "final", "average"], outpu
 
 
 @command(
-    _option(
-        "directory",
-        metavar="DIR",
-        nargs="?",
-        type=folder,
-        help="A folder that holds runs, or folders of runs. (default: runs)",
-    ),
-    _flag(
-        "--free",
-        "List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay.",
-    ),
+    _option("directory DIR", "A folder that holds runs, or folders of runs. (default: runs)"),
+    _flag("--free", "List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay."),
     _flag("--yes", "Drop them without asking."),
     _flag("--json", "Print JSON instead of a table."),
 )
@@ -352,7 +304,7 @@ def runs(directory: Path | None, free: bool, yes: bool, json: bool) -> None:
     if free:
         show.free_replays(path, yes)
     else:
-        (show.print_json if json else show.print_table)(path)
+        show.print_runs(path, as_json=json)
 
 
 @command()
@@ -363,7 +315,7 @@ def envs() -> None:
     print_environments()
 
 
-@command(_option("name", metavar="NAME", nargs="?", default="", help="A preset; by default all, in short."))
+@command(_option("name NAME", "A preset; by default all, in short.", default=""))
 def presets(name: str) -> None:
     """List the presets, and what each changes; or show one of them in full."""
     from tensorq.show import catalogue
@@ -481,14 +433,3 @@ def _help() -> str:
     lines += [f"  {name:<10}{_about(each)}" for name, each in COMMANDS.items()]
     lines += ["", "`tensorq help COMMAND` tells more. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool, json: bool) -> Iterator[Any]:
-    from tensorq.show.progress import observer
-
-    show = observer("quiet" if quiet else "json" if json else "auto")
-    try:
-        yield show
-    finally:
-        show.close()

@@ -14,10 +14,9 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq import preflight
-from tensorq.agents.settings import QTableSettings
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
-from tensorq.envs.description import Environment, describe, read_environment
+from tensorq.envs.description import Environment, describe
 from tensorq.envs.registry import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
@@ -25,7 +24,7 @@ from tensorq.evaluation.load import Kept, read_params
 from tensorq.events import Audience, Message, Observer
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind, packages
-from tensorq.networks.build import NetworkBuilder, NetworkFunction, fitting_function, network_function
+from tensorq.networks.build import NetworkBuilder, network_function
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
@@ -33,6 +32,7 @@ from tensorq.plugins import versions_of
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import python_arguments
+from tensorq.runs.saved import SavedRun, network_kind
 from tensorq.training import Training
 
 
@@ -78,7 +78,7 @@ def train(
             text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
             audience.tell(Message(text))
         network = network_function(network)
-        kind = _kind(config, network)
+        kind = network_kind(config, network)
         content: dict[str, Any] = {
             "config": config.to_dict(),
             "environment": environment.to_json(),
@@ -90,7 +90,7 @@ def train(
             content.update(network_name=network.name, network_space="own")
         initial: bytes | None = None
         if other_run is not None:
-            saved = _fitting_agent(other_run, config, environment, kind)
+            saved = _fitting_agent(SavedRun(other_run), config, environment, kind)
             initial = saved.path.read_bytes()
             content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
         if run_dir is None:
@@ -113,53 +113,37 @@ def train(
 
 
 def resume(
-    run_dir: Path,
-    *,
-    steps: int | None = None,
-    episodes: int | None = None,
-    make: EnvironmentMaker | None = None,
-    network: NetworkBuilder | None = None,
-    observers: Sequence[Observer] = (),
+    run: SavedRun, *, steps: int | None = None, episodes: int | None = None, observers: Sequence[Observer] = ()
 ) -> Path:
     """Go on with a run from its last checkpoint, exactly as if it had never stopped.
 
     Args:
-        run_dir: the run's folder.
+        run: the run, with the functions that it was started with.
         steps: train to this many environment steps instead, more than are done.
         episodes: the same for a run that is limited by episodes.
-        make, network: what the run was started with, if it was.
         observers: called with every event.
     """
     began = time.perf_counter()
     audience = Audience(observers)
-    run_dir = absolute(run_dir)
-    directory = run_directory.open(run_dir)
-    content = run_directory.read_config(run_dir)
-    old = Config.from_saved(content["config"])
+    run_dir, directory, content, old = run.path, run.files, run.document, run.config
     wanted = (old.steps if steps is None else steps, old.episodes if episodes is None else episodes)
     result = run_directory.read_result(run_dir)
     if result is not None and all(isinstance(number, int) for number in wanted):
         counts = (result.get(name) for name in ("steps", "episodes"))
         _refuse_reached(run_dir, *wanted, *(count if isinstance(count, int) else 0 for count in counts))
     config = dataclasses.replace(old, steps=wanted[0], episodes=wanted[1])
-    saved = read_environment(run_dir, content)
-    custom = saved.custom
-    if make is not None and ":" in config.env:  # an id that is not looked up: it would import a module
-        custom = True
-    network, kind = network_function(network), content.get("network")
-    keyword = "features" if kind == "features" or (network and network.keyword == "features") else "network"
-    needed = {"make_env": custom, keyword: kind not in ("mlp", "table")}
-    call = f"tq.resume({python_arguments(run_dir, [name for name, needs in needed.items() if needs])})"
-    for name, given in {"make_env": make, keyword: network}.items():
-        if given is not None and not needed[name]:
+    saved, make, network = run.environment, run.maker(), run.network_function()
+    env = config.env if make else saved_id(config.env)
+    call = f"tq.resume({python_arguments(run_dir, run.needs)})"
+    for name, given in {"make_env": make, network.keyword if network else "network": network}.items():
+        if given is not None and name not in run.needs:
             option = " (--env)" if name == "make_env" else ""
             raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without.")
-        if given is None and needed[name]:
+    for name in run.needs:
+        if (make if name == "make_env" else network) is None:
             hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
-    if network is not None:
-        network = fitting_function(network, kind, content.get("network_space") == "own", run_dir)
-    with directory, _described(config.env if make else saved_id(config.env), make, config, audience) as environment:
+    with directory, _described(env, make, config, audience) as environment:
         saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
         loop = loop_kind(config, environment)
         if content.get("loop", loop) != loop:
@@ -221,43 +205,36 @@ def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int
         raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
 
 
-def _kind(config: Config, network: NetworkFunction | None) -> str:
-    """What holds the Q-values, as config.json names it."""
-    if config.find(QTableSettings):
-        return "table"
-    return "mlp" if network is None else {"network": "custom", "features": "features"}[network.keyword]
-
-
-def _fitting_agent(run_dir: Path, config: Config, environment: Environment, kind: str) -> Kept:
+def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind: str) -> Kept:
     """The kept best agent of a run that another begins with; raises TensorqError where its network does not fit.
 
     Of network functions only the number of parameters can be compared, once they have built their networks.
     """
-    saved = read_params(run_dir)
-    if saved.kind != kind:
+    saved, run_dir = read_params(run), run.path
+    if run.kind != kind:
         raise TensorqError(
-            f"init_from: {run_dir} has {_KINDS.get(str(saved.kind), saved.kind)}, this run {_KINDS[kind]}: its "
+            f"init_from: {run_dir} has {_KINDS.get(run.kind, run.kind)}, this run {_KINDS[kind]}: its "
             "parameters mean nothing there."
         )
-    there = saved.environment.observation_space, saved.environment.action_space
+    there = run.environment.observation_space, run.environment.action_space
     here = environment.native_observation_space, environment.native_action_space
     if _seen(*there) != _seen(*here):
         raise TensorqError(
             f"init_from: {run_dir} was trained on observations {there[0]} with actions {there[1]}, this run's are "
             f"{here[0]} with {here[1]}: expected the same shapes and numbers."
         )
-    if kind == "mlp" and config.find(MLPEncoder) and saved.config.find(MLPEncoder):
-        one, other = _built(saved.config), _built(config)
+    if kind == "mlp" and config.find(MLPEncoder) and run.config.find(MLPEncoder):
+        one, other = _built(run.config), _built(config)
         if names := [name for name in one if one[name] != other[name]]:
             its, own = (", ".join(f"{name} {each[name]}" for name in names) for each in (one, other))
             raise TensorqError(
                 f"init_from: the network of {run_dir} has {its}, this run's has {own}: its parameters do not fit. "
                 "Give the same."
             )
-        if _scaling(saved.config, there[0]) != _scaling(config, here[0]):
+        if _scaling(run.config, there[0]) != _scaling(config, here[0]):
             its, own = (
                 f"by the bounds of {space}, pixels {it.pixels}"
-                for space, it in ((there[0], saved.config), (here[0], config))
+                for space, it in ((there[0], run.config), (here[0], config))
             )
             raise TensorqError(
                 f"init_from: the network of {run_dir} is given observations scaled {its}, this run's {own}: its "

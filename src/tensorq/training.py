@@ -21,7 +21,6 @@ from tensorq.agents.settings import ExplorationSettings, LearningRateSettings
 from tensorq.config import Config
 from tensorq.envs.calls import close_or_warn
 from tensorq.envs.description import Environment
-from tensorq.envs.registry import gymnasium_maker
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Audience, Evaluated, Finished, Message, Progress, Saved, Started
 from tensorq.loops.build import build_loop, loop_kind
@@ -44,6 +43,7 @@ from tensorq.runs.checkpoint import Checkpoints, load
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import after_freeing, with_empty_replay
 from tensorq.runs.record import RunRecord
+from tensorq.runs.saved import SavedRun, needed_functions, network_kind
 from tensorq.runs.tables import CsvTable, read_table
 from tensorq.stopped import Stopped, how_to_resume
 
@@ -76,7 +76,7 @@ class Training:
         self.ready = False  # to train; an error before that leaves everything as it was
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
-        self._needs = _needs(config, environment, network)
+        self._needs = needed_functions(config, environment.custom, network_kind(config, network))
         self._named = _named(config, self._needs)
         self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
         self._began, self._on_restored, self._goes_on = began, on_restored, goes_on
@@ -410,17 +410,13 @@ class Training:
         from tensorq.show.curve import draw_run
         from tensorq.show.film import film
 
-        drawable = None if self.config.single_environment else self.environment.make
-        makers: list[tuple[str, Callable[[], object]]] = [
-            ("curve", lambda: draw_run(self.directory.path, self.directory.curve_path, drawable))
-        ]
-        config = self.config
-        own = self.environment.custom and ":" not in config.env  # else it can be made by name, to be drawn
-        make = self.environment.make if own else gymnasium_maker(config.env, config.env_args, "rgb_array")
-        path, video = self.directory.path, self.directory.video_path
-        if not self.config.single_environment:
-            keywords: dict[str, Any] = {"short": True, "make": make, "network": self._network, "warn": self._warn}
-            makers.append(("video", lambda: film(path, video, **keywords)))
+        # An environment with an id is made by it, to be drawn; of a single one there is no second, to draw.
+        env, single = self.config.env, self.config.single_environment
+        make = env if ":" in env else self.environment.make if self.environment.custom and not single else None
+        run = SavedRun(self.directory.path, make, self._network)
+        makers: list[tuple[str, Callable[[], object]]] = [("curve", lambda: draw_run(run))]
+        if not single:
+            makers.append(("video", lambda: film(run, short=True, warn=self._warn)))
         self._tell(Message(f"drawing the {' and the '.join(name for name, _ in makers)} ...", "activity"))
         for name, draw in makers:
             try:
@@ -433,12 +429,6 @@ def columns(metric_names: Sequence[str]) -> tuple[str, ...]:
     """Those of metrics.csv, for a loop that reports these metrics of updates."""
     before, after = ("steps", "updates", "episodes", "epsilon", "learning_rate"), ("mean_return", "evaluation_return")
     return (*before, *metric_names, *after)
-
-
-def _needs(config: Config, environment: Environment, network: NetworkFunction | None) -> tuple[str, ...]:
-    """Which functions a run goes on with; an id that imports a module is not looked up in a run's folder."""
-    own_environment = environment.custom or ":" in config.env
-    return (*(["make_env"] if own_environment else []), *([] if network is None else [network.keyword]))
 
 
 def _named(config: Config, needs: Sequence[str]) -> str | None:

@@ -11,34 +11,34 @@ from tensorq.agents.qtable import QTable
 from tensorq.agents.settings import QTableSettings
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.load import read_kept
-from tensorq.networks.build import NetworkBuilder
 from tensorq.process import load_tensorflow
 from tensorq.runs.checkpoint import require_folder, write_atomically
+from tensorq.runs.saved import SavedRun
 
 if TYPE_CHECKING:
     import keras
 
 
-def keras_model(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> keras.Model:
+def keras_model(run: SavedRun, which: str = "best") -> keras.Model:
     """The agent that a run kept: plain observations [N, ...] to Q-values [N, A]; see load.read_kept."""
     load_tensorflow()
     from tensorq.networks import standard
 
-    kept = read_kept(run_dir, which, network)
+    kept, config = read_kept(run, which), run.config
     space: Any = kept.spaces[0]
-    if kept.config.find(QTableSettings):
+    if config.find(QTableSettings):
         return standard.standard_table(space, QTable(kept.params, *kept.spaces).table)
     if kept.network is None:
-        return standard.standard_mlp(*kept.spaces, kept.config, kept.params)
-    return standard.custom_model(kept.network, kept.config, kept.params)
+        return standard.standard_mlp(*kept.spaces, config, kept.params)
+    return standard.custom_model(kept.network, config, kept.params)
 
 
-def save_model(run_dir: Path, file: Path, which: str = "best", network: NetworkBuilder | None = None) -> Path:
+def save_model(run: SavedRun, file: Path, which: str = "best") -> Path:
     """Write the agent as a .keras file, atomically, and return where it is."""
     if file.suffix != ".keras":
         raise TensorqError(f"output: received {str(file)!r}, expected a file name that ends in .keras.")
     require_folder(file)
-    model = keras_model(run_dir, which, network)
+    model = keras_model(run, which)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "agent.keras")
         try:

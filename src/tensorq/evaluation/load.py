@@ -13,19 +13,17 @@ from tensorq.agents.qtable import QTable
 from tensorq.agents.settings import QTableSettings
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import MOST_EVALUATION_EPISODES, Config
-from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, new_each_time
-from tensorq.envs.description import SavedEnvironment, read_environment
+from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
-from tensorq.envs.registry import gymnasium_maker, saved_id
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes, play_episodes
-from tensorq.networks.build import NetworkBuilder, build_network, fitting_function
+from tensorq.networks.build import build_network
 from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params, state_rows
-from tensorq.runs import directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.checkpoint import load as load_checkpoint
-from tensorq.runs.tables import read_table
+from tensorq.runs.directory import python_arguments
+from tensorq.runs.saved import SavedRun
 
 if TYPE_CHECKING:
     from tensorq.networks.network import Network
@@ -34,67 +32,45 @@ EVALUATION_ENVS = 20
 
 
 class Kept(NamedTuple):
-    """The parameters of an agent that a run kept, and what they belong to: its folder, read once."""
+    """The parameters of an agent that a run kept, and the run."""
 
-    run_dir: Path
-    config: Config
+    run: SavedRun
     params: np.ndarray  # [P]
     path: Path  # the file that they are in
-    environment: SavedEnvironment
-    kind: object  # what holds the Q-values, as config.json names it: "mlp", "custom" or "table"
-    own_space: bool  # whether a function of the user's is given the environment's own space
     network: Network | None = None  # of what NumPy does not know, once it is built
 
     @property
     def spaces(self) -> tuple[gym.Space, int]:
         """The observation space that the network sees, and the number of actions."""
-        space = plain_observation_space(self.environment.observation_space)
-        return space, int(plain_action_space(self.environment.action_space).n)
+        environment = self.run.environment
+        space = plain_observation_space(environment.observation_space)
+        return space, int(plain_action_space(environment.action_space).n)
 
     def agent(self) -> TrainedAgent:
         """To act with."""
-        space, num_actions = self.spaces
-        if self.config.find(QTableSettings):
+        (space, num_actions), config, environment = self.spaces, self.run.config, self.run.environment
+        if config.find(QTableSettings):
             q_function: QFunction = QTable(self.params, space, num_actions)
         elif self.network is None:
-            q_function = NumpyNetwork(space, num_actions, self.config, self.params)
+            q_function = NumpyNetwork(space, num_actions, config, self.params)
         else:
-            q_function = _keras_q_function(self.network, space, self.config, self.params)
-        return TrainedAgent(q_function, self.environment.observation_space, self.environment.action_space)
-
-    def environment_maker(self, make: EnvironmentMaker | None, render_mode: str | None = None) -> EnvironmentMaker:
-        """`make`, or what makes the run's environment by its id; raises TensorqError where there is no such id."""
-        if make is not None:
-            return new_each_time(make)
-        if self.environment.custom:
-            call = f"tq.open_run({directory.python_arguments(self.run_dir, ['make_env'])})"
-            raise TensorqError(
-                f"{self.run_dir} was trained on an environment of your own: name it, as in --env MODULE:ID, or in "
-                f"Python give the function, {call}."
-            )
-        return gymnasium_maker(saved_id(self.config.env), self.config.env_args, render_mode)
+            q_function = _keras_q_function(self.network, space, config, self.params)
+        return TrainedAgent(q_function, environment.observation_space, environment.action_space)
 
 
-def load_agent(run_dir: Path, which: str = "best", network: NetworkBuilder | None = None) -> TrainedAgent:
-    """The agent that a run kept, as read_kept says."""
-    return read_kept(run_dir, which, network).agent()
-
-
-def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept:
+def read_kept(run: SavedRun, which: str = "best") -> Kept:
     """What a run kept of its agent; raises TensorqError where it does not go with its settings or the network.
 
     Args:
-        run_dir: the run's folder.
+        run: the run, with the function that built its network if it was started with one.
         which: "best", by greedy evaluation while training, or "last".
-        network: the function that built the network, if the run was started with one.
     """
-    kept = read_params(run_dir, which)
-    config, environment = kept.config, kept.environment
-    if (network is None) != (kept.kind in ("mlp", "table")):
-        keyword = "features" if "features" in (kept.kind, getattr(network, "keyword", None)) else "network"
+    kept, run_dir, network = read_params(run, which), run.path, run.network
+    config = run.config
+    if (network is None) != (run.kind in ("mlp", "table")):
+        keyword = "features" if "features" in (run.kind, getattr(network, "keyword", None)) else "network"
         needs = f"needs {keyword}=" if network is None else f"was trained without {keyword}="
-        names = ("make_env", keyword) if environment.custom else (keyword,)
-        load, open_run = (directory.python_arguments(run_dir, each) for each in ((keyword,), names))
+        load, open_run = (python_arguments(run_dir, each) for each in ((keyword,), run.needs))
         call = f": in Python, tq.load({load}) or tq.open_run({open_run})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if config.find(QTableSettings):
@@ -102,8 +78,8 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
     if network is None and knows(kept.spaces[0], config):
         expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
-        function = network and fitting_function(network, kept.kind, kept.own_space, run_dir)
-        built = build_network(*kept.spaces, config, function, environment.observation_space)
+        function = run.network_function()
+        built = build_network(*kept.spaces, config, function, run.environment.observation_space)
         kept = kept._replace(network=built)
         expected, whose = built.initial_params().size, "the network function built" if network else "its parts build"
     if kept.params.shape != (expected,):
@@ -111,18 +87,16 @@ def read_kept(run_dir: Path, which: str, network: NetworkBuilder | None) -> Kept
     return kept
 
 
-def read_params(run_dir: Path, which: str = "best") -> Kept:
+def read_params(run: SavedRun, which: str = "best") -> Kept:
     """The same with nothing compared, and no network built."""
     if which not in ("best", "last"):
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
-    run = directory.open(run_dir)
-    content = directory.read_config(run_dir)
-    config, environment = Config.from_saved(content["config"]), read_environment(run_dir, content)
-    checkpoints = Checkpoints(run.checkpoints_path)
+    run.config, run.environment  # noqa: B018  # raise what is wrong with config.json before what is with the agent
+    checkpoints = Checkpoints(run.files.checkpoints_path)
     if which == "best":
         path = checkpoints.best_path
         if not path.exists():
-            raise TensorqError(_why_no_best(run_dir, checkpoints))
+            raise TensorqError(_why_no_best(run, checkpoints))
         try:
             tensors, _ = load_checkpoint(path)
         except TensorqError as error:
@@ -130,18 +104,17 @@ def read_params(run_dir: Path, which: str = "best") -> Kept:
     else:
         found = checkpoints.latest(lambda text: None)
         if found is None:
-            raise TensorqError(f"{run_dir} has no checkpoint yet.")
+            raise TensorqError(f"{run.path} has no checkpoint yet.")
         tensors, _, path = found
-    kind, own_space = content.get("network"), content.get("network_space") == "own"
-    return Kept(run_dir, config, tensors["agent.params"], path, environment, kind, own_space)
+    return Kept(run, tensors["agent.params"], path)
 
 
-def _why_no_best(run_dir: Path, checkpoints: Checkpoints) -> str:
+def _why_no_best(run: SavedRun, checkpoints: Checkpoints) -> str:
     """Whether there has been a best agent, and what there is instead."""
-    metrics, instead = run_dir / "metrics.csv", _instead(checkpoints)
-    if metrics.exists() and np.isfinite(read_table(metrics).get("evaluation_return", [])).any():
+    instead = _instead(checkpoints)
+    if run.files.metrics_path.exists() and np.isfinite(run.metrics.get("evaluation_return", [])).any():
         return f"{checkpoints.best_path} is missing: put it back{instead}."
-    return f"{run_dir} has kept no agent yet: no greedy evaluation gave a finite return before it stopped{instead}."
+    return f"{run.path} has kept no agent yet: no greedy evaluation gave a finite return before it stopped{instead}."
 
 
 def _instead(checkpoints: Checkpoints) -> str:
@@ -167,26 +140,17 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
     return q_function
 
 
-def evaluate_run(
-    run_dir: Path,
-    episodes: int = 100,
-    *,
-    which: str = "best",
-    make: EnvironmentMaker | None = None,
-    network: NetworkBuilder | None = None,
-    warn: Warn = warnings.warn,
-) -> Episodes:
+def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", warn: Warn = warnings.warn) -> Episodes:
     """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     if episodes > MOST_EVALUATION_EPISODES:
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
-    kept = read_kept(run_dir, which, network)
-    agent, most = kept.agent(), 1 if kept.config.single_environment else EVALUATION_ENVS
-    envs = make_host_environments(kept.environment_maker(make), min(most, episodes))
+    agent, most = read_kept(run, which).agent(), 1 if run.config.single_environment else EVALUATION_ENVS
+    envs = make_host_environments(run.environment_maker(), min(most, episodes))
     try:
-        kept.environment.require_same(run_dir, envs.native_observation_space, envs.native_action_space)
+        run.environment.require_same(run.path, envs.native_observation_space, envs.native_action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)
-        return play_episodes(envs, agent.q_values, seeds, kept.config.evaluation_max_episode_steps)
+        return play_episodes(envs, agent.q_values, seeds, run.config.evaluation_max_episode_steps)
     finally:
         close_or_warn(envs, warn)

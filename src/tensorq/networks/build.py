@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -77,23 +75,6 @@ def network_function(
         name = getattr(function, "__name__", type(function).__name__)
         raise TensorqError(f"{keyword}: received {name}{signature}, {wanted}") from None
     return NetworkFunction(function, keyword)
-
-
-def fitting_function(function: NetworkBuilder, kind: object, own_space: bool, run_dir: Path) -> NetworkFunction:
-    """The function with which a run goes on; raises TensorqError where the run was started with one of another kind.
-
-    Args:
-        function: what is given now.
-        kind: "custom" for network=, or "features", as config.json names it.
-        own_space: whether the run's function was given the environment's own space.
-        run_dir: the run's folder.
-    """
-    found = network_function(function)
-    assert found is not None
-    expected = "features" if kind == "features" else "network"
-    if found.keyword != expected:
-        raise TensorqError(f"{run_dir} was started with {expected}= and not {found.keyword}=: give it so.")
-    return dataclasses.replace(found, own_space=own_space)
 
 
 def build_network(

@@ -27,49 +27,16 @@ class RunDirectory:
 
     def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
         """Name the folder; `create` and `open` also look at it. `made` are those made for it, outermost first."""
-        self.path = path
-        self._made = made
+        self.path, self._made = path, made
+        self.config_path = path / "config.json"  # all that is needed to run it again
+        self.metrics_path = path / "metrics.csv"  # a row for each stop of training
+        self.episodes_path = path / "episodes.csv"  # a row for each finished episode
+        self.checkpoints_path = path / "checkpoints"  # the folder for `checkpoint.Checkpoints`
+        self.replay_path = path / "replay.bin"  # the host loop's replay, which only a resume needs
+        self.result_path = path / "result.json"  # what a finished run has come to
+        self.curve_path = path / "curve.png"
+        self.video_path = path / "video.gif"
         self._lock = FolderLock(path)
-
-    @property
-    def config_path(self) -> Path:
-        """Everything that is needed to run it again."""
-        return self.path / "config.json"
-
-    @property
-    def metrics_path(self) -> Path:
-        """The table of training metrics."""
-        return self.path / "metrics.csv"
-
-    @property
-    def episodes_path(self) -> Path:
-        """The table of finished episodes."""
-        return self.path / "episodes.csv"
-
-    @property
-    def checkpoints_path(self) -> Path:
-        """The folder for `checkpoint.Checkpoints`."""
-        return self.path / "checkpoints"
-
-    @property
-    def result_path(self) -> Path:
-        """The summary of a finished run."""
-        return self.path / "result.json"
-
-    @property
-    def curve_path(self) -> Path:
-        """The learning curve."""
-        return self.path / "curve.png"
-
-    @property
-    def video_path(self) -> Path:
-        """The moving picture of the best agent."""
-        return self.path / "video.gif"
-
-    @property
-    def replay_path(self) -> Path:
-        """The host loop's replay, which only a resume needs."""
-        return self.path / "replay.bin"
 
     def lock(self) -> None:
         """Keep other processes from training here until `unlock`, or until this process ends in whatever way."""
@@ -86,15 +53,9 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take back a run that never began: its files, and the folders that were made for it, if nothing else is in."""
+        tables = (self.metrics_path, self.episodes_path)
         initial = Checkpoints(self.checkpoints_path).initial_path
-        for file in (
-            self.config_path,
-            self.metrics_path,
-            self.episodes_path,
-            self.replay_path,
-            initial,
-            self._lock.path,
-        ):
+        for file in (self.config_path, *tables, self.replay_path, initial, self._lock.path):
             with contextlib.suppress(OSError):
                 file.unlink()
         for folder in (self.checkpoints_path, *reversed(self._made)):
@@ -161,13 +122,8 @@ def open(path: Path) -> RunDirectory:
     """Return the run in `path`; refuse what is not one, and links by which it could write anywhere else."""
     run = RunDirectory(path)
     if not os.path.isfile(run.config_path):
-        found = (
-            "is a folder without config.json"
-            if os.path.isdir(path)
-            else "is a file"
-            if os.path.exists(path)
-            else "does not exist"
-        )
+        found = "is a file" if os.path.exists(path) else "does not exist"
+        found = "is a folder without config.json" if os.path.isdir(path) else found
         near = [*list(path.parents)[:2], path.parent / "runs" / path.name]
         nearby = [folder for folder in near if os.path.isfile(folder / "config.json")]
         inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()] if os.path.isdir(path) else []
@@ -294,3 +250,12 @@ def plain_data(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def finite_number(value: Any) -> float | None:
+    """A finite number, or None for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

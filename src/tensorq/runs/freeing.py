@@ -14,8 +14,10 @@ import numpy as np
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.replay.settings import ReplaySettings
-from tensorq.runs import checkpoint, directory
+from tensorq.runs import checkpoint
 from tensorq.runs.checkpoint import Checkpoints
+from tensorq.runs.directory import read_result
+from tensorq.runs.saved import SavedRun
 
 # In a checkpoint's metadata: whether its replay was freed, and for how many steps replays have filled again by then.
 FREED, REFILL = "replay_freed", "refill_steps"
@@ -23,14 +25,14 @@ FREED, REFILL = "replay_freed", "refill_steps"
 REPLAY_TENSORS = ("replay.", "memory.")
 
 
-def replay_bytes(run_dir: Path) -> int:
+def replay_bytes(run: SavedRun) -> int:
     """Bytes that `free_replay` would free: those of replay.bin, and of the replays within checkpoints."""
-    if not _has_replay(run_dir):
+    if not _has_replay(run):
         return 0
-    run, total = directory.RunDirectory(run_dir), 0
-    if run.replay_path.is_file():
-        total += run.replay_path.stat().st_size
-    for path in Checkpoints(run.checkpoints_path).step_paths():
+    files, total = run.files, 0
+    if files.replay_path.is_file():
+        total += files.replay_path.stat().st_size
+    for path in Checkpoints(files.checkpoints_path).step_paths():
         try:
             tensors, _ = checkpoint.load(path)
         except TensorqError:  # of no use to anybody, and left as it is
@@ -39,12 +41,12 @@ def replay_bytes(run_dir: Path) -> int:
     return total
 
 
-def free_replay(run_dir: Path) -> None:
+def free_replay(run: SavedRun) -> None:
     """Drop a finished run's replay; raises TensorqError for another run, and for one that a process trains."""
-    with directory.open(run_dir) as run:
-        if directory.read_result(run_dir) is None or not _has_replay(run_dir):
-            raise TensorqError(f"{run_dir} has no replay to free: only finished runs that learn from replay have one.")
-        for path in Checkpoints(run.checkpoints_path).step_paths():
+    with run.files as files:
+        if read_result(run.path) is None or not _has_replay(run):
+            raise TensorqError(f"{run.path} has no replay to free: only finished runs that learn from replay have one.")
+        for path in Checkpoints(files.checkpoints_path).step_paths():
             try:
                 tensors, metadata = checkpoint.load(path)
             except TensorqError:
@@ -52,7 +54,7 @@ def free_replay(run_dir: Path) -> None:
             kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(REPLAY_TENSORS)}
             if len(kept) < len(tensors):
                 checkpoint.save(path, kept, {**metadata, FREED: True})
-        run.replay_path.unlink(missing_ok=True)  # last: a crash before this leaves a run that can be resumed
+        files.replay_path.unlink(missing_ok=True)  # last: a crash before this leaves a run that can be resumed
 
 
 def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) -> tuple[Config, int, int]:
@@ -84,6 +86,6 @@ def with_empty_replay(
     return {**{name: tensor for name, tensor in fresh.items() if name.startswith(REPLAY_TENSORS)}, **tensors}
 
 
-def _has_replay(run_dir: Path) -> bool:
+def _has_replay(run: SavedRun) -> bool:
     """Whether a run learns from replay; PQN's rollout goes by the same names, and is small."""
-    return Config.from_saved(directory.read_config(run_dir)["config"]).find(ReplaySettings) is not None
+    return run.config.find(ReplaySettings) is not None

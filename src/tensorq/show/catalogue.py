@@ -11,7 +11,7 @@ from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.envs.world import WORLDS
 from tensorq.extras import EXTRAS, extra_command
 from tensorq.presets import load_preset, preset_names, resolve
-from tensorq.show.settings import short
+from tensorq.runs.history import short
 
 OTHER = "another"  # environment than those that have sections
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")

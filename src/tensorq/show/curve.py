@@ -14,7 +14,8 @@ from tensorq.agents.settings import ExplorationSettings, QTableSettings
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
-from tensorq.show.settings import SavedRun, Setting, group_by_setting, read_run, short
+from tensorq.runs.history import History, Setting, group_by_setting, read_history, short
+from tensorq.runs.saved import SavedRun
 from tensorq.show.style import (
     BLUE,
     GREY,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from tensorq.envs.calls import EnvironmentMaker
-
 FloatArray = npt.NDArray[np.float64]
 
 _CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", VERMILION, GREY, INK)
@@ -49,14 +48,16 @@ _MOST_LETTERS = 44  # of a title, beside which the preset and the seed stand
 _LEGEND_LETTERS, _ROW_INCHES = 76, 0.216  # what fits into the width, and the height of a row
 
 
-def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) -> Path:
+def draw_run(saved: SavedRun, output: Path | None = None) -> Path:
     """Draw one run's episodes, their moving mean, greedy evaluations and epsilon to a .png, .svg or .pdf.
 
     Below them, of a run that learns a table, the table: over the environment's map where it has one, which for an
-    environment of the user's own `make` tells. Raises TensorqError when the folder is no run, its tables are damaged or
+    environment of the user's own the run's make_env tells.
+
+    Raises TensorqError when the folder is no run, its tables are damaged or
     still empty, or output cannot be written.
     """
-    run = read_run(run_dir)
+    run, output = read_history(saved), output or saved.files.curve_path
     check_output(output)
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     evaluation_steps, evaluation_returns = run.evaluations
@@ -65,7 +66,7 @@ def draw_run(run_dir: Path, output: Path, make: EnvironmentMaker | None = None) 
     if plan.find(QTableSettings):
         from tensorq.show.table_map import read_table_map
 
-        table = read_table_map(run_dir, make)
+        table = read_table_map(saved)
     page = new_figure(SIZE_INCHES[1] + (table.height_inches if table else 0.0))
     figure: Figure | SubFigure = page
     if table:
@@ -213,13 +214,13 @@ def _curves(setting: Setting) -> tuple[list[tuple[FloatArray, FloatArray]], bool
     return [curve for curve in curves if curve[0].size], curves is evaluations
 
 
-def _require_curve(run: SavedRun) -> None:
+def _require_curve(run: History) -> None:
     """Raise TensorqError for a run of which there is nothing to draw."""
     if not run.evaluations[0].size and not np.isfinite(run.episodes["return"]).any():
         raise TensorqError(f"{run.path} has no finished episode and no evaluation to draw yet: train it for longer")
 
 
-def _training_curve(run: SavedRun) -> tuple[FloatArray, FloatArray]:
+def _training_curve(run: History) -> tuple[FloatArray, FloatArray]:
     steps, returns = _finite(run.episodes["steps"], run.episodes["return"])
     return steps, moving_mean(returns, _window(returns.size))
 

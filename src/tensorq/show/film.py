@@ -11,13 +11,13 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.calls import EnvironmentMaker, Warn, close_or_warn, reset_once, step_once
+from tensorq.envs.calls import Warn, close_or_warn, reset_once, step_once
 from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
-from tensorq.networks.build import NetworkBuilder
 from tensorq.process import default_variable
+from tensorq.runs.saved import SavedRun
 from tensorq.show.video import Frame, Pixels, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
@@ -39,34 +39,30 @@ ACTION_NAMES = {
 
 @default_variable("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
 def film(
-    run_dir: Path,
-    output: Path,
+    run: SavedRun,
+    output: Path | None = None,
     *,
     plain: bool = False,
     which: str = "best",
     seed: int | None = None,
     short: bool = False,
-    make: EnvironmentMaker | None = None,
-    network: NetworkBuilder | None = None,
     warn: Warn = warnings.warn,
 ) -> Path:
     """Write a .gif or .mp4 of one greedy episode in Gymnasium's own environment, no screen needed.
 
     Args:
-        run_dir: the run's folder.
-        output: the file to write.
+        run: the run, with the functions that it needs; its environment is made with render_mode="rgb_array".
+        output: the file to write; by default video.gif in the run's folder.
         plain: leave out the Q-values beside the picture.
         which: the agent, "best" or "last".
         seed: of the episode; by default the first of those that `tensorq evaluate` plays.
         short: end the clip after SHORT_CLIP_SECONDS, if the episode is not over by then.
-        make: makes the environment, with render_mode="rgb_array", for a run on one of your own.
-        network: the function that built the network, if the run was started with one.
         warn: called with one line where the environment raises as it is closed.
     """
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
-    kept = read_kept(run_dir, which, network)
-    agent, env = kept.agent(), kept.environment_maker(make, render_mode="rgb_array")()
+    output = output or run.files.video_path
+    agent, env = read_kept(run, which).agent(), run.environment_maker(render_mode="rgb_array")()
     if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
         close_or_warn(env, warn)
         why = "has no render_mode='rgb_array': make it with that"
@@ -74,7 +70,7 @@ def film(
             why = "is a VectorEnv, and a video shows one: give one of its environments, as make_env= or --env"
         raise TensorqError(f"the environment function's environment {why}")
     try:
-        kept.environment.require_same(run_dir, env.observation_space, env.action_space)
+        run.environment.require_same(run.path, env.observation_space, env.action_space)
     except TensorqError:
         close_or_warn(env, warn)
         raise

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensorq.errors import TensorqError
-from tensorq.show.settings import label
+from tensorq.evaluation.compare import ALL_ENVIRONMENTS, METRIC_NAMES, Metric
+from tensorq.runs.history import label
 from tensorq.show.style import BLUE, DPI, GREY, INK, SOFT_INK, escaped, save, tick
-from tensorq.show.tables import ALL_ENVIRONMENTS, METRIC_NAMES, Metric, formatter
+from tensorq.show.tables import formatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

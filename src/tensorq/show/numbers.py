@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-
-def finite_number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+from tensorq.runs.directory import finite_number
 
 
 def format_number(value: Any, form: str) -> str:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal, TextIO, cast
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
 from tensorq.paths import shown
-from tensorq.runs.directory import plain_data
-from tensorq.show.numbers import finite_number, format_number, format_return
+from tensorq.runs.directory import finite_number, plain_data
+from tensorq.show.numbers import format_number, format_return
 from tensorq.show.summary import summary
 
 if TYPE_CHECKING:

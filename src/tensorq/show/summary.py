@@ -9,8 +9,8 @@ from typing import Any
 
 from tensorq.config import SOLVED_EPISODES
 from tensorq.events import Finished, Started
-from tensorq.runs.directory import python_arguments
-from tensorq.show.numbers import finite_number, format_number, format_return
+from tensorq.runs.directory import finite_number, python_arguments
+from tensorq.show.numbers import format_number, format_return
 
 
 def summary(event: Finished, started: Started | None) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tensorq.envs.calls import EnvironmentMaker, close_or_warn
+from tensorq.envs.calls import close_or_warn
 from tensorq.envs.spaces import plain_action_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
+from tensorq.runs.saved import SavedRun
 from tensorq.show.maps import Panel, World, find_world
 from tensorq.show.style import GREEN, INK, SOFT_INK, VERMILION
 
@@ -276,28 +276,27 @@ def _draw_caption(figure: SubFigure, picture: TableMap, signs: str, complete: bo
     figure.text(_LEFT_INCHES / _WIDTH_INCHES, 0.12 / total, text, fontsize=9.5, color=SOFT_INK)
 
 
-def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> TableMap | None:
+def read_table_map(run: SavedRun) -> TableMap | None:
     """What there is to draw of a run's table: that of the kept best agent, else the last. None for nothing legible.
 
     Args:
-        run_dir: a run with algorithm qtable.
-        make: makes the environment, for a run on one of your own; without it there is no map.
+        run: a run with algorithm qtable; without the function of an environment of your own there is no map.
     """
     for which in ("best", "last"):
         try:
-            kept = read_kept(run_dir, which, None)
+            kept = read_kept(run, which)
             agent = kept.agent()
             break
         except TensorqError:
             continue
     else:
         return None
-    space = kept.environment.observation_space
+    space = run.environment.observation_space
     first_state, num_states = int(getattr(space, "start", 0)), int(getattr(space, "n", 0))
     table = agent.q_values(np.arange(first_state, first_state + num_states))
     world, mask_of = None, None
     try:
-        env = kept.environment_maker(make)()
+        env = run.environment_maker()()
     except TensorqError:  # one that is not installed here, or of your own
         pass
     else:
@@ -309,7 +308,7 @@ def read_table_map(run_dir: Path, make: EnvironmentMaker | None = None) -> Table
     legal = np.ones(table.shape, bool)
     if callable(mask_of) and world is not None:
         legal = np.array([mask_of(state) for state in range(len(table))], bool)
-    changed = (table != kept.config.initial_value).any(axis=1)
+    changed = (table != run.config.initial_value).any(axis=1)
     details = "kept best agent" if which == "best" else "last checkpoint"
-    first_action = int(plain_action_space(kept.environment.action_space).start)
+    first_action = int(plain_action_space(run.environment.action_space).start)
     return TableMap(table, legal, changed, world, details, first_state, first_action)

@@ -1,7 +1,7 @@
 """TensorBoard's event files: an observer that writes metrics and hyperparameters, without TensorBoard.
 
-A file is a row of records, each an Event in the protocol buffer encoding: what is written here by hand is the few
-fields that are needed of event.proto, summary.proto and hparams' plugin_data.proto.
+A file is a row of records, each an Event in the protocol buffer encoding. The numbers below are those of the fields in
+event.proto, summary.proto and hparams' plugin_data.proto.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,36 +31,29 @@ class TensorBoard:
     def __call__(self, event: Event) -> None:
         """Write what is new."""
         if isinstance(event, Started):
-            self._begin(event)
+            self._file = _create(event.run_dir / FOLDER)
+            self._write(_field(3, b"brain.Event:2"))
+            self._write(_field(2, event.steps_done + 1) + _field(7, _field(1, _START)))
+            self._write(_field(2, event.steps_done) + _field(5, _hyperparameters(event.config.to_dict())))
         elif isinstance(event, Progress):
-            self._write(_scalars({"episodes": event.episodes, **event.metrics}), event.steps)
+            scalars = _scalars({"episodes": event.episodes, **event.metrics})
+            self._write(_field(2, event.steps) + _field(5, scalars))
         elif isinstance(event, Finished) and self._file is not None:
             self._file.close()
             self._file = None
 
-    def _begin(self, event: Started) -> None:
-        folder = event.run_dir / FOLDER
-        folder.mkdir(exist_ok=True)
-        self._file = _create(folder)
-        self._record(_double(1, time.time()) + _bytes(3, b"brain.Event:2"))
-        self._record(_double(1, time.time()) + _whole(2, event.steps_done + 1) + _bytes(7, _whole(1, _START)))
-        self._write(_hyperparameters(event.config.to_dict()), event.steps_done)
-
-    def _write(self, summary: bytes, steps: int) -> None:
-        """An Event of a Summary at a step."""
-        self._record(_double(1, time.time()) + _whole(2, steps) + _bytes(5, summary))
-
-    def _record(self, data: bytes) -> None:
-        """One record: its length, the data, and the checksum of each."""
-        if self._file is None:
-            return
-        length = struct.pack("<Q", len(data))
-        self._file.write(length + _checksum(length) + data + _checksum(data))
-        self._file.flush()
+    def _write(self, fields: bytes) -> None:
+        """Write one record, an Event of now with these fields: its length, the data, and the checksum of each."""
+        if self._file is not None:
+            data = _field(1, time.time()) + fields
+            length = struct.pack("<Q", len(data))
+            self._file.write(length + _checksum(length) + data + _checksum(data))
+            self._file.flush()
 
 
 def _create(folder: Path) -> BinaryIO:
     """A new file, whose name sorts behind those before it."""
+    folder.mkdir(exist_ok=True)
     taken = len([*folder.iterdir()])
     return open(folder / f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{taken:04d}", "xb")
 
@@ -69,7 +61,7 @@ def _create(folder: Path) -> BinaryIO:
 def _scalars(values: dict[str, float | None]) -> bytes:
     """A Summary of simple values; what there is not yet is left out."""
     present = [(name.encode(), _float32(value)) for name, value in values.items() if value is not None]
-    return b"".join(_bytes(1, _bytes(1, name) + _key(2, 5) + value) for name, value in present)
+    return b"".join(_field(1, _field(1, name) + _varint(2 * 8 + 5) + value) for name, value in present)
 
 
 def _float32(value: float) -> bytes:
@@ -82,64 +74,50 @@ def _float32(value: float) -> bytes:
 
 def _hyperparameters(settings: dict[str, Any]) -> bytes:
     """A Summary with the start of a session, from which the HPARAMS page takes its columns."""
-    entries = b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, _value(each))) for name, each in settings.items())
-    start = _bytes(3, entries + _double(5, time.time()))
-    plugin = _bytes(1, _bytes(1, b"hparams") + _bytes(2, start))
-    empty = _whole(1, 1) + _bytes(2, b"")  # a float tensor without shape
-    return _bytes(1, _bytes(1, b"_hparams_/session_start_info") + _bytes(9, plugin) + _bytes(8, empty))
+    entries = b"".join(_field(1, _field(1, name.encode()) + _field(2, _value(each))) for name, each in settings.items())
+    plugin = _field(1, b"hparams") + _field(2, _field(3, entries + _field(5, time.time())))
+    empty = _field(1, 1) + _field(2, b"")  # a float tensor without shape
+    return _field(1, _field(1, b"_hparams_/session_start_info") + _field(9, _field(1, plugin)) + _field(8, empty))
 
 
 def _value(value: Any) -> bytes:
     """A google.protobuf.Value."""
     if isinstance(value, bool):
-        return _whole(4, value)
-    if isinstance(value, (int, float)):
-        return _double(2, value)
-    return _bytes(3, str(value).encode())
+        return _field(4, int(value))
+    return _field(2, float(value)) if isinstance(value, (int, float)) else _field(3, str(value).encode())
 
 
-# --- the protocol buffer encoding: a field is its number and kind, then a number, or a length and as many bytes
+def _field(number: int, value: bytes | float) -> bytes:
+    """A field: its number and kind, then a whole number, a double, or a length and as many bytes."""
+    if isinstance(value, bytes):
+        return _varint(number * 8 + 2) + _varint(len(value)) + value
+    if isinstance(value, float):
+        return _varint(number * 8 + 1) + struct.pack("<d", value)
+    return _varint(number * 8) + _varint(value)
 
 
 def _varint(number: int) -> bytes:
+    """A whole number, seven bits a byte, the lowest first."""
     found = b""
     while number > 127:
         found, number = found + bytes([number % 128 + 128]), number // 128
     return found + bytes([number])
 
 
-def _key(field: int, kind: int) -> bytes:
-    return _varint(field * 8 + kind)
-
-
-def _whole(field: int, number: int) -> bytes:
-    return _key(field, 0) + _varint(number)
-
-
-def _double(field: int, number: float) -> bytes:
-    return _key(field, 1) + struct.pack("<d", number)
-
-
-def _bytes(field: int, data: bytes) -> bytes:
-    return _key(field, 2) + _varint(len(data)) + data
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)  # Castagnoli's polynomial, reversed
-        table.append(byte)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def _checksum(data: Iterable[int]) -> bytes:
+def _checksum(data: bytes) -> bytes:
     """CRC-32C, rotated and shifted as TensorFlow masks it."""
     crc = 0xFFFFFFFF
     for byte in data:
-        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 255]
+        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 255]
     crc ^= 0xFFFFFFFF
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _crc_table() -> list[int]:
+    table = [*range(256)]
+    for _ in range(8):
+        table = [number >> 1 ^ (0x82F63B78 if number & 1 else 0) for number in table]  # Castagnoli's, reversed
+    return table
+
+
+_CRC_TABLE = _crc_table()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tensorq.agents.settings import QTableSettings
 from tensorq.config import Config
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.paths import shown
-from tensorq.runs import directory
-from tensorq.runs.directory import read_config, read_result
-from tensorq.runs.tables import read_table
-from tensorq.show.numbers import finite_number
+from tensorq.runs.directory import finite_number, read_result
+from tensorq.runs.saved import SavedRun
 
 FloatArray = npt.NDArray[np.float64]
 LARGEST = 1e300  # what is beyond cannot be drawn, as differences overflow: it counts as missing, as infinities do
@@ -28,15 +26,15 @@ _NAMELESS = "environment of a function"
 
 
 @dataclass(frozen=True)
-class SavedRun:
+class History:
     """What a run folder says: its settings, tables and, once it is finished, its result."""
 
     path: Path
     config: dict[str, Any]
     setting: dict[str, Any]  # config without the seed, and what else makes runs differ in more than luck
     solved_return: float | None
-    metrics: dict[str, FloatArray]
-    episodes: dict[str, FloatArray]
+    metrics: Mapping[str, FloatArray]
+    episodes: Mapping[str, FloatArray]
     result: dict[str, Any] | None
 
     @property
@@ -70,7 +68,7 @@ class Setting:
     preset: str
     changes: dict[str, Any]
     unusual: dict[str, Any]
-    runs: list[SavedRun]
+    runs: list[History]
 
     @property
     def label(self) -> str:
@@ -78,39 +76,38 @@ class Setting:
         return label(self.preset, self.unusual)
 
 
-def read_run(run_dir: Path) -> SavedRun:
-    """Read a run folder, finished or not; raises TensorqError for what is not one, or is damaged."""
-    document = read_config(directory.open(run_dir).path)
+def read_history(run: SavedRun) -> History:
+    """Read a run's files, whether it is finished or not; raises TensorqError where it is no run, or damaged."""
+    document, files = run.document, run.files
     environment = document.get("environment")
-    solved_return = finite_number(environment.get("solved_return")) if isinstance(environment, dict) else None
-    if not (run_dir / "metrics.csv").exists():
-        raise TensorqError(f"{run_dir} has no metrics.csv: its training never began, or the file was removed")
-    metrics = read_table(run_dir / "metrics.csv")
-    episodes = read_table(run_dir / "episodes.csv")
-    for name, table, columns in (
-        ("metrics.csv", metrics, ("steps", "epsilon", "evaluation_return")),
-        ("episodes.csv", episodes, ("steps", "return")),
+    environment = environment if isinstance(environment, dict) else {}
+    solved_return = finite_number(environment.get("solved_return"))
+    if not files.metrics_path.exists():
+        raise TensorqError(f"{run.path} has no metrics.csv: its training never began, or the file was removed")
+    metrics, episodes = run.metrics, run.episodes
+    for path, table, columns in (
+        (files.metrics_path, metrics, ("steps", "epsilon", "evaluation_return")),
+        (files.episodes_path, episodes, ("steps", "return")),
     ):
         missing = [column for column in columns if column not in table]
         if missing:
-            raise TensorqError(f"{run_dir / name} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
+            raise TensorqError(f"{path} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
         if not all(0 <= steps < 2**63 and steps.is_integer() for steps in table["steps"].tolist()):
             raise TensorqError(
-                f"{run_dir / name} is damaged: its steps are not all whole numbers; put the original file back, or "
+                f"{path} is damaged: its steps are not all whole numbers; put the original file back, or "
                 "leave this run out"
             )
         for values in table.values():
             values[~(np.abs(values) <= LARGEST)] = np.nan
-    config = document["config"]
     try:
-        result = read_result(run_dir)
+        result = read_result(run.path)
     except TensorqError as error:  # the tables say what it would
         print(shown(f"warning: {error}"), file=sys.stderr)
         result = {}
-    return SavedRun(
-        path=run_dir,
-        config=config,
-        setting=_setting(document, config, environment if isinstance(environment, dict) else {}),
+    return History(
+        path=run.path,
+        config=document["config"],
+        setting=_setting(run, environment),
         solved_return=None if solved_return is None or abs(solved_return) > LARGEST else solved_return,
         metrics=metrics,
         episodes=episodes,
@@ -118,17 +115,18 @@ def read_run(run_dir: Path) -> SavedRun:
     )
 
 
-def _setting(document: dict[str, Any], config: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
     """What makes runs differ in more than luck, written alike whichever version of tensorq wrote the run."""
+    document, deep = run.document, True
     try:
-        full = dataclasses.asdict(Config.from_saved(config))
+        full, deep = run.config.to_dict(), run.config.find(QTableSettings) is None
     except TensorqError:
-        full = dict(config)
+        full = dict(document["config"])
     text = json.dumps(environment.get("observation_space"))
     for name, matters in (("pixels", '"uint8"' in text), ("hl_gauss_spare_bins", full.get("head") == "hl_gauss")):
         if not matters:
             full[name] = getattr(Config, name)
-    world = full.get("env") in [*WORLDS] and full.get("algorithm") != "qtable" and full.get("loop") != "host"
+    world = full.get("env") in [*WORLDS] and deep and full.get("loop") != "host"
     full["loop"] = document.get("loop", "compiled" if world else "host")  # the one that was taken, where it says auto
     if environment.get("custom"):
         del full["loop"]  # a function's environment has no other
@@ -153,7 +151,7 @@ def _in_short(value: Any) -> Any:
     return {name: _in_short(part) for name, part in {**value, **same}.items()}
 
 
-def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], object] = lambda run: None) -> list[Setting]:
+def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object] = lambda run: None) -> list[Setting]:
     """Read runs and gather those whose settings are equal apart from the seed, in the order given.
 
     Runs that cannot be read, or that `check` raises TensorqError for, are left out, and so is a seed that comes again
@@ -161,11 +159,11 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[SavedRun], objec
     """
     if not run_dirs:
         raise TensorqError("no runs given: name one or more run folders, such as runs/*")
-    groups: dict[str, dict[Any, SavedRun]] = {}
+    groups: dict[str, dict[Any, History]] = {}
     errors: list[TensorqError] = []
     for run_dir in run_dirs:
         try:
-            run = read_run(run_dir)
+            run = read_history(SavedRun(run_dir))
             check(run)
         except TensorqError as error:
             errors.append(error)

@@ -1,0 +1,144 @@
+"""A run on disk: opened once, for whoever evaluates, draws, films, exports or resumes it.
+
+Gymnasium is imported when a method needs it: whoever lists or compares runs does not wait for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tensorq.agents.settings import QTableSettings
+from tensorq.config import Config
+from tensorq.errors import TensorqError
+from tensorq.paths import absolute
+from tensorq.runs import directory
+from tensorq.runs.directory import RunDirectory, python_arguments
+from tensorq.runs.tables import Table, read_table
+
+if TYPE_CHECKING:
+    from tensorq.envs.calls import EnvironmentMaker
+    from tensorq.envs.description import SavedEnvironment
+    from tensorq.networks.build import NetworkBuilder, NetworkFunction
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run's folder and the functions that it needs besides. config.json is read once, when it is first needed.
+
+    Args:
+        path: the folder; it is kept as an absolute path.
+        make_env: for a run on an environment of your own, the function that makes it, or its id MODULE:ID.
+        network: the function that built the network or its features, if the run was started with one.
+    """
+
+    path: Path
+    make_env: EnvironmentMaker | str | None = None
+    network: NetworkBuilder | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the folder, whatever becomes of the working directory."""
+        object.__setattr__(self, "path", absolute(self.path))
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """All of config.json; raises TensorqError where the folder is not a run's."""
+        return directory.read_config(directory.open(self.path).path)
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings that it was trained with."""
+        return Config.from_saved(self.document["config"])
+
+    @cached_property
+    def environment(self) -> SavedEnvironment:
+        """The spaces of the environment that it was trained on."""
+        from tensorq.envs.description import read_environment
+
+        return read_environment(self.path, self.document)
+
+    @property
+    def kind(self) -> str:
+        """What holds the Q-values, as config.json names it: "mlp", "custom", "features" or "table"."""
+        return str(self.document.get("network"))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The functions without which it cannot go on."""
+        return needed_functions(self.config, self.environment.custom, self.kind)
+
+    @property
+    def files(self) -> RunDirectory:
+        """The paths of its files."""
+        return RunDirectory(self.path)
+
+    @property
+    def metrics(self) -> Table:
+        """The columns of metrics.csv: `steps`, `loss`, `mean_q`, `evaluation_return` ...; NaN where a cell is empty."""
+        return Table(read_table(self.files.metrics_path))
+
+    @property
+    def episodes(self) -> Table:
+        """The columns of episodes.csv, a row for each finished training episode: `steps`, `length`, `return` ..."""
+        return Table(read_table(self.files.episodes_path))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What result.json says: steps, seconds, the best and the final evaluation. Empty for an unfinished run."""
+        return directory.read_result(self.path) or {}
+
+    def maker(self, render_mode: str | None = None) -> EnvironmentMaker | None:
+        """The function that `make_env` is or names; None where none was given."""
+        if isinstance(self.make_env, str):
+            from tensorq.envs.registry import gymnasium_maker
+
+            return gymnasium_maker(self.make_env, self.config.env_args, render_mode)
+        return self.make_env
+
+    def environment_maker(self, render_mode: str | None = None) -> EnvironmentMaker:
+        """The same, or else what makes the environment by its id; raises TensorqError where it has none."""
+        from tensorq.envs.calls import new_each_time
+        from tensorq.envs.registry import gymnasium_maker, saved_id
+
+        make = self.maker(render_mode)
+        if make is not None:
+            return new_each_time(make)
+        if self.environment.custom:
+            call = f"tq.open_run({python_arguments(self.path, ['make_env'])})"
+            raise TensorqError(
+                f"{self.path} was trained on an environment of your own: name it, as in --env MODULE:ID, or in "
+                f"Python give the function, {call}."
+            )
+        return gymnasium_maker(saved_id(self.config.env), self.config.env_args, render_mode)
+
+    def network_function(self) -> NetworkFunction | None:
+        """`network`, as the run was started with it; raises TensorqError where that was one of another kind."""
+        from tensorq.networks.build import network_function
+
+        found = network_function(self.network)
+        if found is None:
+            return None
+        started_with = {"custom": "network", "features": "features"}.get(self.kind, found.keyword)
+        if found.keyword != started_with:
+            raise TensorqError(f"{self.path} was started with {started_with}= and not {found.keyword}=: give it so.")
+        return dataclasses.replace(found, own_space=self.document.get("network_space") == "own")
+
+
+def network_kind(config: Config, network: NetworkFunction | None) -> str:
+    """What holds the Q-values of a run with this network function, as config.json names it."""
+    if network is None:
+        return "table" if config.find(QTableSettings) else "mlp"
+    return "features" if network.keyword == "features" else "custom"
+
+
+def needed_functions(config: Config, custom: bool, kind: str) -> tuple[str, ...]:
+    """The functions that a run of this kind of network goes on with, by the names of the keywords that take them.
+
+    An environment is one of them where it is `custom`, or where its id would import a module: that is not looked up in
+    a run's folder.
+    """
+    functions = {"make_env": custom or ":" in config.env, "network": kind == "custom", "features": kind == "features"}
+    return tuple(name for name, needed in functions.items() if needed)
