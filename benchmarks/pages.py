@@ -50,7 +50,7 @@ def results(settings: list[str]) -> str:
         return "Not measured yet.\n"
     lines = [
         "Seeds 0-9: interquartile mean of 100 greedy episodes in Gymnasium's own environment, its 95 % interval and",
-        "the worst seed. Seconds were taken beside other work and say little: switches.py measures costs.",
+        "the worst seed. Other work ran at the same time, so seconds are only rough: switches.py measures costs.",
         f"`python benchmarks/learning.py --settings {shlex.join(settings)}`",
     ]
     titles = {"best": "kept best agent", "final": "final agent", "average": "mean over training's greedy evaluations"}

@@ -119,8 +119,8 @@ class CompiledLoop:
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)
         next_obs, next_mask = world.observe(next_world), self._mask(next_world)
-        # A time limit ends the episode and leaves the value of what would have followed: only termination has none,
-        # and a state in which nothing is legal.
+        # After a time limit the target keeps the value of the next state. It has none after a termination, and in a
+        # next state without a legal action.
         over = terminated if next_mask is None else terminated | ~tf.reduce_any(next_mask, axis=1)
         discount = config.gamma * (1.0 - tf.cast(over, tf.float32))
         step = Transition(obs, action, reward, discount, next_obs, done, state.age, mask, next_mask)
