@@ -1,1 +1,1 @@
-"""What decides and learns."""
+"""Agents: how they act, and how they learn."""

@@ -1,4 +1,4 @@
-"""What every deep agent has: a network, how it acts, and how a gradient moves it. Pure functions of AgentState."""
+"""The base of all deep agents: network, acting, and a step of the optimizer, as pure functions of AgentState."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Agent:
-    """Holds settings and a network, and no state: what learning changes is in AgentState."""
+    """Holds settings and a network, but no state: AgentState has everything that learning changes."""
 
     has_target_network = True
 
@@ -32,11 +32,11 @@ class Agent:
 
     @property
     def act_uniforms(self) -> int:
-        """How many uniforms `act` needs for its noise."""
+        """The number of uniforms that `act` needs for its noise."""
         return 2 * self.network.num_noise
 
     def init(self) -> AgentState:
-        """The state before the first update; online and target network are equal."""
+        """The state before the first update, in which online and target network are equal."""
         params = tf.constant(self.network.initial_params())
         zeros = tf.zeros_like(params)
         target_params = params if self.has_target_network else params[:0]
@@ -47,7 +47,7 @@ class Agent:
         return AgentState(params, target_params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64), statistics)
 
     def observe(self, state: AgentState, obs: Tensor) -> AgentState:
-        """The state once observations [N, ...] have been acted on: it normalises by what they were, if it does."""
+        """The state with observations [N, ...] added to its statistics, if observations are normalised."""
         count = self.network.normalized
         if not count:
             return state
@@ -60,7 +60,7 @@ class Agent:
         return state._replace(params=params, statistics=statistics)
 
     def q_values(self, params: Tensor, obs: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Q-values [N, A] of observations [N, ...]; without noise, those of the noisy layers' means."""
+        """Q-values [N, A] of observations [N, ...]; without noise, noisy layers use their means."""
         fractions = midpoints(ACTING_FRACTIONS)[None] if self.head.num_fractions else None
         return self.head.q_values(self.network.outputs(params, obs, noise, fractions, mean=True))
 
@@ -73,16 +73,16 @@ class Agent:
             params: [P].
             obs: [N, ...].
             epsilon: scalar.
-            u: [N, 2] uniforms, a coin and a choice for each row.
-            noise_u: [act_uniforms] uniforms, from which noisy layers take one noise for all rows.
-            mask: [N, A] bool, the legal actions; None where all are.
+            u: [N, 2] uniforms; for each row, one decides whether to explore, one picks the random action.
+            noise_u: [act_uniforms] uniforms for the noise of noisy layers, which all rows share.
+            mask: [N, A] bool, the legal actions; None if all are.
         """
         return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
 
     def step(
         self, params: Tensor, gradients: Tensor, optimizer: OptimizerState, updates: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters [P] and optimizer after one step against gradients [P], `updates` others having been made."""
+        """Parameters [P] and optimizer after one step against gradients [P], with `updates` steps made before."""
         settings = self._optimizer
         if settings.max_gradient_norm:
             gradients = clip_by_norm(gradients, settings.max_gradient_norm)
@@ -92,6 +92,6 @@ class Agent:
 
 
 def make_agent(config: Config, network: Network) -> Any:
-    """The agent of a run's algorithm."""
+    """Make the agent of a run's algorithm."""
     module, name = config.part(Algorithm).agent.split(":")
     return getattr(importlib.import_module(module), name)(config, network)

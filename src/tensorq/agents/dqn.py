@@ -1,6 +1,6 @@
 """DQN: deep Q-learning with replay and a target network (Mnih et al. 2015), as pure functions of its state.
 
-Its variants are switches of DQNSettings; each is a line or two here, and a formula in core/.
+Its variants are switches of DQNSettings. Each is a line or two here, and a formula in core/.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class DQN(Agent):
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__(config, network)
         self.settings = config.part(DQNSettings)
-        # Of update's u: noise for the online and the target network, fractions for both.
+        # The parts of update's u: noise for the online and the target network, then fractions for both.
         fractions = config.part(ReplaySettings).batch_size * self.head.num_fractions
         self._update_widths = [2 * network.num_noise] * 2 + [fractions] * 2
 
     @property
     def update_uniforms(self) -> int:
-        """How many uniforms `update` needs."""
+        """The number of uniforms that `update` needs."""
         return sum(self._update_widths)
 
     def update(self, state: AgentState, batch: Batch, u: Tensor) -> tuple[AgentState, Metrics]:
-        """One gradient step on a batch, then a move of the target network if it is due; u [update_uniforms]."""
+        """One gradient step on a batch, then a move of the target network if due. `u` has [update_uniforms] numbers."""
         online_u, target_u, fractions_u, target_fractions_u = tf.split(u, self._update_widths)
         online_noise, target_noise = noise(online_u), noise(target_u)
         fractions, target_fractions = None, None
@@ -66,7 +66,7 @@ class DQN(Agent):
         settings = self.settings
         outputs = self.network.outputs(state.target_params, batch.next_obs, target_noise, fractions)
         distribution = self.head.distribution(outputs)
-        # Who chooses the next action: the online network, or the one that also rates it.
+        # The network that chooses the next action: the online one, or the target network, which gives its value.
         chooser = (state.params, online_noise) if settings.double else (state.target_params, target_noise)
         next_q = self.q_values(chooser[0], batch.next_obs, chooser[1])
         if not settings.munchausen:
@@ -80,10 +80,10 @@ class DQN(Agent):
         return targets.soft_target(batch.reward + bonus, batch.discount, *distribution, log_policy, temperature)
 
     def _apply(self, state: AgentState, gradients: Tensor) -> AgentState:
-        """One step of the optimizer, then a move of the target network if it is due."""
+        """One step of the optimizer, then a move of the target network if due."""
         rate, updates = self.settings.target_sync_rate, state.updates + 1
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
-        # Nature DQN's hard copy every C updates, or Polyak averaging (Lillicrap 2016) with a rate below 1.
+        # A hard copy every C updates, as in Nature DQN; with a rate below 1, Polyak averaging (Lillicrap 2016).
         due = updates % self.settings.target_sync_updates == 0
         moved = params if rate == 1 else state.target_params + rate * (params - state.target_params)
         target_params = tf.where(due, moved, state.target_params)

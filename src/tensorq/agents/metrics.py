@@ -1,4 +1,4 @@
-"""The metrics of an update: columns of metrics.csv. A new one is a line here."""
+"""The metrics of an update, which are columns of metrics.csv. A new metric needs one line here."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ METRICS: dict[str, Callable[[Update], Tensor]] = {
 
 
 def metrics_of(update: Update) -> Metrics:
-    """What an update reports."""
+    """Compute the metrics of an update."""
     return Metrics({name: value(update) for name, value in METRICS.items()}, update.td_error)

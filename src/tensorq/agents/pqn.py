@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PQN(Agent):
-    """Learns from what many environments have just lived through; layer normalisation keeps that stable."""
+    """Learns from the newest steps of many environments; layer normalisation keeps this stable."""
 
     has_target_network = False
 
@@ -28,7 +28,7 @@ class PQN(Agent):
         self.settings = config.part(PQNSettings)
 
     def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
-        """Q(lambda) targets [T, N], by the parameters that also acted."""
+        """Q(lambda) targets [T, N], by the same parameters that acted."""
         flat = tf.reshape(rollout.next_obs, (-1, *rollout.next_obs.shape[2:]))
         mask = None if rollout.next_mask is None else tf.reshape(rollout.next_mask, (-1, rollout.next_mask.shape[-1]))
         value = tf.reduce_max(legal(self.q_values(params, flat), mask), axis=-1)
@@ -38,7 +38,7 @@ class PQN(Agent):
     def update(
         self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor
     ) -> tuple[AgentState, Metrics]:
-        """One gradient step on B of a rollout's steps and their targets; a weight of 0 leaves a step out."""
+        """One gradient step on B steps of a rollout and their targets; a step of weight 0 is left out."""
         with tf.GradientTape() as tape:
             tape.watch(state.params)
             taken = take(self.network.outputs(state.params, obs), action)

@@ -18,21 +18,21 @@ FloatArray = npt.NDArray[np.float64]
 def td_error(
     value: float, reward: float, discount: float, next_values: Sequence[float], next_mask: Sequence[bool] | None = None
 ) -> float:
-    """How far the value of a state and action is from what one step from there has shown: target minus value.
+    """The TD error of one step: target minus value.
 
         target = reward + discount * max of next_values over the legal actions
         table[state, action] += learning rate * (target - table[state, action])
 
     is the whole of Q-learning. The target takes the best next action, not the one that exploration takes next, so the
-    table becomes that of the greedy policy whatever is tried meanwhile. A step that the time limit ended keeps its
-    discount: the limit is not a property of the state.
+    table learns the values of the greedy policy, whatever is tried meanwhile. A step that the time limit truncates
+    keeps its discount, because the limit is not a property of the state.
 
     Args:
         value: table[state, action].
-        reward: what the step gave.
-        discount: gamma, or 0 where the step ended the task itself.
-        next_values: [A], the table's row of the state that followed, before any reset.
-        next_mask: [A], the actions that are legal there; None where all are.
+        reward: the reward of the step.
+        discount: gamma, or 0 if the step terminated the episode.
+        next_values: [A], the table's row of the next state, before any reset.
+        next_mask: [A], the actions that are legal in the next state; None if all are.
     """
     legal = next_values if next_mask is None else list(compress(next_values, next_mask))
     return reward + discount * (max(legal) if legal and discount else 0.0) - value
@@ -41,15 +41,15 @@ def td_error(
 def epsilon_greedy(
     q_values: Sequence[float], epsilon: float, coin: float, choice: float, mask: Sequence[bool] | None = None
 ) -> int:
-    """A random action where coin < epsilon, else the best, or a random one of several best; legal ones only.
+    """A random action if coin < epsilon, else the best one, or a random one of several best; always a legal one.
 
-    Rows begin with equal values: an agent that took the first of them would not leave the first action's way.
+    Rows begin with equal values. If ties were not broken at random, the first action would be taken again and again.
 
     Args:
         q_values: [A], of one state.
         epsilon: in [0, 1].
         coin, choice: uniforms in [0, 1).
-        mask: [A], the legal actions; None where all are. None legal: a state that only a reset follows.
+        mask: [A], the legal actions; None if all are. No action is legal in a state that is only followed by a reset.
     """
     actions: Sequence[int] = range(len(q_values))
     if mask is not None:
@@ -61,10 +61,10 @@ def epsilon_greedy(
 
 
 class QTable:
-    """Q-values looked up in the flat parameters of a run: states by rows, actions by columns."""
+    """A table of Q-values on a run's flat parameters, with a row for each state and a column for each action."""
 
     def __init__(self, params: FloatArray, observation_space: gym.Space, num_actions: int) -> None:
-        """Take the table [S * A]; raises TensorqError where it does not fit the environment."""
+        """Store the table [S * A]; raises TensorqError if its size does not fit the environment."""
         num_states, self._first_state = table_states(observation_space)
         if params.shape != (num_states * num_actions,):
             raise TensorqError(
@@ -80,7 +80,7 @@ class QTable:
 
 
 def table_states(observation_space: gym.Space) -> tuple[int, int]:
-    """(number of states, the first) of a Discrete space; raises TensorqError for any other."""
+    """(number of states, first state) of a Discrete space; raises TensorqError for any other space."""
     if not isinstance(observation_space, gym.spaces.Discrete):
         raise TensorqError(
             f"observation space {type(observation_space).__name__}: a table of Q-values needs Discrete observations, "

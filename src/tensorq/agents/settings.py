@@ -1,4 +1,4 @@
-"""What each algorithm can be told, and what several of them have: exploration, learning rate, optimizer."""
+"""The settings of each algorithm, and those that several share: exploration, learning rate, optimizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tensorq.settings import Choices, Part, setting
 if TYPE_CHECKING:
     from tensorq.config import Config
 
-MOST_UPDATES_AT_ONCE = 1_000_000  # more would seem to hang
+MOST_UPDATES_AT_ONCE = 1_000_000  # with more, the run would seem to hang
 
 ALGORITHMS = Choices(
     "algorithm",
@@ -31,7 +31,7 @@ ALGORITHMS = Choices(
 
 @dataclass(frozen=True)
 class ExplorationSettings(Part):
-    """Epsilon-greedy actions."""
+    """Settings of epsilon-greedy exploration."""
 
     subject = "exploration"
 
@@ -42,13 +42,13 @@ class ExplorationSettings(Part):
     epsilon_anneal_steps: int = setting(5_000, "Environment steps over which epsilon anneals linearly.", at_least=0)
 
     def epsilon_at(self, steps: Any, minimum: Callable[..., Any] = min) -> Any:
-        """Probability of a random action once `steps` environment steps are done; see schedules.linear."""
+        """Probability of a random action after `steps` environment steps; see schedules.linear."""
         return linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps, minimum)
 
 
 @dataclass(frozen=True)
 class LearningRateSettings(Part):
-    """The size of a learning step."""
+    """Settings of the size of a learning step."""
 
     subject = "learning rate"
 
@@ -61,7 +61,7 @@ class LearningRateSettings(Part):
     )
 
     def learning_rate_at(self, updates: Any, minimum: Callable[..., Any] = min) -> Any:
-        """The step size of the update that follows `updates` others; see schedules.linear."""
+        """The step size of the next update after `updates` updates; see schedules.linear."""
         length = self.learning_rate_anneal_updates
         if not length:
             return self.learning_rate
@@ -70,7 +70,7 @@ class LearningRateSettings(Part):
 
 @dataclass(frozen=True)
 class OptimizerSettings(Part):
-    """How a gradient moves parameters."""
+    """Settings of the step that changes parameters by a gradient."""
 
     subject = "optimizer"
 
@@ -87,15 +87,15 @@ class OptimizerSettings(Part):
 
 @dataclass(frozen=True)
 class Algorithm(Part):
-    """What every algorithm has."""
+    """Settings that every algorithm has."""
 
     agent: ClassVar[str]
-    """Where the class is that acts and learns, as "module:Class"."""
+    """The class that acts and learns, as "module:Class"."""
 
     gamma: float = setting(0.99, "Discount factor.", at_least=0, at_most=1)
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
-        """Updates that should have been made once `steps` environment steps are done."""
+        """The number of updates that are due, in all, after `steps` environment steps."""
         raise NotImplementedError
 
 
@@ -141,16 +141,16 @@ class DQNSettings(Algorithm):
     )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
-        """replay_ratio updates a step, at each multiple of update_period_steps after the start of learning."""
+        """replay_ratio updates per step, due at each multiple of update_period_steps after learning has started."""
         past = max(0, steps - self.learning_starts_steps)
         return int(self.replay_ratio * (past // self.update_period_steps * self.update_period_steps))
 
     def updates_per_call(self, num_envs: int) -> int:
-        """How many updates the host loop makes together: the cost is the call, not the arithmetic."""
+        """How many updates the host loop makes in one call, because a call costs more than its arithmetic."""
         return min(max(int(self.replay_ratio * max(self.update_period_steps, num_envs)), 1), 64)
 
     def check(self, config: Config) -> None:
-        """Refuse a run that would end before it has learned anything, or seem to hang."""
+        """Refuse a run that would learn nothing before its end, or that would seem to hang."""
         if self.replay_ratio * self.update_period_steps > MOST_UPDATES_AT_ONCE:
             raise TensorqError(
                 f"update_period_steps: received {self.update_period_steps}, which with replay_ratio "
@@ -191,12 +191,12 @@ class PQNSettings(Algorithm):
     )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
-        """rollout_epochs times the batches of each rollout that is full."""
+        """rollout_epochs times the number of batches, for each full rollout."""
         steps_a_round = num_envs * self.rollout_length
         return steps // steps_a_round * self.rollout_epochs * (steps_a_round // self.batch_size)
 
     def check(self, config: Config) -> None:
-        """Refuse rollouts that batches do not divide, or that never fill."""
+        """Refuse a rollout that is not a multiple of the batch size, or that is longer than the run."""
         count, length, size = config.num_envs, self.rollout_length, config.num_envs * self.rollout_length
         if size % self.batch_size:
             below = max(number for number in range(1, self.batch_size) if size % number == 0)
@@ -223,11 +223,11 @@ class QTableSettings(Algorithm):
     )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
-        """One a step."""
+        """One update for each step."""
         return steps
 
     def check(self, config: Config) -> None:
-        """Refuse a compiled loop, and learning rates that only an optimizer could use."""
+        """Refuse a compiled loop, and learning rates above 1."""
         if config.loop == "compiled":
             raise TensorqError("loop: received compiled, expected host or auto: a table of Q-values learns in Python.")
         rate = config.part(LearningRateSettings)

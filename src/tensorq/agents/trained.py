@@ -1,4 +1,4 @@
-"""A trained agent to act with: NumPy in, NumPy out. No TensorFlow for the default network."""
+"""A trained agent that acts: NumPy in, NumPy out. The default network does not need TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-val
 
 
 def greedy(q_values: np.ndarray, mask: Any = None) -> np.ndarray:
-    """The first of the best actions [...] int32 for Q-values [..., A], among those that a mask [..., A] calls legal."""
+    """The first of the best actions, [...] int32, for Q-values [..., A]; only those that are legal by mask [..., A]."""
     scores = q_values if mask is None else np.where(np.asarray(mask, bool), q_values, -np.inf)
     actions: np.ndarray = scores.argmax(axis=-1).astype(np.int32)
     return actions
 
 
 class TrainedAgent:
-    """Rates and picks actions for one observation or a batch of them."""
+    """Gives Q-values and greedy actions for one observation or a batch of them."""
 
     def __init__(self, q_function: QFunction, observation_space: gym.Space, action_space: gym.Space) -> None:
-        """Wrap Q-values [N, A] of plain observations [N, ...]; the spaces are the environment's own."""
+        """Wrap a function from flat observations [N, ...] to Q-values [N, A]. The spaces are the environment's own."""
         self._q_function = q_function
         self._observation_space, self._action_space = observation_space, action_space
         self._read = ObservationReader(observation_space, "received")
@@ -38,7 +38,7 @@ class TrainedAgent:
         return " ".join(f"<TrainedAgent: observations {observations}, actions {self._action_space}>".split())
 
     def q_values(self, obs: Any) -> np.ndarray:
-        """Q-values [A] of one observation, or [N, A] of a batch; raises TensorqError where these are not finite."""
+        """Q-values [A] of one observation, or [N, A] of a batch; raises TensorqError if they are not finite."""
         batch, single = self._batch(obs)
         with np.errstate(over="ignore", invalid="ignore"):
             result = self._q_function(batch)
@@ -52,7 +52,7 @@ class TrainedAgent:
     def act(self, obs: Any, mask: Any = None) -> Any:
         """The greedy action for one observation (an int, or an array for MultiDiscrete), or [N] for a batch.
 
-        `mask`, [A] or [N, A], tells which actions are legal, as an environment's info["action_mask"] does.
+        `mask`, [A] or [N, A], says which actions are legal, as an environment's info["action_mask"] does.
         """
         q_values = self.q_values(obs)
         if mask is not None:
@@ -62,7 +62,7 @@ class TrainedAgent:
         return int(actions) if np.ndim(actions) == 0 else actions
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
-        """The observations as a batch, flattened where they are composite, and whether there was just one."""
+        """The observations as a batch, flat if they are composite, and whether there was just one."""
         space = self._observation_space
         parts = space.spaces if isinstance(space, gym.spaces.Tuple) else ()
         of_dict = len(parts) == 2 and isinstance(parts[1], gym.spaces.Dict)
@@ -87,15 +87,15 @@ class TrainedAgent:
         return (array[None] if single else array), single
 
     def _flattened(self, obs: Any) -> Any:
-        """One composite observation, a list of them, or a vector environment's batch of them; others as they are."""
+        """Flatten a composite observation, a list or a vector environment's batch of them; return others unchanged."""
         space = self._observation_space
-        if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):  # whole numbers of the space's shape
+        if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):  # integers in the space's shape
             array, shape = as_array(obs), tuple(space.shape or ())
             if array.dtype.kind not in "iub" or not array.size or shape not in (array.shape, array.shape[1:]):
                 return obs
             return self._read(array, None if array.shape == shape else len(array))
         if isinstance(obs, np.ndarray):
-            return obs  # flat
+            return obs  # it is flat already
         if not isinstance(obs, list):
             return self._read(obs, self._read.rows(obs))
         if space.contains(obs):  # a Tuple's parts

@@ -10,13 +10,13 @@ from tensorq.core.types import Tensor
 
 
 def epsilon_greedy(q_values: Tensor, epsilon: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A random action where the row's own coin u[:, 0] < epsilon, else the action of highest Q; legal ones only.
+    """For each row, a random action if u[:, 0] < epsilon, else the action of highest Q. Only legal actions are taken.
 
     Args:
         q_values: [N, A].
         epsilon: scalar in [0, 1].
-        u: [N, 2] uniforms in [0, 1): a coin and a choice for each row.
-        mask: [N, A] bool, the legal actions; None where all are.
+        u: [N, 2] uniforms in [0, 1); for each row, one decides whether to explore, one picks the random action.
+        mask: [N, A] bool, the legal actions; None if all are.
 
     Returns:
         [N] int32 actions.
@@ -26,7 +26,7 @@ def epsilon_greedy(q_values: Tensor, epsilon: Tensor, u: Tensor, mask: Tensor | 
         # A uniform just below 1 may round up to num_actions in the product.
         random_action = tf.minimum(tf.cast(u[:, 1] * num_actions, tf.int32), num_actions - 1)
     else:
-        place = tf.cumsum(tf.cast(mask, tf.float32), axis=-1)  # of each legal action among them, from 1
+        place = tf.cumsum(tf.cast(mask, tf.float32), axis=-1)  # numbers the legal actions, from 1
         choice = tf.minimum(tf.floor(u[:, 1:] * place[:, -1:]), place[:, -1:] - 1)
         random_action = tf.argmax(place > choice, axis=-1, output_type=tf.int32)
     return tf.where(u[:, 0] < epsilon, random_action, greedy(q_values, mask))
@@ -44,6 +44,6 @@ def noise(u: Tensor) -> Tensor:
     radius, angle = tf.split(u, 2)
     normal = tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * cos_pi(2.0 * angle)
     result = tf.sign(normal) * tf.sqrt(tf.abs(normal))
-    # XLA would compute these logarithms again for every weight that a number disturbs. It does not see through a
-    # matrix product, and 78 us become 6 for a layer of 256 inputs and 102 units.
+    # Without the matrix product, XLA would fuse and compute these logarithms again for every weight that uses a number.
+    # With it, a layer of 256 inputs and 102 units takes 6 us in place of 78.
     return tf.matmul(tf.stack([result, result], axis=1), tf.constant([[0.5], [0.5]]))[:, 0]

@@ -1,10 +1,10 @@
-"""core/random.py in NumPy, to the bit: numbers from (seed, stream, counter)."""
+"""Random numbers from (seed, stream, counter) in NumPy, equal to those of core/random.py to the bit."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# One stream a purpose: numbers of different streams are independent, whatever their counters.
+# One stream for each purpose: numbers of different streams are independent, whatever their counters.
 ACTING, REPLAY, EVALUATION, INITIAL, NOISE, LEARNING = range(6)
 
 # SplitMix64's constants (Steele, Lea and Flood 2014; the variant of Stafford's mixer that java.util uses).
@@ -14,21 +14,21 @@ LAST_SHIFT = 31
 
 
 def random_bits(seed: int, stream: int, counters: np.ndarray, width: int) -> np.ndarray:
-    """[counters, width] uint32 words, a row for each counter; the same for the same (seed, stream, counter)."""
+    """[counters, width] uint32 words, one row per counter; equal (seed, stream, counter) give equal rows."""
     key = _mix(np.uint64((seed * STEP + stream) % 2**64))
     position = counters.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(1, width + 1, dtype=np.uint64)
     return (_mix(key + position * np.uint64(STEP)) >> np.uint64(32)).astype(np.uint32)
 
 
 def _mix(number: np.ndarray | np.uint64) -> np.ndarray:
-    z: np.ndarray = np.atleast_1d(number)  # whose products wrap around without a warning
+    z: np.ndarray = np.atleast_1d(number)  # products of arrays wrap around without a warning
     for shift, factor in ROUNDS:
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return z ^ (z >> np.uint64(LAST_SHIFT))
 
 
 class CounterRandom:
-    """`row(counter)` is one row of random_bits; a block of counters is drawn at a time."""
+    """Gives one row of random_bits at a time, and computes a block of rows at once."""
 
     BLOCK = 64
 
@@ -38,7 +38,7 @@ class CounterRandom:
         self._rows = np.zeros((0, width), np.uint32)
 
     def row(self, counter: int) -> np.ndarray:
-        """[width] uint32 words."""
+        """The row of random_bits for this counter: [width] uint32 words."""
         block, place = divmod(counter, self.BLOCK)
         if block != self._block:
             counters = np.arange(block * self.BLOCK, (block + 1) * self.BLOCK)

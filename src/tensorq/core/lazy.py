@@ -1,4 +1,4 @@
-"""TensorFlow, imported when something in it is first used: for modules that are also read for their settings."""
+"""TensorFlow, imported when it is first used. So modules can be imported for their settings without waiting for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class _TensorFlow:
         import tensorflow
 
         value = getattr(tensorflow, name)
-        setattr(self, name, value)  # the next time this function is not called
+        setattr(self, name, value)  # the next access finds it without this function
         return value
 
 

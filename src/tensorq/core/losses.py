@@ -1,4 +1,4 @@
-"""Losses, one number a sample."""
+"""Losses: one number for each sample."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def quantile_huber(quantiles: Tensor, fractions: Tensor, points: Tensor, probabi
 
     Args:
         quantiles: [B, K], the present estimates.
-        fractions: [B, K] or [K], the probability below each of them.
+        fractions: [B, K] or [K], the probability of a return below each quantile.
         points, probabilities: [B, M], the target distribution.
 
     Returns:
         [B].
     """
-    # A sixth of the time that XLA takes for the formula as it stands: quantiles lie in the last axis; the last sum is a
-    # matrix product, which it does not join to the sum before; and Huber's loss is c (d - c / 2), where c is d clipped,
-    # and has the gradient c if c is held.
+    # This takes a sixth of the time that XLA needs for the formula above. Quantiles are in the last axis. The last sum
+    # is a matrix product, so that XLA does not fuse it with the sum before. Huber's loss is c (d - c / 2), where c is d
+    # clipped; if c is held constant, its gradient is c.
     difference = points[:, :, None] - quantiles[:, None, :]
     below = tf.cast(difference < 0, quantiles.dtype)
     weight = tf.abs(fractions[..., None, :] - below) * probabilities[:, :, None]

@@ -1,4 +1,4 @@
-"""Optimizers as (parameters, gradients, state) -> (parameters, state), on flat vectors of P numbers.
+"""Optimizers as functions (parameters, gradients, state) -> (parameters, state), on flat vectors of P numbers.
 
 Keras' own optimizers keep their state in variables, which a compiled loop cannot carry.
 """
@@ -16,7 +16,7 @@ DECAY = 0.95
 def adam(
     params: Tensor, gradients: Tensor, state: OptimizerState, count: Tensor, learning_rate: Tensor, epsilon: float
 ) -> tuple[Tensor, OptimizerState]:
-    """One step of Adam (Kingma and Ba 2015, section 2, the reordered form that Keras uses too).
+    """One step of Adam (Kingma and Ba 2015, section 2, in the reordered form that Keras uses, too).
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
     p = p - rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon)
@@ -46,7 +46,7 @@ def rmsprop(
     """
     first = DECAY * state.first_moment + (1 - DECAY) * gradients
     second = DECAY * state.second_moment + (1 - DECAY) * tf.square(gradients)
-    variance = tf.maximum(second - tf.square(first), 0.0)  # rounding can leave it below
+    variance = tf.maximum(second - tf.square(first), 0.0)  # rounding can make it negative
     return params - learning_rate * gradients / tf.sqrt(variance + epsilon), OptimizerState(first, second)
 
 
@@ -54,6 +54,6 @@ OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop}
 
 
 def clip_by_norm(gradients: Tensor, max_norm: float) -> Tensor:
-    """The gradient scaled down to length max_norm where it is longer (Pascanu et al. 2013): [P] -> [P]."""
+    """The gradient, scaled down to norm max_norm if its norm is larger (Pascanu et al. 2013): [P] -> [P]."""
     norm = tf.sqrt(tf.reduce_sum(tf.square(gradients)))
     return gradients * (max_norm / tf.maximum(norm, max_norm))

@@ -1,4 +1,4 @@
-"""Which numbers of an observation are pixels: networks divide those by 255. No TensorFlow here."""
+"""Which numbers of an observation are pixels, which networks divide by 255. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 
 class FlatBox(gym.spaces.Box):
-    """The Box that a composite space is flattened into; `pixels` tells which of its numbers were pixels there."""
+    """The Box into which a composite space is flattened. `pixels` marks the numbers that are pixels."""
 
     def __init__(self, flat: gym.spaces.Box, pixels: npt.NDArray[np.bool_]) -> None:
-        """Take the flat space and a mask [numbers]."""
+        """Store the flat space and a mask [numbers], True for pixels."""
         super().__init__(flat.low, flat.high, flat.shape, flat.dtype.type)
         self.pixels = pixels
 

@@ -1,4 +1,4 @@
-"""Distributions brought onto a fixed support of K evenly spaced points."""
+"""Projections of distributions onto a fixed support of K evenly spaced points."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tensorq.core.types import Tensor
 def categorical_projection(points: Tensor, probabilities: Tensor, low: float, high: float, count: int) -> Tensor:
     """Share each point's probability between its two neighbours on the support (Bellemare et al. 2017, algorithm 1).
 
-    Support point k gets sum_j p_j * max(0, 1 - |clip(point_j, low, high) - z_k| / spacing): the mean is kept for points
-    within the support, and a point on the support keeps all of its probability.
+    Support point k gets sum_j p_j * max(0, 1 - |clip(point_j, low, high) - z_k| / spacing). If all points are within
+    the support, the mean stays the same; a point that is on a support point gives it all of its probability.
 
     Args:
         points, probabilities: [B, M].
-        low, high: the support's ends.
+        low, high: the ends of the support.
         count: K, its number of points.
 
     Returns:
@@ -30,12 +30,12 @@ def categorical_projection(points: Tensor, probabilities: Tensor, low: float, hi
 def gaussian_histogram(value: Tensor, low: float, high: float, count: int, deviation: float) -> Tensor:
     """The probabilities that a normal distribution around each value gives to K bins (Farebrother et al. 2024, eq. 6).
 
-    The bins are `spacing` wide and centred on the support's points. What falls outside of them is shared among them in
-    proportion, and moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, by 0.05
-    for one a bin further in.
+    The bins are `spacing` wide and centred on the support's points. The mass outside the bins is shared among them in
+    proportion, which moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, and by
+    0.05 for a value one bin further in.
 
     Args:
-        value: [B], none outside of [low, high].
+        value: [B], all within [low, high].
         low, high: the first and last bin's centres.
         count: K.
         deviation: the standard deviation in bin widths; the paper's 0.75 spreads most over six bins.

@@ -1,7 +1,7 @@
-"""Random numbers from (seed, stream, counter), so that no generator state exists to be saved or shared.
+"""Random numbers from (seed, stream, counter), so there is no generator state that would have to be saved or shared.
 
-SplitMix64 (Steele, Lea and Flood 2014) at position counter * width + i of a sequence that seed and stream choose. It
-passes BigCrush, and is a dozen operations: TensorFlow's Philox took a third of the compiled program's compile time.
+Number i is SplitMix64 (Steele, Lea and Flood 2014) at position counter * width + i of a sequence that seed and stream
+select. It passes BigCrush and needs a dozen operations; TensorFlow's Philox took a third of the program's compile time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ACTING", "EVALUATION", "INITIAL", "LEARNING", "NOISE", "REPLAY", "ra
 
 
 def random_bits(seed: Tensor, stream: int, counter: Tensor, width: int) -> Tensor:
-    """[width] uint32 words, the same for the same (seed, stream, counter); equal to host_random.random_bits."""
+    """[width] uint32 words. They depend on (seed, stream, counter) alone and equal those of host_random.random_bits."""
     key = _mix(tf.cast(seed, tf.uint64) * _word(host_random.STEP) + _word(stream))
     position = tf.cast(counter, tf.uint64) * _word(width) + tf.cast(tf.range(1, width + 1), tf.uint64)
     return tf.cast(_shift(_mix(key + position * _word(host_random.STEP)), 32), tf.uint32)

@@ -1,4 +1,4 @@
-"""Returns computed backwards over a stretch of experience."""
+"""Returns, computed backwards over a rollout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tensorq.core.types import Tensor
 def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, ended: Tensor, decay: float) -> Tensor:
     """Q(lambda) targets: G_t = r_t + discount_t * ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1}).
 
-    Gallici et al. 2025, equation 8 (Peng and Williams 1996, without their correction for what is off-policy). Where
-    an episode ends, by a terminal state or a limit, and at the last step, what follows is next_value alone.
+    Gallici et al. 2025, equation 8 (Peng and Williams 1996, without their off-policy correction). If the episode ends,
+    by termination or truncation, and at the last step, next_value alone takes the place of the weighted sum.
 
     Args:
         reward, discount: [T, N]; discount is gamma * (1 - terminated).

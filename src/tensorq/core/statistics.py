@@ -1,24 +1,24 @@
-"""Running means and variances, in NumPy or on tensors: only arithmetic is used."""
+"""Running means and variances. They work in NumPy and on tensors, because they use only arithmetic."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-FIRST_COUNT = 1e-4  # of observations that the first mean of 0 and variance of 1 count for
-EPSILON = 1e-8  # added to a variance, so that constants stay finite
+FIRST_COUNT = 1e-4  # the weight of the initial mean 0 and variance 1, as a number of observations
+EPSILON = 1e-8  # added to a variance, so that an observation that never changes stays finite
 
 
 class Statistics(NamedTuple):
-    """What D numbers have been so far, in float64."""
+    """Mean and variance of D numbers over the observations so far, in float64."""
 
     mean: Any  # [D]
     variance: Any  # [D], of the population
     count: Any  # scalar
 
     def after(self, mean: Any, variance: Any, count: Any) -> Statistics:
-        """With `count` observations more, of this mean and variance (Chan, Golub and LeVeque 1979).
+        """The statistics after `count` more observations with this mean and variance (Chan, Golub and LeVeque 1979).
 
-        The sums of squared deviations add up, and what lies between the two means is added to them:
+        The sums of squared deviations are added, plus a term for the difference between the two means:
         variance = (v1 n1 + v2 n2 + d^2 n1 n2 / (n1 + n2)) / (n1 + n2), d = mean2 - mean1.
         """
         total, difference = self.count + count, mean - self.mean

@@ -1,6 +1,6 @@
 """Targets of temporal-difference learning.
 
-What an action is worth is a distribution over M points throughout: `points` and `probabilities` [B, A, M]. Ordinary
+The value of an action is always a distribution over M points: `points` and `probabilities` [B, A, M]. Ordinary
 Q-learning is the case of one point, the expected return.
 """
 
@@ -10,20 +10,20 @@ import tensorflow as tf
 
 from tensorq.core.types import Tensor
 
-NEVER = -1e30  # the value of an illegal action: finite, since infinities times zero are not numbers
+NEVER = -1e30  # the value of an illegal action; finite, because infinity times zero is NaN
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:
-    """The rows of the given actions: [B, A] and [B] -> [B]; [B, A, M] and [B] -> [B, M].
+    """The values of the given actions: [B, A] and [B] -> [B]; [B, A, M] and [B] -> [B, M].
 
-    A masked sum, which XLA fuses where a gather would not.
+    It is a masked sum, because XLA fuses this and would not fuse a gather.
     """
     chosen = tf.one_hot(action, values.shape[1], dtype=values.dtype)
     return tf.reduce_sum(values * (chosen if len(values.shape) == 2 else chosen[:, :, None]), axis=1)
 
 
 def legal(q_values: Tensor, mask: Tensor | None) -> Tensor:
-    """Q-values [B, A] with those of illegal actions replaced, so that no maximum finds them."""
+    """Q-values [B, A], with those of illegal actions replaced by NEVER, so that no maximum selects them."""
     return q_values if mask is None else tf.where(mask, q_values, NEVER)
 
 
@@ -46,7 +46,7 @@ def log_policy(q_values: Tensor, temperature: float, mask: Tensor | None = None)
 def munchausen_bonus(log_policy_taken: Tensor, scale: float, temperature: float, lowest: float) -> Tensor:
     """alpha * clip(temperature * log pi(a|s), lowest, 0), to be added to the reward: [B] -> [B].
 
-    Vieillard et al. 2020, M-DQN; the clip is of their experiments.
+    Vieillard et al. 2020, M-DQN; the clip is the one in their experiments.
     """
     return scale * tf.clip_by_value(temperature * log_policy_taken, lowest, 0.0)
 
@@ -58,9 +58,9 @@ def greedy_target(
 
     Args:
         reward, discount: [B]; discount is gamma^k * (1 - terminated).
-        points, probabilities: [B, A, M], the target network's at the next state.
-        action: [B]: its own best action (Mnih et al. 2015, equation 1), or, for double Q-learning, the best one by the
-            online network (van Hasselt et al. 2016, Double DQN).
+        points, probabilities: [B, A, M], from the target network at the next state.
+        action: [B], the best action by the target network (Mnih et al. 2015, equation 1) or, for double Q-learning, by
+            the online network (van Hasselt et al. 2016, Double DQN).
 
     Returns:
         points [B, M] and probabilities [B, M].
@@ -74,20 +74,20 @@ def soft_target(
 ) -> tuple[Tensor, Tensor]:
     """The distribution of reward + discount * (Z(s', a') - temperature * log pi(a'|s')), a' drawn from the policy.
 
-    Vieillard et al. 2020, M-DQN, for distributions: a mixture over the actions, of A * M points. Its mean is
+    This is M-DQN (Vieillard et al. 2020) for distributions: a mixture over the actions, of A * M points. Its mean is
     the paper's target.
 
     Args:
         reward, discount: [B].
-        points, probabilities: [B, A, M], the target network's at the next state.
-        log_policy: [B, A], the policy's at the next state.
+        points, probabilities: [B, A, M], from the target network at the next state.
+        log_policy: [B, A], the log-policy at the next state.
         temperature: of the entropy bonus.
 
     Returns:
         points [B, A * M] and probabilities [B, A * M].
     """
     policy = tf.exp(log_policy)
-    # An illegal action has probability 0 and must not bring its hugely negative logarithm along.
+    # The policy of an illegal action is 0; its hugely negative logarithm must not enter the entropy.
     entropy = tf.where(policy > 0, -temperature * log_policy, 0.0)
     value = reward[:, None, None] + discount[:, None, None] * (points + entropy[:, :, None])
     weights = probabilities * policy[:, :, None]

@@ -1,4 +1,4 @@
-"""The values that pass between the parts. They name tensors and import no TensorFlow."""
+"""The data types that the parts exchange. They name tensors, but they do not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ Tensor = Any  # a tf.Tensor; TensorFlow is not imported here, and has no types t
 
 
 class Batch(NamedTuple):
-    """Transitions to learn from, B of them.
+    """B transitions to learn from.
 
-    `discount` is gamma^k * (1 - terminated), k the true length of the transition's window: whoever learns
+    `discount` is gamma^k * (1 - terminated), with k the true length of the transition's window. Learning therefore
     needs to know neither k, nor termination, nor truncation.
     """
 
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     discount: Tensor  # [B]
     next_obs: Tensor  # [B, ...], the true observation at the end of the window
     weight: Tensor  # [B], importance weights; 1 under uniform sampling
-    mask: Tensor | None = None  # [B, A] bool, the legal actions at obs; None where all are
+    mask: Tensor | None = None  # [B, A] bool, the legal actions at obs; None if all are
     next_mask: Tensor | None = None  # [B, A] bool, the legal actions at next_obs
 
 
@@ -32,22 +32,22 @@ class Transition(NamedTuple):
     reward: Tensor  # [N]
     discount: Tensor  # [N], gamma * (1 - terminated)
     next_obs: Tensor  # [N, ...]
-    ended: Tensor  # [N] bool, whether it was the episode's last
-    age: Tensor  # [N] int32, steps that the episode had before this one
+    ended: Tensor  # [N] bool, whether it was the last step of its episode
+    age: Tensor  # [N] int32, the episode's number of steps before this one
     mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
     next_mask: Tensor | None = None  # [N, A] bool
 
 
 class Rollout(NamedTuple):
-    """T steps of N environments in the order in which they were made."""
+    """T successive steps of N environments."""
 
     obs: Tensor  # [T, N, ...]
     action: Tensor  # [T, N] int32
     reward: Tensor  # [T, N]
     discount: Tensor  # [T, N], gamma * (1 - terminated)
-    next_obs: Tensor  # [T, N, ...], the true final observation where an episode ended
-    ended: Tensor  # [T, N] bool, whether the step was an episode's last
-    weight: Tensor  # [T, N], 0 for what is not experience
+    next_obs: Tensor  # [T, N, ...], the true final observation if an episode ended
+    ended: Tensor  # [T, N] bool, whether the step was the last of its episode
+    weight: Tensor  # [T, N], 0 for a row that is a reset and no experience
     next_mask: Tensor | None = None  # [T, N, A] bool, the legal actions at next_obs
 
 
@@ -59,30 +59,30 @@ class OptimizerState(NamedTuple):
 
 
 class AgentState(NamedTuple):
-    """All that learning changes. Parameters are one flat vector of P numbers: few, large tensors are cheap to carry.
+    """Everything that learning changes. Parameters are one flat vector of P numbers, as few large tensors cost little.
 
-    Where observations are normalised, the last of them are means and factors, which no gradient reaches: so whoever has
-    the parameters, the target network too, sees observations as they were seen then.
+    If observations are normalised, the last parameters are their means and factors, which no gradient changes. So any
+    copy of the parameters, also the target network's, normalises with the statistics of its own time.
     """
 
     params: Tensor  # [P]
     target_params: Tensor  # [P]; [0] for an agent without a target network
     optimizer: OptimizerState
     updates: Tensor  # int64 scalar
-    statistics: Any = ()  # of the observations acted on, where the agent normalises them: core.statistics.Statistics
+    statistics: Any = ()  # core.statistics.Statistics of the observations acted on, if the agent normalises
 
 
 class Update(NamedTuple):
-    """What one update computes, of which its metrics are made."""
+    """The results of one update, from which its metrics are computed."""
 
     loss: Tensor  # scalar, weighted mean over the batch
-    q_taken: Tensor  # [B], online Q of the actions taken
+    q_taken: Tensor  # [B], the online network's Q of the actions taken
     td_error: Tensor  # [B], expected target minus Q of the action taken, before weighting
     gradients: Tensor  # [P], before they are clipped
 
 
 class Metrics(NamedTuple):
-    """What one update reports."""
+    """The metrics and TD errors of one update."""
 
     values: dict[str, Tensor]  # scalars by their names in metrics.csv; one of them is the loss
-    td_error: Tensor  # [B], of Update
+    td_error: Tensor  # [B], as in Update

@@ -1,1 +1,1 @@
-"""Where experience comes from: compiled worlds, and Gymnasium's environments."""
+"""Environments: compiled worlds, and those of Gymnasium."""

@@ -1,4 +1,4 @@
-"""Acrobot-v1 as a compiled world: the two-link pendulum of Sutton (1996), Gymnasium's constants."""
+"""Acrobot-v1 as a compiled world: the two-link pendulum of Sutton (1996), with Gymnasium's constants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SPEED_1, MAX_SPEED_2 = 4 * math.pi, 9 * math.pi  # rad/s
 
 
 class Acrobot:
-    """State is (angle 1, angle 2, both velocities); every step costs 1 until the tip is a link's length up."""
+    """State is (angle 1, angle 2, both velocities). Each step costs 1 until the tip is one link above the pivot."""
 
     max_episode_steps = 500
     solved_return = -100.0
@@ -29,7 +29,7 @@ class Acrobot:
         self.action_space = gym.spaces.Discrete(3)
 
     def reset(self, u: Tensor) -> Tensor:
-        """All four within 0.1 of hanging still."""
+        """First states: all four numbers within 0.1 of 0, where the pendulum hangs still."""
         return 0.2 * tf.cast(u, tf.float64) - 0.1
 
     def observe(self, state: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Acrobot:
 
 
 def _wrap(angle: Tensor) -> Tensor:
-    """The same angle within pi of 0."""
+    """The same angle, between -pi and pi."""
     return angle - 2 * math.pi * tf.math.ceil((angle - math.pi) / (2 * math.pi))
 
 

@@ -1,4 +1,4 @@
-"""Other people's environments: made, reset and stepped, and held to Gymnasium's interface. No TensorFlow here."""
+"""Make, reset and step other people's environments, and check Gymnasium's interface. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from tensorq.envs.spaces import as_array, excerpt
 from tensorq.errors import TensorqError, where_raised
 
 EnvironmentMaker = Callable[[], gym.Env | VectorEnv]
-Warn = Callable[[str], object]  # takes one line: warnings.warn, or what tells it to whoever watches
+Warn = Callable[[str], object]  # takes one line: warnings.warn, or a function that sends it to observers
 
 
 class Closable(Protocol):
-    """An environment, or what holds some."""
+    """An environment, or an object that holds some."""
 
     def close(self) -> object:
-        """Release it."""
+        """Release its resources."""
         ...
 
 
 def reset_once(env: gym.Env, seed: int | None = None) -> tuple[Any, Mapping[str, Any]]:
-    """(observation, info) of a new episode; raises TensorqError for anything else."""
+    """Reset: (observation, info) of a new episode. Raises TensorqError if reset returns anything else."""
     return check_reset(env, call(env, "reset", **({} if seed is None else {"seed": seed})))
 
 
 def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mapping[str, Any]]:
-    """What one step gives, as Gymnasium's interface has it; raises TensorqError for anything else."""
+    """Step: the five values of Gymnasium's interface. Raises TensorqError if step returns anything else."""
     try:
         result: Any = env.step(action)
     except TensorqError:
         raise
     except Exception as error:
         raise failure(env, "step", error) from error
-    if type(result) is not tuple or len(result) != 5 or type(result[4]) is not dict:  # quicker than what follows
+    if type(result) is not tuple or len(result) != 5 or type(result[4]) is not dict:  # faster than check_step
         result = check_step(env, result)
     observed, reward, terminated, truncated, info = result
     if not isinstance(reward, (float, int)) or not -1e308 < reward < 1e308:
@@ -55,28 +55,28 @@ def step_once(env: gym.Env, action: Any) -> tuple[Any, float, bool, bool, Mappin
 
 
 def environment_name(env: Any) -> str:
-    """What to call an environment in a message: its id, or its class."""
+    """The name of an environment in a message: its id, or its class."""
     spec = getattr(env, "spec", None)
     return spec.id if spec is not None else type(getattr(env, "unwrapped", env)).__name__
 
 
 def call(env: Any, method: str, *arguments: Any, **keywords: Any) -> Any:
-    """Call a method of an environment; raises TensorqError from whatever it raises."""
+    """Call a method of an environment. Any exception becomes a TensorqError."""
     try:
         return getattr(env, method)(*arguments, **keywords)
     except TensorqError:
         raise
-    except Exception as error:  # anything: environments are not ours
+    except Exception as error:  # any exception: the environment is not ours
         raise failure(env, method, error) from error
 
 
 def failure(env: Any, method: str, error: Exception) -> TensorqError:
-    """What to raise for an exception of an environment's method."""
+    """The TensorqError to raise for an exception in an environment's method."""
     return TensorqError(f"{environment_name(env)} raised {where_raised(error)} in {method}().")
 
 
 def check_reset(env: Any, result: Any) -> tuple[Any, Mapping[str, Any]]:
-    """(observation, info) as reset returned them."""
+    """(observation, info), checked, as reset returned them."""
     if isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[1], Mapping):
         return result[0], result[1]
     raise TensorqError(
@@ -86,7 +86,7 @@ def check_reset(env: Any, result: Any) -> tuple[Any, Mapping[str, Any]]:
 
 
 def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
-    """(observation, reward, terminated, truncated, info) as step returned them."""
+    """(observation, reward, terminated, truncated, info), checked, as step returned them."""
     if isinstance(result, (tuple, list)) and len(result) == 5 and isinstance(result[4], Mapping):
         return tuple(result)
     hint = ""
@@ -99,7 +99,7 @@ def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, 
 
 
 def _number(env: Any, reward: Any) -> float:
-    """A reward that is one finite number."""
+    """The reward as a float; raises TensorqError unless it is one finite number."""
     array = as_array(reward)
     if array.shape or array.dtype.kind not in "biuf":
         hint = f" Write float(reward[{', '.join('0' * array.ndim)}])." if array.size == 1 and array.ndim else ""
@@ -112,7 +112,7 @@ def _number(env: Any, reward: Any) -> float:
 
 
 def _flag(env: Any, name: str, value: Any) -> bool:
-    """A truth value."""
+    """A truth value as a bool; raises TensorqError for anything else."""
     if isinstance(value, np.bool_):
         return bool(value)
     array = as_array(value)
@@ -122,7 +122,7 @@ def _flag(env: Any, name: str, value: Any) -> bool:
 
 
 def close_or_warn(closable: Closable, warn: Warn = warnings.warn) -> None:
-    """Close what nothing depends on any more: an error that it raises is only a warning."""
+    """Close an object that is no longer needed. If it raises, that is only a warning."""
     try:
         closable.close()
     except (Exception, SystemExit) as error:
@@ -131,7 +131,7 @@ def close_or_warn(closable: Closable, warn: Warn = warnings.warn) -> None:
 
 @contextlib.contextmanager
 def closed_on_error(closable: Closable) -> Iterator[None]:
-    """Close it where the block raises, as nobody else can any more."""
+    """Close the object if the block raises, because nothing else will close it then."""
     try:
         yield
     except BaseException:
@@ -140,7 +140,7 @@ def closed_on_error(closable: Closable) -> Iterator[None]:
 
 
 def require_seed(env: gym.Env) -> None:
-    """Refuse an environment whose reset takes no seed, as before gym 0.26."""
+    """Refuse an environment whose reset takes no seed, as in gym before 0.26."""
     for each in (env, env.unwrapped):
         try:
             parameters = inspect.signature(each.reset).parameters.values()
@@ -154,7 +154,7 @@ def require_seed(env: gym.Env) -> None:
 
 
 def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
-    """The same, but raises TensorqError where it raises, or gives an environment again: two would play one episode."""
+    """The same maker, but it raises TensorqError if `make` raises, or returns the same environment twice."""
     made: list[weakref.ref[Any]] = []
     _require_no_arguments(make)
 
@@ -171,7 +171,7 @@ def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
                 "expected a new one each time: make it in the function, as in lambda: gymnasium.make(...); or, where "
                 "there can be just one, set single_environment (--single-environment)."
             )
-        with contextlib.suppress(TypeError):  # of a class without weak references
+        with contextlib.suppress(TypeError):  # the class has no weak references
             made[:] = [*(other for other in made if other() is not None), weakref.ref(env)]
         return env
 
@@ -179,16 +179,16 @@ def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
 
 
 class OnlyOne:
-    """Makes the only environment there can be, at the first call; every other gives the same one."""
+    """Makes the only environment at the first call; every later call returns the same one."""
 
     def __init__(self, make: EnvironmentMaker) -> None:
-        """Make nothing yet."""
+        """Store the maker; the environment is made later."""
         self._make = make
         self._env: gym.Env | VectorEnv | None = None
-        self._given = False  # whether a later call has given it to a loop, which closes it
+        self._given = False  # whether a later call has given it to a loop, which will close it
 
     def __call__(self) -> gym.Env | VectorEnv:
-        """The environment."""
+        """Return the environment."""
         if self._env is None:
             self._env = self._make()
         else:
@@ -196,7 +196,7 @@ class OnlyOne:
         return self._env
 
     def release(self, warn: Warn) -> None:
-        """Close it where it was only looked at."""
+        """Close the environment, unless a loop has it."""
         if self._env is not None and not self._given:
             self._given = True
             close_or_warn(self._env, warn)

@@ -1,4 +1,4 @@
-"""CartPole-v1 as a compiled world: the cart-pole of Barto, Sutton and Anderson (1983), Gymnasium's constants."""
+"""CartPole-v1 as a compiled world: the cart-pole of Barto, Sutton and Anderson (1983), with Gymnasium's constants."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class CartPole:
         self.action_space = gym.spaces.Discrete(2)
 
     def reset(self, u: Tensor) -> Tensor:
-        """All four within 0.05 of zero."""
+        """First states: all four numbers within 0.05 of zero."""
         return 0.1 * tf.cast(u, tf.float64) - 0.05
 
     def observe(self, state: Tensor) -> Tensor:
-        """Everything is seen."""
+        """The observation is the whole state."""
         return tf.cast(state, tf.float32)
 
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What is wrong with a compiled world, told before it is trained on."""
+"""A check that finds mistakes in a compiled world before it is trained on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ROWS, _STEPS = 3, 20
 
 
 def check_world(world: World) -> None:
-    """Raise TensorqError for the first thing in which a world is not what tensorq.envs.world.World says.
+    """Raise TensorqError for the first point in which a world differs from tensorq.envs.world.World.
 
-    Its attributes, shapes and dtypes are looked at; whether XLA compiles it; whether the same states, actions and
-    uniforms give the same again; and whether rows of a batch keep to themselves.
+    It checks attributes, shapes and dtypes, whether XLA compiles the world, whether the same states, actions and
+    uniforms give the same result again, and whether the rows of a batch are independent of each other.
     """
     _check_attributes(world)
     generator = np.random.default_rng(0)
@@ -72,13 +72,13 @@ def _check_attributes(world: Any) -> None:
 
 
 def _compiled(world: World, name: str, function: Any) -> Any:
-    """The function as XLA compiles it."""
+    """The function, compiled by XLA; raises TensorqError if it raises."""
     compiled = tf.function(function, autograph=False, jit_compile=True)
 
     def call(*arguments: Any) -> Any:
         try:
             return compiled(*arguments)
-        except Exception as error:  # anything: it is not ours
+        except Exception as error:  # any exception: the world is not ours
             raise TensorqError(f"{type(world).__name__}.{name} raised {where_raised(error)}.") from error
 
     return call
@@ -105,7 +105,7 @@ def _check_picture(world: World, state: Any) -> None:
         return
     try:
         picture = world.render(state)
-    except Exception as error:  # anything: it is not ours
+    except Exception as error:  # any exception: the world is not ours
         raise TensorqError(f"{type(world).__name__}.render raised {where_raised(error)}.") from error
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
         received = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else repr(picture)
@@ -121,7 +121,7 @@ def _layout(state: Any) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """But for rounding, which is not the same in batches of other sizes."""
+    """Whether both are equal up to rounding, which differs in batches of other sizes."""
     pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
     return all(np.allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""What a run needs to know of its environment before it begins, and keeps in config.json. No TensorFlow here."""
+"""What a run has to know about its environment at the start, and keeps in config.json. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -35,36 +35,36 @@ _NORMALISING = {
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment: how to make it, and what is known of it."""
+    """One environment: how to make it, and its properties."""
 
     id: str
     make: EnvironmentMaker
-    custom: bool  # made by a function of the user's, not found by its id
+    custom: bool  # made by a user's function, not found by its id
     native_observation_space: gym.Space
     native_action_space: gym.Space
     max_episode_steps: int | None
     solved_return: float | None
-    num_envs: int | None  # of a vector environment, which decides it itself
+    num_envs: int | None  # the number in a vector environment, which decides it itself
     no_world: str | None  # why it cannot be trained as a compiled world
-    normalising: tuple[str, ...]  # its wrappers that normalise by statistics of their own
+    normalising: tuple[str, ...]  # the wrappers that normalise by statistics of their own
 
     @property
     def observation_space(self) -> gym.Space:
-        """The Box or Discrete that networks and replay see."""
+        """The Box or Discrete that networks and replay use."""
         return plain_observation_space(self.native_observation_space)
 
     @property
     def action_space(self) -> gym.spaces.Discrete:
-        """The Discrete that actions are picked from."""
+        """The Discrete space from which actions are chosen."""
         return plain_action_space(self.native_action_space)
 
     def release(self, warn: Warn) -> None:
-        """Close the only environment where no training took it."""
+        """With single_environment, close the environment if no loop has it."""
         if isinstance(self.make, OnlyOne):
             self.make.release(warn)
 
     def to_json(self) -> dict[str, Any]:
-        """What config.json keeps."""
+        """The content for config.json."""
         return {
             "id": self.id,
             "custom": self.custom,
@@ -75,7 +75,7 @@ class Environment:
         }
 
     def warnings(self, loop: str, wanted_loop: str) -> list[str]:
-        """What to tell before training begins in `loop`, where `wanted_loop` is what Config.loop says."""
+        """The warnings before training begins in `loop`; `wanted_loop` is the value of Config.loop."""
         told = []
         if self.id in [*WORLDS] and not self.custom and loop == "host" and wanted_loop == "auto":
             told.append(f"{self.no_world}: the host loop trains on what gymnasium.make gives")
@@ -97,14 +97,14 @@ def describe(
     single: bool = False,
     warn: Warn = warnings.warn,
 ) -> Environment:
-    """Make the environment once and look at it; raises TensorqError for what tensorq cannot play.
+    """Make the environment once and describe it; raises TensorqError if tensorq does not support it.
 
     Args:
-        env: its id, or what to call the one that `make` makes.
-        make: a function of the user's.
+        env: its id, or a name for the environment that `make` makes.
+        make: a user's function.
         env_args: keywords for gymnasium.make.
-        single: whether this one is the only one that is ever made, and stays open for training, or until `release`.
-        warn: called with one line where the environment raises as it is closed.
+        single: whether only one environment is ever made; it stays open for training, or until `release`.
+        warn: called with one line if closing the environment raises.
     """
     maker = new_each_time(make or gymnasium_maker(env, env_args))
     maker = OnlyOne(maker) if single else maker
@@ -131,7 +131,7 @@ def describe(
         native_observation_space=observation_space,
         native_action_space=action_space,
         max_episode_steps=world.max_episode_steps if world else spec.max_episode_steps if spec else None,
-        # Gymnasium's goal holds for no other task; a world knows its own arguments.
+        # With arguments the task is another one, so Gymnasium's goal does not hold. A world computes its own goal.
         solved_return=world.solved_return if world else spec.reward_threshold if spec and not env_args else None,
         num_envs=num_envs,
         no_world=_why_no_world(env, make is not None, env_args or {}, single),
@@ -152,13 +152,13 @@ def _spaces(instance: gym.Env | VectorEnv) -> tuple[gym.Space, gym.Space]:
 
 
 def _normalising(env: Any) -> list[str]:
-    """The normalising wrappers around an environment, from the outside, and in a vector around its environments."""
+    """The normalising wrappers of an environment, from the outside in, also around the environments of a vector."""
     found = [name for wrapper, name in _NORMALISING.items() if isinstance(env, wrapper)]
     if isinstance(env, (gym.Wrapper, VectorWrapper)):
         return found + _normalising(env.env)
     if isinstance(env, SyncVectorEnv):
         return found + [name for each in env.envs for name in _normalising(each)]
-    if isinstance(env, AsyncVectorEnv):  # in other processes, whose specs tell of wrappers
+    if isinstance(env, AsyncVectorEnv):  # its environments are in other processes; their specs list wrappers
         specs = [spec for spec in env.get_attr("spec") if spec is not None]
         wrappers = [wrapper.name for spec in specs for wrapper in spec.additional_wrappers]
         return found + [name for name in wrappers if name in _NORMALISING.values()]
@@ -174,7 +174,7 @@ def _why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: b
 
 
 def choose_loop(loop: str, environment: Environment) -> str:
-    """ "compiled" or "host" for what Config.loop says; raises TensorqError where there is no compiled world."""
+    """ "compiled" or "host" by Config.loop; raises TensorqError if compiled is asked for without a compiled world."""
     if loop == "compiled" and environment.no_world:
         raise TensorqError(f"loop compiled (--loop): {environment.no_world}: give host, or nothing.")
     return "compiled" if environment.no_world is None and loop != "host" else "host"
@@ -182,7 +182,7 @@ def choose_loop(loop: str, environment: Environment) -> str:
 
 @dataclass(frozen=True)
 class SavedEnvironment:
-    """What a run's agent has to know of the environment that it was trained on."""
+    """What a run's agent has to know about the environment on which it was trained."""
 
     custom: bool
     observation_space: gym.Space  # native
@@ -190,7 +190,7 @@ class SavedEnvironment:
     _kept: Mapping[str, Any]
 
     def require_same(self, run_dir: Path, observation_space: gym.Space, action_space: gym.Space) -> None:
-        """Raise TensorqError where native spaces are not those of the run's environment, names and bounds included."""
+        """Raise TensorqError unless native spaces equal those of the run's environment, with names and bounds."""
         for name, given, own in (
             ("observation_space", observation_space, self.observation_space),
             ("action_space", action_space, self.action_space),
@@ -203,7 +203,7 @@ class SavedEnvironment:
 
 
 def read_environment(run_dir: Path, content: Mapping[str, Any]) -> SavedEnvironment:
-    """What config.json of a run says of its environment; raises TensorqError where that is damaged."""
+    """The environment that a run's config.json describes; raises TensorqError if the description is damaged."""
     try:
         data = content["environment"]
         custom = data["custom"]

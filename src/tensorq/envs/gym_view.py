@@ -1,4 +1,4 @@
-"""A compiled world as a gymnasium.Env: for the host loop, evaluation, videos, and other people's libraries."""
+"""A compiled world as a gymnasium.Env: for the host loop, evaluation, videos, and other libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class GymView(gym.Env[np.ndarray, int]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
 
     def __init__(self, world: World, render_mode: str | None = None) -> None:
-        """Take the world; it draws itself with render_mode="rgb_array", if it can."""
+        """Store the world. With render_mode="rgb_array", `render` gives its picture if it has one."""
         self.world, self.render_mode = world, render_mode
         self.observation_space, self.action_space = world.observation_space, world.action_space  # type: ignore[assignment]
         self._state: Any = None
@@ -39,11 +39,11 @@ class GymView(gym.Env[np.ndarray, int]):
         return mask(state) if mask else ()
 
     def _uniforms(self, width: int) -> Any:
-        """[1, width] multiples of 2^-24, which float32 holds exactly, below 1."""
+        """Uniforms [1, width] in [0, 1): multiples of 2^-24, which float32 holds exactly."""
         return tf.constant(self.np_random.integers(2**24, size=(1, width)) * 2.0**-24, tf.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """A first state."""
+        """Begin a new episode."""
         super().reset(seed=seed)
         self._state, obs, mask = self._reset(self._uniforms(self.world.reset_uniforms))
         self._steps = 0
@@ -59,7 +59,7 @@ class GymView(gym.Env[np.ndarray, int]):
         return obs.numpy()[0], float(reward[0]), bool(terminated[0]), over, _info(mask)
 
     def render(self) -> Any:
-        """The picture of the present state, [height, width, 3] uint8; None without render_mode."""
+        """The picture of the current state, [height, width, 3] uint8; None without render_mode."""
         draw = getattr(self.world, "render", None)
         return draw(self._state) if self.render_mode == "rgb_array" and draw else None
 

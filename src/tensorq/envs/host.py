@@ -1,4 +1,4 @@
-"""Gymnasium environments for the host loop: one meaning of autoreset, whatever the environment's own is.
+"""Gymnasium environments for the host loop, with one common autoreset behaviour, whatever their own mode is.
 
 No TensorFlow here.
 """
@@ -29,38 +29,38 @@ from tensorq.envs.observations import ObservationReader
 from tensorq.envs.spaces import as_array, check_choice, check_mask, excerpt, plain_action_space, to_native_actions
 from tensorq.errors import TensorqError
 
-MASK = "action_mask"  # in an environment's info: which actions are legal, as Taxi and others tell
+MASK = "action_mask"  # key in an environment's info for the legal actions, as in Taxi and others
 LATE_MASK = "the environment gave an action_mask, and none in the info of its first reset: expected from there on."
-FINAL_OBS = "final_obs"  # in a vector environment's info: the last observation of episodes that ended
+FINAL_OBS = "final_obs"  # key in a vector environment's info for the last observation of ended episodes
 
 
 class Transitions(NamedTuple):
-    """One step of N environments. Rows with valid False are resets, not experience: skip them."""
+    """One step of N environments. Rows in which `valid` is False are resets, not experience: skip them."""
 
-    next_obs: np.ndarray  # [N, ...], the true final observation where an episode ended
+    next_obs: np.ndarray  # [N, ...], the true final observation if an episode ended
     reward: np.ndarray  # [N] float64, raw
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     valid: np.ndarray  # [N] bool
-    next_mask: np.ndarray | None  # [N, A] bool, the actions that are legal at next_obs; None where all always are
+    next_mask: np.ndarray | None  # [N, A] bool, the actions that are legal at next_obs; None if all always are
 
 
 class HostEnvironments(Protocol):
-    """N environments stepped side by side. `obs` is what to act on next: already the next episode's where one ended.
+    """N environments, stepped together. `obs` is for the next action: after an episode's end, from the next episode.
 
-    A step or a reset that raises leaves `obs` and `mask` as they were, and both arrays are new ones at each step.
+    If a step or reset raises, `obs` and `mask` stay unchanged. Both arrays are new objects after each step.
     """
 
     native_observation_space: gym.Space
     native_action_space: gym.Space
-    observation_space: gym.Space  # the plain one, of obs
-    action_space: gym.spaces.Discrete  # the plain one
+    observation_space: gym.Space  # the plain space of obs
+    action_space: gym.spaces.Discrete  # the plain space
     num_envs: int
     obs: np.ndarray
     mask: np.ndarray | None  # [N, A] bool, the legal actions at obs, if the environment's info has an action_mask
 
     def reset(self, seeds: Sequence[int]) -> None:
-        """Begin a new episode in each environment, reseeded; raises TensorqError."""
+        """Begin a new episode with a new seed in each environment; raises TensorqError."""
         ...
 
     def step(self, actions: np.ndarray) -> Transitions:
@@ -75,7 +75,7 @@ class HostEnvironments(Protocol):
 def seeds_for(seed: int, counter: int, count: int, *, evaluation: bool = False) -> list[int]:
     """`count` environment seeds from (seed, counter): below 2^30 for training and selection, above for evaluation.
 
-    The two ranges cannot meet, so an agent is never measured on an episode that it was selected by.
+    The two ranges do not overlap, so an agent is never evaluated on an episode by which it was selected.
     """
     words = np.random.SeedSequence((seed, counter)).generate_state(count, np.uint32) >> 2
     return [int(word) + (2**30 if evaluation else 0) for word in words]
@@ -93,7 +93,7 @@ class SingleEnvironments:
         self.action_space = plain_action_space(self.native_action_space)
         self._to_native = _native_actions(self.native_action_space)
         self.mask: np.ndarray | None = None
-        self._masked: bool | None = None  # whether infos tell of legal actions; not known before the first reset
+        self._masked: bool | None = None  # whether infos have an action mask; not known before the first reset
         self._valid = np.ones(self.num_envs, bool)
         for env in envs:
             require_seed(env)
@@ -148,7 +148,7 @@ class SingleEnvironments:
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
     def _legal(self, info: Mapping[str, Any]) -> Any:
-        """The legal actions [A] bool that an info tells of; all where it does not say."""
+        """The legal actions [A] bool in an info; all actions if this info has no mask."""
         if MASK in info:
             if not self._masked:
                 raise TensorqError(LATE_MASK)
@@ -156,8 +156,8 @@ class SingleEnvironments:
         return np.ones(int(self.action_space.n), bool) if self._masked else None
 
     def close(self) -> None:
-        """Close them all."""
-        with contextlib.ExitStack() as stack:  # goes on to the next one if one raises
+        """Close all environments."""
+        with contextlib.ExitStack() as stack:  # continues with the next one if one raises
             for env in self._envs:
                 stack.callback(env.close)
 
@@ -237,7 +237,7 @@ class VectorEnvironments:
         return Transitions(next_obs, reward, terminated, truncated, valid, next_mask)
 
     def _column(self, name: str, column: Any, dtype: str) -> np.ndarray:
-        """Rewards [N] float64 or flags [N] bool, as an array of our own."""
+        """Rewards [N] float64 or flags [N] bool, checked, as a new array."""
         array = as_array(column)
         if array.shape != (self.num_envs,) or array.dtype.kind not in ("biuf" if dtype == "d" else "biu"):
             raise TensorqError(
@@ -260,7 +260,7 @@ class VectorEnvironments:
         return found
 
     def _masks(self, info: Mapping[str, Any]) -> np.ndarray | None:
-        """[N, A] bool from a vector environment's info, in which rows may be missing: there all actions are legal."""
+        """Masks [N, A] bool from a vector environment's info. If a row has none, all of its actions are legal."""
         present = MASK in info
         if self._masked is None:
             self._masked = present
@@ -278,12 +278,12 @@ class VectorEnvironments:
         return masks
 
     def close(self) -> None:
-        """Close it."""
+        """Close the vector environment."""
         self._env.close()
 
 
 def _native_actions(space: gym.Space) -> Callable[[np.ndarray], Any]:
-    """What turns actions [N] counted from 0 into N of the space."""
+    """A function that turns actions [N], counted from 0, into N actions of the space."""
     if isinstance(space, gym.spaces.Discrete):
         first = int(space.start)
         return lambda indices: [index + first for index in indices.tolist()]
@@ -291,7 +291,7 @@ def _native_actions(space: gym.Space) -> Callable[[np.ndarray], Any]:
 
 
 def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
-    """The mode that a vector environment says it has; raises TensorqError where it does not say one."""
+    """The autoreset mode in a vector environment's metadata; raises TensorqError if there is none."""
     said = env.metadata.get("autoreset_mode")
     try:
         return AutoresetMode(said)
@@ -305,7 +305,7 @@ def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
 
 
 class Repeatable:
-    """Environments whose state can be saved after all: as the boundary where they began, and the actions since."""
+    """Environments whose state is saved as the last boundary, where episodes began, and all actions since then."""
 
     def __init__(self, envs: HostEnvironments, seed: int) -> None:
         self.envs = envs
@@ -313,19 +313,19 @@ class Repeatable:
         self.begin(0)
 
     def begin(self, steps: int) -> None:
-        """A boundary after `steps`: all episodes end, and new ones begin, seeded by (seed, steps)."""
+        """Make a boundary after `steps`: all episodes end, and new ones begin, seeded by (seed, steps)."""
         self.envs.reset(seeds_for(self._seed, steps, self.envs.num_envs))
         self._began_at, self._actions, self._obs = steps, bytearray(), self.envs.obs
 
     def step(self, actions: np.ndarray) -> Transitions:
-        """Act once in each environment. One that raises does not count: `save` tells of the steps before."""
+        """Act once in each environment. If one raises, the step does not count: `save` has only the steps before."""
         made = self.envs.step(actions)
         self._actions += actions.astype(np.int32).tobytes()
         self._obs = self.envs.obs
         return made
 
     def save(self) -> dict[str, np.ndarray]:
-        """What brings them back; the observations tell whether it did."""
+        """The tensors that restore the environments, and the observations that show whether this worked."""
         return {
             "boundary.steps": np.array(self._began_at, np.int64),
             "boundary.actions": np.frombuffer(bytes(self._actions), np.int32).reshape(-1, self.envs.num_envs),
@@ -333,7 +333,7 @@ class Repeatable:
         }
 
     def restore(self, tensors: dict[str, np.ndarray], live: Callable[[Transitions], None]) -> bool:
-        """Act again as was saved, with `live` called for each step; False where that led elsewhere."""
+        """Repeat the saved actions and call `live` for each step. Returns False if other observations result."""
         self.begin(int(tensors["boundary.steps"]))
         for actions in tensors["boundary.actions"]:
             live(self.step(actions))
@@ -341,8 +341,8 @@ class Repeatable:
 
 
 def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
-    """num_envs environments of one maker. A maker of a VectorEnv is called once and decides the number itself."""
-    with contextlib.ExitStack() as stack:  # what was made is closed where the next fails
+    """Make num_envs environments. A maker of a VectorEnv is called once, and the VectorEnv decides the number."""
+    with contextlib.ExitStack() as stack:  # closes those already made if the next one fails
         first = make()
         if not isinstance(first, (gym.Env, VectorEnv)):
             raise TensorqError(f"the environment function returned {type(first).__name__}, expected a gymnasium.Env.")

@@ -1,4 +1,4 @@
-"""MountainCar-v0 as a compiled world: the under-powered car of Moore (1990), Gymnasium's constants."""
+"""MountainCar-v0 as a compiled world: the under-powered car of Moore (1990), with Gymnasium's constants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SPEED = 0.07
 
 
 class MountainCar:
-    """State and observation are (position, velocity); every step costs 1 until the car is on the right hill."""
+    """State and observation are (position, velocity). Each step costs 1 until the car is on the right hill."""
 
     max_episode_steps = 200
     solved_return = -110.0
@@ -27,12 +27,12 @@ class MountainCar:
         self.action_space = gym.spaces.Discrete(3)
 
     def reset(self, u: Tensor) -> Tensor:
-        """At rest in the valley, between -0.6 and -0.4."""
+        """First states: at rest in the valley, between -0.6 and -0.4."""
         position = 0.2 * tf.cast(u, tf.float64) - 0.6
         return tf.concat([position, tf.zeros_like(position)], axis=1)
 
     def observe(self, state: Tensor) -> Tensor:
-        """Everything is seen."""
+        """The observation is the whole state."""
         return tf.cast(state, tf.float32)
 
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

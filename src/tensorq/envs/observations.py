@@ -1,7 +1,7 @@
-"""What environments observe: held against their space, and brought into the layout in which it is stored.
+"""Observations: checked against their space, and converted into the layout in which they are stored.
 
-A composite observation is flattened part by part in the order of gymnasium.spaces.flatten: Box and MultiBinary as they
-are, Discrete and MultiDiscrete one-hot. No TensorFlow here.
+A composite observation is flattened part by part, in the order of gymnasium.spaces.flatten: Box and MultiBinary
+unchanged, Discrete and MultiDiscrete one-hot. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from gymnasium import spaces
 from tensorq.envs.spaces import as_array, excerpt, is_composite, leaves, obs_layout, plain_observation_space
 from tensorq.errors import TensorqError
 
-_FEW = 64  # numbers that Python adds sooner than NumPy
+_FEW = 64  # up to so many numbers, Python adds faster than NumPy
 
 
 class ObservationReader:
-    """Reads observations of one space; raises TensorqError for what the space does not contain.
+    """Reads observations of one space; raises TensorqError if the space does not contain them.
 
-    Refused are another shape, other parts, another kind of numbers (floats where the space has whole numbers), states
-    that the space does not contain, and whole numbers that its dtype cannot hold. Casts that lose nothing are made,
-    and float64 becomes float32, in which it is stored.
+    It refuses another shape, other parts, another kind of numbers (floats in a space of integers), states that the
+    space does not contain, and integers that its dtype cannot hold. It makes casts that lose nothing, and casts float64
+    to float32, in which it is stored.
     """
 
     def __init__(self, space: gym.Space, giver: str = "the environment gave") -> None:
-        """Look at the environment's own space once; raises TensorqError for one that tensorq does not play.
+        """Prepare for the environment's own space; raises TensorqError if tensorq does not support this space.
 
-        `giver` begins every message on what was read.
+        Every error message begins with `giver`.
         """
         self.space, self._giver = space, giver
         self.plain = plain_observation_space(space)
@@ -39,7 +39,7 @@ class ObservationReader:
         self._leaves = [_Leaf(leaf, name, giver) for leaf, name in zip(leaves(space), _names(space), strict=True)]
         self._single = None if is_composite(space) else self._leaves[0]
         self._floats = self.dtype.kind == "f"
-        # What most observations are, and needs no closer look.
+        # States and dtypes of ordinary observations, which need no further check.
         self._least_state, self._last_state, self._dtypes = 0, -1, set[np.dtype]()
         if isinstance(space, spaces.Discrete):
             self._least_state, self._last_state = int(space.start), int(space.start + space.n) - 1
@@ -47,7 +47,7 @@ class ObservationReader:
             self._dtypes = {np.dtype(np.float32), np.dtype(np.float64)} if self._floats else {self._leaves[0].dtype}
 
     def __call__(self, obs: Any, rows: int | None = None) -> np.ndarray:
-        """One observation as an array [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
+        """Read one observation as [...], or a vector environment's batch as [rows, ...], in the stored dtype."""
         if type(obs) is np.ndarray and obs.dtype in self._dtypes:
             if obs.shape == (self.shape if rows is None else (rows, *self.shape)):
                 return self._stored(obs)
@@ -63,21 +63,21 @@ class ObservationReader:
         return out[0] if rows is None else out
 
     def _stored(self, array: np.ndarray) -> np.ndarray:
-        """The array in the stored dtype; what float32 does not hold becomes infinite, which check_finite refuses."""
+        """The array in the stored dtype. Numbers too large for float32 become infinite, which check_finite refuses."""
         if array.dtype == self.dtype:
             return array
         with np.errstate(over="ignore"):
             return array.astype(self.dtype)
 
     def rows(self, obs: Any) -> int | None:
-        """How many observations a vector environment's batch holds; None where it is a single one."""
+        """The number of observations in a vector environment's batch; None if it is a single observation."""
         first = as_array(next(_parts(self.space, obs, self._giver)))
         return len(first) if first.ndim == len(self._leaves[0].shape) + 1 else None
 
     def check_finite(self, array: np.ndarray) -> None:
-        """Refuse what was read as [rows, ...], where it is infinite or not a number: nothing could be learned from it.
+        """Refuse observations [rows, ...] with numbers that are infinite or NaN: nothing can be learned from them.
 
-        Such a number in the replay would be drawn thousands of steps later, and again after every resume.
+        If such a number were in the replay, it would be drawn thousands of steps later, and again after every resume.
         """
         if not self._floats:
             return
@@ -91,9 +91,9 @@ class ObservationReader:
             )
 
     def check_bounds(self, array: np.ndarray) -> None:
-        """Refuse what was read, [...] or [rows, ...], where it is outside of the space's bounds."""
+        """Refuse observations, [...] or [rows, ...], with numbers outside the space's bounds."""
         if isinstance(self.plain, spaces.Box):
-            with np.errstate(over="ignore"):  # bounds that float32 does not hold are none
+            with np.errstate(over="ignore"):  # bounds too large for float32 become infinite
                 low, high = (bound.astype(self.dtype) for bound in (self.plain.low, self.plain.high))
             outside = ~((array >= low) & (array <= high))
             if outside.any():
@@ -107,7 +107,7 @@ class ObservationReader:
 
 
 class _Leaf:
-    """A space without parts: how its observations are checked and flattened."""
+    """Checks and flattens the observations of a space without parts."""
 
     def __init__(self, space: gym.Space, name: str, giver: str) -> None:
         self._giver = giver
@@ -115,7 +115,7 @@ class _Leaf:
         self._part = name and f" in its part {name}"
         self.size = spaces.flatdim(space)
         self._box = isinstance(space, spaces.Box)
-        self._first: Any = None  # of the values that are counted
+        self._first: Any = None  # the first value of a Discrete or MultiDiscrete
         self._least: Any = 0
         self._most: Any = 1
         if isinstance(space, spaces.Box) and self.dtype.kind in "iu":
@@ -126,7 +126,7 @@ class _Leaf:
             self._offsets = np.cumsum([0, *np.ravel(counts)[:-1]])
 
     def read(self, obs: Any, rows: int | None) -> np.ndarray:
-        """An array of the space's shape, or [rows, ...], whose numbers the space allows."""
+        """Check an observation and return it as an array of the space's shape, or [rows, ...]."""
         try:
             array = obs if isinstance(obs, np.ndarray) else np.asarray(obs)
         except ValueError as error:  # rows of different lengths
@@ -143,7 +143,7 @@ class _Leaf:
         kinds = "fiub" if self.dtype.kind == "f" else "iub"
         if array.dtype.kind not in kinds:
             raise self._refusal(f"an observation of dtype {array.dtype}", " Return the space's dtype, or change it.")
-        # Also where Gymnasium stores a batch of states in another dtype than the space's.
+        # This also holds if Gymnasium stores a batch of states in another dtype than the space's.
         if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
             raise self._refusal(f"the observation {excerpt(array.tolist())}")
         return array
@@ -154,7 +154,7 @@ class _Leaf:
         )
 
     def write(self, array: np.ndarray, out: np.ndarray) -> None:
-        """Flatten what was read into zeros [rows, size]."""
+        """Flatten an observation from `read` into `out`, zeros of shape [rows, size]."""
         rows = array.reshape(len(out), math.prod(self.shape))
         if self._first is None:
             out[:] = rows
@@ -164,7 +164,7 @@ class _Leaf:
 
 
 def _names(space: gym.Space, name: str = "") -> list[str]:
-    """What the leaves of a space are called, such as camera or arms[0]; nothing where there is just one."""
+    """The names of a space's leaves, such as camera or arms[0]; an empty name if there are no parts."""
     if isinstance(space, spaces.Dict):
         return [
             leaf for key, part in space.spaces.items() for leaf in _names(part, f"{name}.{key}" if name else str(key))

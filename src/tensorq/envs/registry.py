@@ -1,4 +1,4 @@
-"""Environments by their ids in Gymnasium's registry. No TensorFlow here."""
+"""Environments by their id in Gymnasium's registry. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tensorq.plugins import load_plugins
 
 
 def require_known(env: str) -> None:
-    """Raise TensorqError, with the nearest names, for what is no id of Gymnasium's registry, nor of MODULE:ID."""
+    """Raise TensorqError, with the nearest names, unless `env` is an id in Gymnasium's registry, or MODULE:ID."""
     if not env:
         raise TensorqError("the environment's name is empty; expected one such as CartPole-v1.")
     module, colon, name = env.rpartition(":")
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
     if not colon and env not in gym.registry:
-        load_plugins()  # a package may bring a world of this id
+        load_plugins()  # a package may register a world of this id
     if not colon and "/" not in env and env not in gym.registry:
         close = _similar(env)
         hint = f"did you mean {' or '.join(close)}?" if close else f"`tensorq envs` lists those there are. {_OWN}"
@@ -35,11 +35,11 @@ _OWN = "Name an environment of your own as MODULE:ID; importing MODULE has to re
 
 
 def _similar(env: str) -> list[str]:
-    """The newest versions of the same name or, where there is none, of names like it that tensorq may train on."""
+    """The newest version of the same name or, if there is none, of similar names that tensorq may train on."""
     newest: dict[str, gym.envs.registration.EnvSpec] = {}
     for spec in gym.registry.values():
         module = spec.entry_point if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "")
-        # A function of Gymnasium's itself stands for what has left it.
+        # If the entry point is a function in gymnasium.envs, the environment was removed from Gymnasium.
         if not f"{module}.".startswith(_NOT_SUGGESTED) and module != "gymnasium.envs" and spec.name not in _CONTINUOUS:
             newest[spec.name] = max(newest.get(spec.name, spec), spec, key=lambda each: each.version or 0)
     name = re.sub(r"-v\d*$", "", env)
@@ -47,7 +47,7 @@ def _similar(env: str) -> list[str]:
     return same or [newest[each].id for each in similar(name, newest)]
 
 
-# Modules of environments that need JAX or have continuous actions, as all of MuJoCo's do, and Gymnasium's other such.
+# Modules of environments that need JAX or have continuous actions, as all of MuJoCo, and others with such actions.
 _NOT_SUGGESTED = tuple(f"gymnasium.envs.{part}" for part in ("mujoco.", "phys2d.", "tabular."))
 _CONTINUOUS = {"MountainCarContinuous", "LunarLanderContinuous", "Pendulum", "BipedalWalker", "BipedalWalkerHardcore",
                "CarRacing"}  # fmt: skip
@@ -56,10 +56,10 @@ _CONTINUOUS = {"MountainCarContinuous", "LunarLanderContinuous", "Pendulum", "Bi
 def gymnasium_maker(
     env: str, env_args: Mapping[str, Any] | None = None, render_mode: str | None = None
 ) -> EnvironmentMaker:
-    """A maker for an id of Gymnasium's registry, with keywords for it; raises TensorqError as `require_known` does."""
+    """A maker for an id in Gymnasium's registry, with keywords. Raises TensorqError as `require_known` does."""
     require_known(env)
     given = dict(env_args or {})
-    # tensorq's own checks say more, and in one line, than those that raise from a file of Gymnasium's.
+    # tensorq has checks of its own: they say more, in one line, while Gymnasium's errors name a file of Gymnasium's.
     keywords = {"disable_env_checker": True, **given, **({} if render_mode is None else {"render_mode": render_mode})}
     called = f"environment {env!r}" + "".join(f" with {name}={value!r}" for name, value in given.items())
 
@@ -67,11 +67,11 @@ def gymnasium_maker(
         try:
             if render_mode is None:
                 return gym.make(env, **keywords)
-            with warnings.catch_warnings():  # of a mode that an environment does not list; what comes of it tells
+            with warnings.catch_warnings():  # about a mode that is not listed; the result shows whether it works
                 warnings.simplefilter("ignore")
                 return gym.make(env, **keywords)
         except ModuleNotFoundError as error:
-            if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # of a MODULE:ID
+            if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # from a MODULE:ID
                 error = error.__cause__
             if error.name is None:
                 raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}") from error
@@ -88,7 +88,7 @@ def gymnasium_maker(
             if isinstance(error, gym.error.UnregisteredEnv):
                 own = f" Importing {module} has to call gymnasium.register(id={name!r}, ...)." if module else f" {_OWN}"
             raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}{own}") from error
-        except Exception as error:  # anything, of a module or a class that is not ours
+        except Exception as error:  # any exception: the module or class is not ours
             if render_mode is not None and isinstance(error, TypeError):
                 raise TensorqError(f"{called} takes no render_mode") from error
             if isinstance(error, TypeError) and given:
@@ -99,12 +99,12 @@ def gymnasium_maker(
 
 
 def _spec(env: str) -> gym.envs.registration.EnvSpec:
-    """What is registered under an id, of a MODULE:ID once its module has been imported."""
+    """The spec registered under an id; for MODULE:ID, the module must have been imported."""
     return gym.spec(env.rpartition(":")[2])
 
 
 def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
-    """Raise TensorqError for the first keyword that neither the environment's class or function nor gym.make takes."""
+    """Raise TensorqError for the first keyword that neither the environment nor gym.make takes."""
     entry: Any = _spec(env).entry_point
     creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     try:
@@ -120,11 +120,11 @@ def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: {hint}")
 
 
-_NOT_GIVEN = ("render_mode", "id", "kwargs")  # by whoever trains
+_NOT_GIVEN = ("render_mode", "id", "kwargs")  # keywords that are not for users
 
 
 def saved_id(env: str) -> str:
-    """An environment id read from a run folder; raises TensorqError for one that would import a module."""
+    """Return an environment id from a run folder; raises TensorqError if it would import a module."""
     if ":" in env:
         raise TensorqError(
             f"config.json names the environment {env!r}, which would import the module {env.partition(':')[0]}, and "

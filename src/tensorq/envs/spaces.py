@@ -1,7 +1,7 @@
-"""Spaces: what tensorq plays, and how other spaces become that. No TensorFlow here.
+"""Spaces: those that tensorq supports, and how it converts other spaces to them. No TensorFlow here.
 
-Networks and replay know Box and Discrete observations and Discrete actions. MultiDiscrete, MultiBinary, Tuple and Dict
-observations are flattened into one Box (envs/observations.py); MultiDiscrete actions are counted through.
+Networks and replay use Box and Discrete observations and Discrete actions. MultiDiscrete, MultiBinary, Tuple and Dict
+observations are flattened into one Box (envs/observations.py). Combinations of MultiDiscrete actions are numbered.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gymnasium import spaces
 from tensorq.core.pixels import FlatBox, pixel_mask
 from tensorq.errors import TensorqError
 
-MAX_ACTIONS = 1_024  # that combinations of MultiDiscrete actions may come to: each has an output of the network
-_MOST_NUMBERS = 2**26  # in one observation that a file speaks of
-_MOST_BOUNDS = 2**19  # that differ from number to number, and are kept in config.json
+MAX_ACTIONS = 1_024  # the most combinations of MultiDiscrete actions: each has an output of the network
+_MOST_NUMBERS = 2**26  # the most numbers in one observation that are accepted from config.json
+_MOST_BOUNDS = 2**19  # the most bounds that are kept in config.json if they differ from number to number
 _COMPOSITE = (spaces.MultiDiscrete, spaces.MultiBinary, spaces.Tuple, spaces.Dict)
 
 
 def plain_observation_space(space: gym.Space) -> gym.Space:
-    """The Box or Discrete in which observations are stored and learned from; raises TensorqError by name."""
+    """The Box or Discrete in which observations are stored; raises TensorqError for an unsupported space."""
     _refuse_unknown(space)
     if not isinstance(space, _COMPOSITE):
         return space
@@ -35,7 +35,7 @@ def plain_observation_space(space: gym.Space) -> gym.Space:
 
 
 def leaves(space: gym.Space) -> list[gym.Space]:
-    """The parts of a space that have no parts, in the order in which they are flattened."""
+    """The innermost parts of a space, in the order in which they are flattened."""
     if not isinstance(space, (spaces.Tuple, spaces.Dict)):
         return [space]
     return [leaf for part in _parts(space) for leaf in leaves(part)]
@@ -74,7 +74,7 @@ def _refuse_unknown(space: gym.Space) -> None:
 
 
 def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
-    """(dtype, shape) in which observations of a space are stored: float64 as float32, Discrete as int32."""
+    """(dtype, shape) of stored observations of a space: float64 becomes float32, Discrete becomes int32."""
     if isinstance(space, gym.spaces.Discrete):
         return np.dtype(np.int32), ()
     dtype = np.dtype(space.dtype)
@@ -82,7 +82,7 @@ def obs_layout(space: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
 
 
 def plain_action_space(space: gym.Space) -> spaces.Discrete:
-    """The Discrete that actions are picked from; raises TensorqError by name."""
+    """The Discrete space from which actions are chosen; raises TensorqError for an unsupported space."""
     if isinstance(space, spaces.Discrete):
         return space
     if isinstance(space, spaces.MultiDiscrete):
@@ -105,7 +105,7 @@ def is_composite(space: gym.Space) -> bool:
 
 
 def to_native_actions(space: gym.Space, indices: np.ndarray) -> np.ndarray:
-    """Actions [N] counted from 0 as those of `space`: [N], or [N, ...] for MultiDiscrete."""
+    """Convert actions [N], counted from 0, to actions of `space`: [N], or [N, ...] for MultiDiscrete."""
     if isinstance(space, spaces.MultiDiscrete):
         parts = np.stack(np.unravel_index(indices, tuple(int(n) for n in space.nvec.ravel())), axis=-1)
         return parts.reshape(*np.shape(indices), *space.shape).astype(space.dtype) + space.start
@@ -113,13 +113,13 @@ def to_native_actions(space: gym.Space, indices: np.ndarray) -> np.ndarray:
 
 
 def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarray:
-    """The legal actions, as bool, by a mask of zeros and ones; raises TensorqError for what is none.
+    """The mask of legal actions as bool; raises TensorqError if it is not a mask of zeros and ones.
 
     Args:
-        mask: [A], or [rows, A] if rows is given; of MultiDiscrete actions also one mask for each part, in a tuple as
-            space.sample takes it: what is legal then is every combination of legal parts.
-        space: of the environment's own actions.
-        rows: how many observations the masks may belong to.
+        mask: [A], or [rows, A] if rows is given. For MultiDiscrete actions it may also be a tuple of one mask for each
+            part, as space.sample takes it; then every combination of legal parts is legal.
+        space: the environment's own action space.
+        rows: the number of observations, if the masks may belong to several.
     """
     sizes = space.nvec.ravel().tolist() if isinstance(space, spaces.MultiDiscrete) else [int(space.n)]  # type: ignore[attr-defined]
     count = math.prod(sizes)
@@ -141,13 +141,13 @@ def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarr
 
 
 def check_choice(masks: np.ndarray) -> None:
-    """Refuse masks [A] or [N, A] that leave nothing to do where an action is needed."""
+    """Refuse masks [A] or [N, A] without a legal action in a row that needs an action."""
     if not masks.any(axis=-1).all():
         raise TensorqError("action mask: received zeros alone, expected a legal action wherever the episode goes on.")
 
 
 def as_array(value: Any) -> np.ndarray:
-    """The value as an array; an empty one of objects where it cannot be one."""
+    """The value as an array; an empty array of objects if that is not possible."""
     try:
         return np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -155,7 +155,7 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def excerpt(value: object) -> str:
-    """A value in an error message, cut where it is long."""
+    """The text of a value for an error message, cut if it is long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:80]}..."
 
@@ -164,7 +164,7 @@ def excerpt(value: object) -> str:
 
 
 def space_to_json(space: gym.Space) -> dict[str, Any]:
-    """What config.json keeps of a space."""
+    """The description of a space in config.json."""
     if isinstance(space, spaces.Discrete):
         return {"discrete": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
@@ -186,7 +186,7 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
 
 
 def _bound_to_json(bound: np.ndarray) -> Any:
-    """A list of bounds, or one number that is the bound of all; infinite ones are null."""
+    """A list of bounds, or one number if all bounds are equal; infinite bounds are null."""
     kept = bound.ravel()[:1] if _uniform(bound) else bound.ravel()
     numbers = [number if math.isfinite(number) else None for number in kept.tolist()]
     return numbers[0] if _uniform(bound) else numbers
@@ -197,7 +197,7 @@ def _uniform(bound: np.ndarray) -> bool:
 
 
 def space_from_json(data: Mapping[str, Any]) -> gym.Space:
-    """The space that space_to_json described; raises ValueError and the like for others."""
+    """The space of a description by space_to_json; raises ValueError, KeyError and others for anything else."""
     if "discrete" in data:
         return spaces.Discrete(int(data["discrete"]), start=int(data["start"]))
     if "multi_discrete" in data:
@@ -215,7 +215,7 @@ def space_from_json(data: Mapping[str, Any]) -> gym.Space:
     if "low" in data:
         low, high = (_bounds(data, name, shape).astype(dtype) for name in _BOUNDS)
         return spaces.Box(low, high, shape, dtype.type)
-    unbounded = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)  # as runs kept large spaces before
+    unbounded = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)  # older runs kept large spaces without bounds
     return spaces.Box(unbounded[0], unbounded[1], shape, dtype.type)
 
 
@@ -223,7 +223,7 @@ _BOUNDS = {"low": -np.inf, "high": np.inf}
 
 
 def _bounds(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The bounds of a Box in config.json, where null is an infinite one, and one number that of all."""
+    """The bounds of a Box from config.json: null is an infinite bound, and a single number is the bound of all."""
     kept = data[name] if isinstance(data[name], list) else [data[name]] * math.prod(shape)
     return np.array([_BOUNDS[name] if bound is None else bound for bound in kept]).reshape(shape)
 
@@ -231,7 +231,7 @@ def _bounds(data: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.nd
 def same_space(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two descriptions by space_to_json are of equal spaces, with equal names of parts in the same order.
 
-    Bounds that a run before did not keep are not compared.
+    If an older run kept no bounds, bounds are not compared.
     """
     if one.keys() - _BOUNDS != other.keys() - _BOUNDS:
         return False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import gymnasium
     from gymnasium import spaces
 
-# Environment id -> where its world is; read without importing TensorFlow.
+# Environment id -> "module:Class" of its world; to read it, TensorFlow is not imported.
 WORLDS = Registry(
     "world",
     {
@@ -26,7 +26,7 @@ WORLDS = Registry(
         "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
     },
 )
-# What some of them stand for: Gymnasium's environment with this entry point and this time limit, and no argument.
+# The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
 ORIGINALS = {
     "CartPole-v1": ("gymnasium.envs.classic_control.cartpole:CartPoleEnv", 500),
     "Acrobot-v1": ("gymnasium.envs.classic_control.acrobot:AcrobotEnv", 500),
@@ -35,20 +35,20 @@ ORIGINALS = {
 
 
 class World(Protocol):
-    """What the compiled loop needs. Automatic resets and the time limit are the loop's business.
+    """The interface for the compiled loop. The loop itself handles automatic resets and the time limit.
 
-    A state is a tensor, or a tuple of tensors, each with N rows. Arguments of the constructor are what env_args gives.
+    A state is a tensor, or a tuple of tensors, each with N rows. The constructor's arguments come from env_args.
 
-    A world where not every action is always legal also has `action_mask(state) -> [N, A] bool`. One that can be drawn
-    has `render(state) -> [height, width, 3] uint8`, for the state of one environment, N being 1.
+    If actions can be illegal, a world also has `action_mask(state) -> [N, A] bool`. If it can be drawn, it has
+    `render(state) -> [height, width, 3] uint8` for the state of one environment, with N = 1.
     """
 
     observation_space: spaces.Box
     action_space: spaces.Discrete
     max_episode_steps: int
-    solved_return: float | None  # the mean return of 100 episodes that solves it; None where nobody has said
+    solved_return: float | None  # the mean return over 100 episodes that counts as solved; None if there is no goal
     reset_uniforms: int  # width of reset's u
-    step_uniforms: int  # width of step's u; 0 where the world is deterministic
+    step_uniforms: int  # width of step's u; 0 if the world is deterministic
 
     def reset(self, u: Tensor) -> Any:
         """First states for uniforms [N, reset_uniforms] in [0, 1)."""
@@ -61,13 +61,13 @@ class World(Protocol):
     def step(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         """(next states, rewards [N], terminated [N], truncated [N]) for actions [N] int32, counted from 0.
 
-        `u` are uniforms [N, step_uniforms]; `truncated` ends an episode without ending the task, beside the time limit.
+        `u` are uniforms [N, step_uniforms]. `truncated` ends an episode without ending the task, like the time limit.
         """
         ...
 
 
 def register_world(name: str, home: str) -> None:
-    """Make a world known by an environment id, to tensorq and to Gymnasium: `home` is its "module:Class"."""
+    """Register a world under an environment id, in tensorq and in Gymnasium. `home` is its "module:Class"."""
     import gymnasium
 
     WORLDS.register(name, home)
@@ -89,12 +89,12 @@ def _view(name: str, render_mode: str | None = None, **env_args: Any) -> gymnasi
 
 
 def is_view(spec: Any) -> bool:
-    """Whether what Gymnasium has registered is a world's own view."""
+    """Whether a spec of Gymnasium's registry is that of a world's GymView."""
     return getattr(getattr(spec, "entry_point", None), "func", None) is _view
 
 
 def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
-    """Why an id of Gymnasium's registry cannot be trained as a compiled world; None where it can."""
+    """Why an id in Gymnasium's registry cannot be trained as a compiled world; None if it can."""
     import gymnasium
 
     if env not in list(WORLDS):
@@ -115,8 +115,8 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
 
 
 def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
-    """The compiled world of an environment id that is in WORLDS; raises TensorqError where it cannot be made."""
-    load_tensorflow()  # quietly, before the module of a world imports it
+    """Make the compiled world of an environment id in WORLDS; raises TensorqError if it cannot be made."""
+    load_tensorflow()  # without its log lines, before a world's module imports it
     kind, given = WORLDS.load(env), dict(env_args or {})
     known = [name for name in inspect.signature(kind).parameters]
     for name in given:
@@ -124,11 +124,11 @@ def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")
     try:
         world: World = kind(**given)
-    except Exception as error:  # anything: it may not be ours
+    except Exception as error:  # any exception: it may not be ours
         raise TensorqError(f"world {env} cannot be made: {where_raised(error)}") from error
     return world
 
 
 def where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """tf.where over the first axis: rows [N, ...] of the one or the other, for a condition [N]."""
+    """tf.where for whole rows: for a condition [N], rows [N, ...] of `yes` or of `no`."""
     return tf.where(tf.reshape(condition, (-1, *[1] * (len(yes.shape) - 1))), yes, no)

@@ -1,4 +1,4 @@
-"""Heads: what a network's outputs say about an action's return, and how they learn. A file each."""
+"""Heads: what a network's outputs say about an action's return, and their loss. One file for each."""
 
 from tensorq.settings import Choices
 
@@ -15,5 +15,5 @@ HEADS = Choices(
 
 
 def register_head(name: str, home: str) -> None:
-    """Make a head known by a name: `home` is the "module:Class" of a subclass of tensorq.heads.head.Head."""
+    """Register a head under a name. `home` is the "module:Class" of a subclass of tensorq.heads.head.Head."""
     HEADS.register(name, home)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Categorical(DistributionalHead):
-    """num_atoms returns from value_min to value_max."""
+    """Logits for num_atoms returns from value_min to value_max."""
 
     subject = "head categorical"
     in_numpy = True
@@ -32,15 +32,15 @@ class Categorical(DistributionalHead):
 
     @property
     def support(self) -> tuple[float, float, int]:
-        """From value_min to value_max."""
+        """num_atoms returns from value_min to value_max."""
         return self.value_min, self.value_max, self.num_atoms
 
     def losses(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
-        """Cross-entropy with the target, projected onto the support."""
+        """Cross-entropy with the target, which is projected onto the support."""
         return cross_entropy(taken, categorical_projection(points, probabilities, *self.support))
 
     def check(self, config: Config) -> None:
-        """Refuse a support of one point, and ends in the wrong order."""
+        """Refuse a support of one point, and a value_min that is not below value_max."""
         super().check(config)
         if self.value_min >= self.value_max:
             raise TensorqError(f"value_min: received {self.value_min}, expected less than value_max {self.value_max}.")

@@ -1,4 +1,4 @@
-"""DQN's head: one output an action, the expected return (Mnih et al. 2015)."""
+"""DQN's head: one output for each action, the expected return (Mnih et al. 2015)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tensorq.settings import setting
 
 @dataclass(frozen=True)
 class Expected(Head):
-    """The expected return, with certainty."""
+    """One output, the expected return: a distribution of one point."""
 
     subject = "head expected"
     in_numpy = True
@@ -24,7 +24,7 @@ class Expected(Head):
     )
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """One point."""
+        """One point, the output, with probability 1."""
         return outputs, tf.ones_like(outputs)
 
     def q_values(self, outputs: Tensor) -> Tensor:
@@ -32,6 +32,6 @@ class Expected(Head):
         return outputs[:, :, 0]
 
     def losses(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
-        """Of the TD error towards the target's mean."""
+        """The squared or Huber loss of the TD error, for the target's mean."""
         error = mean(points, probabilities) - taken[:, 0]
         return squared(error) if self.loss == "mse" else huber(error)

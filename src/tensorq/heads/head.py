@@ -1,7 +1,7 @@
-"""Head: the interface that every head has, with the way in which most of them read a network's outputs.
+"""Head: the interface of all heads, and the way in which most of them interpret a network's outputs.
 
-A head reads outputs [N, A, M] as points and probabilities [N, A, M] of the return. Targets come as such a distribution
-too, points and probabilities [B, M'], whatever made them: a greedy or a soft policy, one step or several.
+A head interprets outputs [N, A, M] as points and probabilities [N, A, M] of the return. Targets are such distributions,
+too: points and probabilities [B, M'], for a greedy or a soft policy, for one step or several.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Head(Part):
-    """How outputs become values, and what they learn by. A subclass has its settings as fields."""
+    """How outputs become Q-values, and with which loss they learn. The fields of a subclass are its settings."""
 
     in_numpy: ClassVar[bool] = False
-    """Whether q_values is the one below, which acting in NumPy and the Keras model of an agent do too."""
+    """Whether q_values is the one below. Acting in NumPy and the Keras model of an agent implement only this one."""
 
     @property
     def outputs_per_action(self) -> int:
-        """M, how many outputs of the network belong to one action."""
+        """M, the number of the network's outputs for each action."""
         return 1
 
     @property
     def num_fractions(self) -> int:
-        """How many fractions an update draws for each transition, which the network takes as another input; 0: none."""
+        """The number of fractions that an update draws for each transition, as a second input of the network; or 0."""
         return 0
 
     @property
     def support(self) -> tuple[float, float, int] | None:
-        """(first, last, M) of the evenly spaced returns whose logits the outputs are; None where they are returns."""
+        """(first, last, M) of the evenly spaced returns if outputs are their logits; None if outputs are returns."""
         return None
 
     @property
     def pairs(self) -> int:
-        """Pairs of an output and a point of the target that the loss of one transition looks at, for its memory."""
+        """The pairs of an output and a target point in the loss of one transition, to estimate its memory."""
         return 0
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Points and probabilities of the return, [N, A, M] each: those of the support, or outputs alike probable."""
+        """Points and probabilities of the return, [N, A, M] each: the support's, or outputs of equal probability."""
         if self.support is not None:
             return tf.zeros_like(outputs) + tf.linspace(*self.support), tf.nn.softmax(outputs)
         return outputs, tf.ones_like(outputs) / outputs.shape[-1]
@@ -56,16 +56,16 @@ class Head(Part):
         return mean(*self.distribution(outputs)) if self.support is not None else tf.reduce_mean(outputs, axis=-1)
 
     def losses(self, taken: Tensor, fractions: Tensor | None, points: Tensor, probabilities: Tensor) -> Tensor:
-        """[B], for outputs [B, M] of the actions taken, against a target of points and probabilities [B, M'].
+        """Losses [B] of outputs [B, M] of the actions taken, for targets of points and probabilities [B, M'].
 
-        `fractions`, [B, M], are those that the network was given, if this head draws any.
+        `fractions`, [B, M], are those that the network got as input, if this head draws any.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class DistributionalHead(Head):
-    """A head of num_atoms outputs an action."""
+    """A head with num_atoms outputs for each action."""
 
     num_atoms: int = setting(
         51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True
@@ -73,12 +73,12 @@ class DistributionalHead(Head):
 
     @property
     def outputs_per_action(self) -> int:
-        """One for each atom."""
+        """One output for each atom."""
         return self.num_atoms
 
     @property
     def pairs(self) -> int:
-        """Each atom with each of the target's."""
+        """Every atom with every atom of the target."""
         return self.num_atoms**2
 
     def check(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""HL-Gauss' head: the expected return, learned as a class out of many (Farebrother et al. 2024)."""
+"""HL-Gauss' head: the expected return, learned by classification into bins (Farebrother et al. 2024)."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class HLGauss(Categorical):
 
     @property
     def support(self) -> tuple[float, float, int]:
-        """From spare bins below value_min to as many above value_max."""
+        """The centres of num_atoms bins, of which hl_gauss_spare_bins lie on each side of [value_min, value_max]."""
         spare = self.hl_gauss_spare_bins
         beyond = spare * (self.value_max - self.value_min) / (self.num_atoms - 1 - 2 * spare)
         return self.value_min - beyond, self.value_max + beyond, self.num_atoms
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The expected return alone: the histogram's width says nothing of the return's."""
+        """The expected return alone, because the histogram's width does not depend on the return's distribution."""
         value = self.q_values(outputs)[:, :, None]
         return value, tf.ones_like(value)
 
@@ -56,7 +56,7 @@ class HLGauss(Categorical):
         return cross_entropy(taken, gaussian_histogram(value, *self.support, self.hl_gauss_deviation))
 
     def check(self, config: Config) -> None:
-        """Refuse, too, bins of which all are spare."""
+        """Also refuse settings with which all bins would be spare."""
         super().check(config)
         least = 2 + 2 * self.hl_gauss_spare_bins
         if self.num_atoms < least:

@@ -1,4 +1,4 @@
-"""The head of implicit quantile networks, which are told the fractions of the quantiles (Dabney et al. 2018b)."""
+"""The head of implicit quantile networks, which get the fractions of the quantiles as input (Dabney et al. 2018b)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tensorq.heads.quantile import Quantile
 
 @dataclass(frozen=True)
 class ImplicitQuantile(Quantile):
-    """num_atoms quantiles at fractions that each update draws."""
+    """num_atoms quantiles, at fractions that each update draws anew."""
 
     subject = "head implicit_quantile"
     in_numpy = True
 
     @property
     def outputs_per_action(self) -> int:
-        """One: the network's outputs for several fractions come from several inputs."""
+        """One: the network gives one quantile for each fraction in its input."""
         return 1
 
     @property
     def num_fractions(self) -> int:
-        """One for each quantile."""
+        """One fraction for each quantile."""
         return self.num_atoms

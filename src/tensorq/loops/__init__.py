@@ -1,1 +1,1 @@
-"""The two ways to run an agent: with a compiled world in one XLA program, or with Gymnasium in Python."""
+"""The loops that train an agent: with a compiled world in one XLA program, or with Gymnasium in Python."""

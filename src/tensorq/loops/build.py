@@ -1,4 +1,4 @@
-"""Which loop a run takes, and how it is put together. TensorFlow is imported where a network is built."""
+"""Choose a run's loop and build it. TensorFlow is imported only if a network is built."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tensorq.settings import choices_of
 
 
 def loop_kind(config: Config, environment: Environment) -> str:
-    """ "compiled" or "host"; a table learns in Python, also where there is a compiled world."""
+    """ "compiled" or "host"; a table learns in Python, even if there is a compiled world."""
     loop = "host" if config.find(QTableSettings) else config.loop
     return choose_loop(loop, environment)
 
 
 def packages(config: Config) -> list[str]:
-    """The packages that a run's parts and world are from, but tensorq itself."""
+    """The packages from which a run's parts and world come, without tensorq itself."""
     chosen = [each for part in (RunSettings, *map(type, config.parts)) for each in choices_of(part)]
     owners = [*(choices.owner(getattr(config, name)) for name, choices in chosen), WORLDS.owner(config.env)]
     return sorted({*owners} - {"", OURS})
 
 
 def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
-    """Network, agent and loop, with their programs compiled; the host's replay is a file at `replay_path`.
+    """Build network, agent and loop, with compiled programs. The host loop's replay is a file at `replay_path`.
 
-    Raises TensorqError with the packages that the run's parts are from where one of these raises anything.
+    If a part from another package raises an error, TensorqError names this package.
     """
     try:
         return _build(config, environment, network, replay_path)

@@ -1,4 +1,4 @@
-"""The compiled loop: act, step, store, sample and learn in one XLA program, state carried through as tensors."""
+"""The compiled loop: act, step, store, sample and learn in one XLA program. Its state is passed as tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_STEPS_PER_CALL = 20_000
 class LoopState(NamedTuple):
     """Everything that changes while training."""
 
-    seed: Tensor  # int64 scalar; never changes, and is here so that one program serves every seed
+    seed: Tensor  # int64 scalar; constant; it is here so that one program works for every seed
     agent: AgentState
     memory: Any  # of self.learning
     world: Any  # the states of N environments, a tensor or a tuple of tensors
@@ -40,7 +40,7 @@ class LoopState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What one call of the program reports; a length of 0 marks a vector step at which no episode ended."""
+    """The report of one call of the program. Where no episode ended, the length is 0."""
 
     lengths: Tensor  # [vector steps, N] int32
     returns: Tensor  # [vector steps, N]
@@ -48,7 +48,7 @@ class Record(NamedTuple):
 
 
 class CompiledLoop:
-    """Trains on a compiled world. Two programs: one advances the training, one evaluates."""
+    """Trains on a compiled world. It has two programs: one trains, one evaluates."""
 
     def __init__(self, config: Config, agent: Agent, world: World) -> None:
         self.config, self.agent, self.world = config, agent, world
@@ -56,7 +56,7 @@ class CompiledLoop:
         masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
         self.learning = make_learning(config, agent, world.observation_space.shape, masked_actions)
         self.steps = self.updates = 0
-        # Stops are at most log_period_steps apart; short calls keep signals from waiting for one that is huge.
+        # Stops are at most log_period_steps apart. Calls are short, so that a signal does not wait long for one to end.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
         self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
@@ -88,7 +88,7 @@ class CompiledLoop:
     # --- the programs -------------------------------------------------------------------------------------------
 
     def _program(self, state: LoopState, stop_steps: Tensor, stop_episodes: Tensor) -> tuple[LoopState, Record]:
-        """Vector steps until stop_steps or stop_episodes is reached."""
+        """Make vector steps until stop_steps or stop_episodes is reached."""
         shape = (self._vector_steps, self.config.num_envs)
         record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), UpdateSums.none())
 
@@ -104,7 +104,7 @@ class CompiledLoop:
         return state, record
 
     def _vector_step(self, row: Tensor, state: LoopState, record: Record) -> tuple[LoopState, Record]:
-        """Act, step and store, once in each environment; finished episodes start again."""
+        """Act, step and store once in each environment, and reset those whose episode has ended."""
         config, world, count = self.config, self.world, self.config.num_envs
         widths = (2, world.step_uniforms, world.reset_uniforms)
         bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
@@ -139,12 +139,12 @@ class CompiledLoop:
         ), record
 
     def _mask(self, world_state: Tensor) -> Tensor | None:
-        """The legal actions [N, A], where the world says which."""
+        """The legal actions [N, A], if the world has an action mask."""
         mask = getattr(self.world, "action_mask", None)
         return mask(world_state) if mask else None
 
     def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Play one greedy episode in each of that many environments, all at once.
+        """Play one greedy episode in each of _evaluation_episodes environments, all at once.
 
         Returns their returns [episodes], their lengths [episodes] int32, and how many were cut before their time limit.
         """
@@ -153,7 +153,7 @@ class CompiledLoop:
         most = max(world.reset_uniforms, world.step_uniforms)
 
         def uniforms(step: Tensor, width: int) -> Tensor:
-            # No evaluation is longer than 2^20 steps, and all rows are as wide, so no two of them share a number.
+            # No evaluation is longer than 2^20 steps, and all rows have the same width, so no two share a number.
             bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * most)
             return tf.reshape(random.to_uniforms(bits), (count, most))[:, :width]
 
@@ -176,7 +176,7 @@ class CompiledLoop:
     # --- what the trainer calls ---------------------------------------------------------------------------------
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
-        """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
+        """Train until stop_steps, or until max_episodes more episodes have ended; raises NotFinite and Interrupted."""
         stop_episodes = int(self._state.episodes) + max_episodes if max_episodes else np.iinfo(np.int64).max
         episodes: list[Episode] = []
         while self.steps < stop_steps and int(self._state.episodes) < stop_episodes:
@@ -197,7 +197,7 @@ class CompiledLoop:
         return report
 
     def _finished(self, record: Record) -> list[Episode]:
-        """The episodes in a record of the steps that follow self.steps."""
+        """The finished episodes in a record, whose steps begin after self.steps."""
         lengths, returns, count = record.lengths.numpy(), record.returns.numpy(), self.config.num_envs
         return [
             Episode(self.steps + (int(row) + 1) * count, int(env), int(lengths[row, env]), float(returns[row, env]))
@@ -205,7 +205,7 @@ class CompiledLoop:
         ]
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
-        """Play greedily in the compiled world; that is over so soon that nobody asks meanwhile whether to stop."""
+        """Play greedily in the compiled world. This is so fast that `interrupted` is not asked meanwhile."""
         result = self._evaluate(self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64))
         returns, lengths, unfinished = (tensor.numpy() for tensor in result)
         return Episodes(returns, lengths, int(unfinished))
@@ -235,7 +235,7 @@ class CompiledLoop:
 
 
 def _named(prefix: str, value: Any) -> list[tuple[str, Tensor]]:
-    """Leaves of nested tuples with their dotted names or places, in tf.nest's order."""
+    """The leaves of nested tuples, with dotted names or positions, in tf.nest's order."""
     if not isinstance(value, tuple):
         return [(prefix[:-1], value)]
     names = getattr(value, "_fields", range(len(value)))

@@ -1,4 +1,4 @@
-"""How the compiled loop remembers and learns: from replay, or from whole rollouts."""
+"""How the compiled loop stores experience and learns: from replay, or from whole rollouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tensorq.replay.settings import ReplaySettings
 
 
 class FromReplay:
-    """DQN's: batches drawn from a large memory, replay_ratio updates a step once learning has started."""
+    """For DQN: batches are drawn from a large replay, with replay_ratio updates per step after learning has started."""
 
     def __init__(self, config: Config, agent: DQN, memory: DeviceReplay) -> None:
         self._replay, self._agent, self._memory = config.part(ReplaySettings), agent, memory
@@ -51,7 +51,7 @@ class FromReplay:
 
 
 class FromRollouts:
-    """PQN's: each rollout, when it is full, some epochs in shuffled batches, and never again."""
+    """For PQN: a full rollout is learned from for some epochs, in shuffled batches, and then thrown away."""
 
     def __init__(self, config: Config, agent: PQN, memory: DeviceRollout) -> None:
         self._config, self._agent, self._memory = config, agent, memory
@@ -60,7 +60,7 @@ class FromRollouts:
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceRolloutState, steps: Tensor, sums: UpdateSums
     ) -> tuple[AgentState, DeviceRolloutState, UpdateSums]:
-        """All the updates of a rollout that is full, else none."""
+        """Make all updates of a rollout if it is full, else none."""
         config = self._config
         settings = self._agent.settings
         batches = tf.constant(config.num_envs * settings.rollout_length // settings.batch_size, tf.int64)
@@ -75,7 +75,7 @@ class FromRollouts:
 def make_learning(
     config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int
 ) -> FromReplay | FromRollouts:
-    """What fits the agent."""
+    """Make the learning that belongs to the agent."""
     if isinstance(agent, PQN):
         return FromRollouts(config, agent, DeviceRollout(config, obs_shape, masked_actions))
     return FromReplay(config, agent, DeviceReplay(config, obs_shape, masked_actions))

@@ -1,4 +1,4 @@
-"""The host loop: Python steps Gymnasium environments, one compiled function learns from what they give."""
+"""The host loop: Python steps Gymnasium environments, and one compiled function learns from these steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] 
 
 
 class HostLoop:
-    """Trains on Gymnasium environments. `numpy_q` turns parameters into Q-values in NumPy, for networks that can."""
+    """Trains on Gymnasium environments. `numpy_q` makes a Q-function in NumPy from parameters, if there is one."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class HostLoop:
             self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
             self._q_values = numpy_q(self.learning.agent.params) if numpy_q else self._acting_function()
 
-            self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
+            self._vector_steps = 0  # the counter of random numbers: steps do not grow if every environment only resets
             self._age = np.zeros(count, np.int64)
             self._total_return = np.zeros(count)
             self._ended, self._any_ended = np.zeros(count, bool), False
@@ -70,13 +70,13 @@ class HostLoop:
 
     @property
     def updates(self) -> int:
-        """Updates made."""
+        """The number of updates made."""
         return self.learning.agent.updates
 
     # --- acting --------------------------------------------------------------------------------------
 
     def _acting_function(self) -> NoisyQFunction:
-        """Q-values of the present parameters through TensorFlow, for networks that NumPy does not know."""
+        """A function for Q-values of the current parameters in TensorFlow, for networks without a NumPy version."""
         agent, stored = self.agent, self.learning.agent
 
         def rate(obs: Tensor, noise: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class HostLoop:
     # --- what the trainer calls -----------------------------------------------------------------------------------
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
-        """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
+        """Train until stop_steps, or until max_episodes more episodes have ended; raises NotFinite and Interrupted."""
         config, envs = self.config, self._envs
         episodes: list[Episode] = []
         while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
@@ -133,26 +133,26 @@ class HostLoop:
         return report
 
     def _live(self, step: Transitions) -> None:
-        """Count a step's length and reward; those of an episode that it ends stay until the next step."""
+        """Add a step to lengths and returns. Those of an episode that ends here are kept until the next step."""
         if self._any_ended:
             self._age[self._ended], self._total_return[self._ended] = 0, 0.0
         self._age += step.valid
         self._total_return += step.reward * step.valid
         self._ended = (step.terminated | step.truncated) & step.valid
-        self._any_ended = True in self._ended.tolist()  # for few, a fifth of the time that any() takes
+        self._any_ended = True in self._ended.tolist()  # for few environments, a fifth of the time of any()
 
     def _forget_episodes(self) -> None:
-        """All episodes end here, and new ones begin."""
+        """Reset lengths and returns, because new episodes begin in all environments."""
         self._age[:], self._total_return[:], self._any_ended = 0, 0.0, False
 
     def _act(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Epsilon-greedy actions [N], each row with its own coin, as core.exploration.epsilon_greedy."""
+        """Epsilon-greedy actions [N]; each row explores independently, as in core.exploration.epsilon_greedy."""
         u = to_uniforms(self._act_random.row(self._vector_steps)).reshape(-1, 2)
         explore = u[:, 0] < self._exploration.epsilon_at(self.steps)
         if mask is None:
             actions = (u[:, 1] * self._num_actions).astype(np.int32)
         else:
-            place = mask.cumsum(axis=1)  # of each legal action among them, from 1
+            place = mask.cumsum(axis=1)  # numbers the legal actions, from 1
             actions = (place > np.floor(u[:, 1:] * place[:, -1:])).argmax(axis=1).astype(np.int32)
         if False in explore.tolist():
             noise = None
@@ -162,17 +162,17 @@ class HostLoop:
         return actions
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
-        """Play greedily in environments of its own, or in the only one, after which a boundary has to come."""
+        """Play greedily in separate environments, or in the only one; a boundary must follow then."""
         return self._selection.play(interruptible(self._q_values, interrupted), self.steps)
 
     def boundary(self) -> None:
-        """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
+        """End all episodes and reseed from (seed, step), so that checkpoints do not hold more and more actions."""
         self._repeatable.begin(self.steps)
         self._forget_episodes()
         self.learning.cut()
 
     def save(self) -> Tensors:
-        """The agent, what it remembers, the counters, and how the environments came to be where they are."""
+        """The agent, its stored experience, the counters, and the actions that restore the environments."""
         return {
             "steps": np.array(self.steps, np.int64),
             "vector_steps": np.array(self._vector_steps, np.int64),
@@ -197,7 +197,7 @@ class HostLoop:
         return self.learning.agent.kept()
 
     def close(self) -> None:
-        """Close the environments and files: all of them, whichever raises."""
+        """Close all environments and files, even if one of them raises."""
         with contextlib.ExitStack() as stack:
             for part in (self._envs, self._selection, self.learning):
                 stack.callback(part.close)

@@ -1,4 +1,4 @@
-"""How the host loop remembers and learns: from replay, or from whole rollouts."""
+"""How the host loop stores experience and learns: from replay, or from whole rollouts."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ STATE_NAMES = (
 
 
 class Step(NamedTuple):
-    """One step of N environments, and what it began with."""
+    """One step of N environments, with the observations and masks before it."""
 
     obs: np.ndarray  # [N, ...]
     mask: np.ndarray | None  # [N, A] bool
     actions: np.ndarray  # [N] int32
     discount: np.ndarray  # [N], gamma * (1 - terminated)
-    ended: np.ndarray  # [N] bool, whether it was a valid step and its episode's last
+    ended: np.ndarray  # [N] bool, whether it was a valid step and the last of its episode
     transitions: Transitions
 
 
 class StoredAgent:
-    """An agent's state in one tf.Variable: a call costs some 30 us for each variable, and for each output."""
+    """An agent's state in one tf.Variable, because each variable and each output adds some 30 us to a call."""
 
     def __init__(self, agent: Agent) -> None:
         state = agent.init()
         self._sizes = [len(part) for part in _numbers(state)]
         self.vector = tf.Variable(tf.concat(_numbers(state), axis=0))
-        self.params: np.ndarray = np.array(state.params)  # what acting in NumPy looks at, renewed in place
+        self.params: np.ndarray = np.array(state.params)  # for acting in NumPy; updated in place
         self.updates = 0
         self._normalized = agent.network.normalized
         self.statistics = Statistics(*(np.array(part) for part in state.statistics)) if self._normalized else None
 
     def observe(self, obs: np.ndarray) -> None:
-        """Agent.observe, for observations [N, ...]."""
+        """Add observations [N, ...] to the statistics, as Agent.observe does."""
         if self.statistics is None or not len(obs):
             return
         rows = obs.reshape(len(obs), -1).astype(np.float64)
@@ -69,7 +69,7 @@ class StoredAgent:
         self.vector[place].assign(scaling.astype(np.float32))
 
     def state(self) -> AgentState:
-        """The state, cut from the vector."""
+        """The state, split from the vector."""
         params, target_params, first, second, count = tf.split(self.vector.read_value(), self._sizes)
         low, high = tf.unstack(tf.cast(count, tf.int64))
         return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
@@ -83,20 +83,20 @@ class StoredAgent:
         self.vector.assign(tf.concat(_numbers(state), axis=0))
 
     def take(self, result: np.ndarray, updates: int) -> np.ndarray:
-        """Renew the parameters from the beginning of a call's result, and return the rest."""
+        """Update the parameters from the first numbers of a call's result, and return the rest."""
         size = self._sizes[0]
         self.params[:] = result[:size]
         self.updates += updates
         return result[size:]
 
     def kept(self) -> Tensors:
-        """The parameters, and what they were normalised by."""
+        """The parameters, and the statistics that normalise observations."""
         parts = {} if self.statistics is None else self.statistics._asdict()
         statistics = {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
         return {"agent.params": self.params.copy(), **statistics}
 
     def save(self) -> Tensors:
-        """Everything, by name."""
+        """The whole state, by name."""
         parts = {name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self.state()), strict=False)}
         return {**parts, **self.kept(), "agent.updates": np.array(self.updates, np.int64)}
 
@@ -112,7 +112,7 @@ class StoredAgent:
 
 
 class FromReplay:
-    """DQN's: batches drawn from a large memory on disk, replay_ratio updates a step once learning has started."""
+    """For DQN: batches are drawn from a large replay on disk, with replay_ratio updates per step after the start."""
 
     def __init__(self, config: Config, dqn: DQN, envs: HostEnvironments, replay_path: Path) -> None:
         self._replay_settings, self._dqn, self._seed = config.part(ReplaySettings), dqn, config.seed
@@ -128,7 +128,7 @@ class FromReplay:
         self._call = _direct_call(program.get_concrete_function(rows))
 
     def add(self, step: Step) -> None:
-        """Remember a step."""
+        """Store a step in the replay."""
         made = step.transitions
         self.replay.add(
             step.obs, step.actions, made.reward, step.discount, made.next_obs, made.valid, step.ended, step.mask,
@@ -157,7 +157,7 @@ class FromReplay:
         return [float(each.sum()) for each in values]
 
     def _updates(self, batches: Tensor) -> Tensor:
-        """Updates on batches [K, B, row bytes]; returns new parameters [P] and each of the metrics [K] as one.
+        """Updates on batches [K, B, row bytes]. Returns one vector: new parameters [P], then each of the metrics [K].
 
         With priorities, the TD errors [K, B] follow.
         """
@@ -189,7 +189,7 @@ class FromReplay:
             dtype, offset = fields[name][:2]
             base, shape = dtype.subdtype or (dtype, ())
             part = rows[:, offset : offset + dtype.itemsize]
-            if base.itemsize > 1:  # bitcast takes the bytes of a number from a last axis of their own
+            if base.itemsize > 1:  # bitcast needs the bytes of a number in the last axis
                 part = tf.reshape(part, (count, -1, base.itemsize))
             numbers = tf.cast(part, tf.bool) if base.kind == "b" else tf.bitcast(part, base)
             return tf.reshape(numbers, (count, *shape))
@@ -198,11 +198,11 @@ class FromReplay:
         return Batch(**{"weight": tf.ones(count), **present})
 
     def cut(self) -> None:
-        """All episodes end here, without having ended."""
+        """Cut all episodes here."""
         self.replay.cut()
 
     def save(self) -> Tensors:
-        """The agent, and where in the replay file the rows are."""
+        """The agent, and the positions of the rows in the replay file."""
         return {**self.agent.save(), **self.replay.save()}
 
     def restore(self, tensors: Tensors) -> None:
@@ -216,7 +216,7 @@ class FromReplay:
 
 
 class FromRollouts:
-    """PQN's: each rollout, when it is full, some epochs in shuffled batches, and never again."""
+    """For PQN: a full rollout is learned from for some epochs, in shuffled batches, and then thrown away."""
 
     def __init__(self, config: Config, pqn: PQN, envs: HostEnvironments) -> None:
         self._config, self._pqn = config, pqn
@@ -243,12 +243,12 @@ class FromRollouts:
         self._row += 1
 
     def learn(self, steps: int) -> list[float]:
-        """All the updates of a rollout that is full, else none; returns the sums of metrics."""
+        """Make all updates of a rollout if it is full, else none. Returns the sums of metrics."""
         if self._row < self._pqn.settings.rollout_length:
             return _NONE
         self._row = 0
-        # Rows that only reset teach nothing: a rollout has as many batches as its other steps fill, and no step that is
-        # left over is lost to the count, so that updates are in step with environment steps, and schedules with both.
+        # Rows that only reset are not learned from: a rollout has as many batches as its valid steps fill. Steps that
+        # are left over count towards the next rollout, so updates and schedules keep pace with environment steps.
         valid = int(self._columns[Rollout._fields.index("weight")].sum())
         batch_size = self._pqn.settings.batch_size
         batches = steps // batch_size - (steps - valid) // batch_size
@@ -261,7 +261,7 @@ class FromRollouts:
         return sums
 
     def _round(self, batches: Tensor, *columns: Tensor) -> Tensor:
-        """Learn from a rollout; returns new parameters [P], sums of metrics and the first bad update's place as one."""
+        """Learn from a rollout. Returns one vector: new parameters [P], sums of metrics, the first bad update or -1."""
         seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
         before = state.updates
         rollout, sums = Rollout(*columns), UpdateSums.none()
@@ -272,11 +272,11 @@ class FromRollouts:
         return tf.concat([state.params, [*found_sums, tf.cast(bad, tf.float32)]], axis=0)
 
     def cut(self) -> None:
-        """All episodes end here, without having ended."""
+        """Cut all episodes here."""
         self._columns[Rollout._fields.index("ended")][: self._row][-1:] = True
 
     def save(self) -> Tensors:
-        """The agent, and the rollout as far as it has come."""
+        """The agent, and the rows of the rollout so far."""
         columns = dict(zip(Rollout._fields, self._columns, strict=False))
         rollout = {f"rollout.{name}": column[: self._row].copy() for name, column in columns.items()}
         return {**self.agent.save(), **rollout}
@@ -293,7 +293,7 @@ class FromRollouts:
 
 
 def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_path: Path) -> FromReplay | FromRollouts:
-    """What fits the agent."""
+    """Make the learning that belongs to the agent."""
     if isinstance(agent, PQN):
         return FromRollouts(config, agent, envs)
     assert isinstance(agent, DQN)
@@ -301,15 +301,15 @@ def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_p
 
 
 def _numbers(state: AgentState) -> list[Tensor]:
-    """An agent's state as float vectors, the parameters first, the count as two digits that float32 holds exactly."""
+    """An agent's state as float vectors: parameters first, the update count last, as two digits exact in float32."""
     count = tf.stack([state.updates % COUNT_BASE, state.updates // COUNT_BASE])
     return [state.params, state.target_params, *state.optimizer, tf.cast(count, tf.float32)]
 
 
 def _direct_call(function: Any) -> Callable[[Tensor], Tensor]:
-    """Call a concrete function of one tensor without binding its signature each time: 55 us of 155.
+    """Call a concrete function of one tensor without binding its signature each time, which saves 55 us of 155.
 
-    TensorFlow offers this to itself only; where a version does not have it, the function is called as usual.
+    This is a private function of TensorFlow; if a version does not have it, the function is called as usual.
     """
     call = getattr(getattr(function, "_inference_function", None), "call_preflattened", None)
     if call is None:

@@ -1,4 +1,4 @@
-"""What both loops offer to the trainer."""
+"""The interface of all loops for the trainer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes
 
 Tensors = dict[str, np.ndarray]
-# What ends an environment's step or reset: an error, or its wish that the process should end (a window was closed).
+# Exceptions that end an environment's step or reset: an error, or a request to end the process (a closed window).
 ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
-UNREPORTED = "unreported"  # in what a loop saves: sums of metrics, and updates, [M + 1] since the last report
-KEPT = "agent.params", "agent.statistics."  # how the names begin of what a run keeps of its best agent
-OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # in what a loop saves: what grows as a run goes on
+UNREPORTED = "unreported"  # name of a saved tensor [M + 1]: sums of metrics, and updates, since the last report
+KEPT = "agent.params", "agent.statistics."  # name prefixes of the tensors that a run keeps of its best agent
+OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # name prefixes of saved tensors whose length varies
 
 
 class Episode(NamedTuple):
@@ -30,21 +30,21 @@ class Episode(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What happened between two stops."""
+    """The episodes and metrics between two stops."""
 
     episodes: list[Episode]
     metric_names: tuple[str, ...]
-    sums: np.ndarray  # [M + 1]: each of the metrics, and updates
+    sums: np.ndarray  # [M + 1]: the sum of each metric, and the number of updates
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The metrics by name, as means over the updates made; None where there were none."""
+        """The metrics by name, as means over the updates; None if there were no updates."""
         *sums, made = self.sums.tolist()
         return {name: each / made if made else None for name, each in zip(self.metric_names, sums, strict=True)}
 
 
 class NotFinite(TensorqError):
-    """A loss that is infinite or not a number."""
+    """The loss is infinite or NaN."""
 
     def __init__(self, updates: int, steps: int) -> None:
         super().__init__(
@@ -54,9 +54,9 @@ class NotFinite(TensorqError):
 
 
 class Interrupted(Exception):
-    """The user asked to stop, or an environment failed, which is the cause then.
+    """The user asked to stop, or an environment failed; its error is then the __cause__.
 
-    The loop is between two steps and can be saved; `episodes` are those that no report has told of yet.
+    The loop is between two steps and can be saved. `episodes` are finished episodes that are in no report yet.
     """
 
     def __init__(self, episodes: Sequence[Episode] = ()) -> None:
@@ -64,7 +64,7 @@ class Interrupted(Exception):
 
 
 def interruptible(q_values: QFunction, interrupted: Callable[[], bool]) -> QFunction:
-    """The same Q-values for as long as nobody asks to stop; then it raises Interrupted."""
+    """A function with the same Q-values that raises Interrupted as soon as `interrupted` says so."""
 
     def rate(obs: np.ndarray) -> np.ndarray:
         if interrupted():
@@ -75,36 +75,36 @@ def interruptible(q_values: QFunction, interrupted: Callable[[], bool]) -> QFunc
 
 
 class Loop(Protocol):
-    """A run that can be carried on to a step, evaluated, saved and restored."""
+    """A run that can be trained up to a step, evaluated, saved and restored."""
 
     steps: int
-    metric_names: tuple[str, ...]  # of what it reports of updates
+    metric_names: tuple[str, ...]  # the metrics in its reports
 
     @property
     def updates(self) -> int:
-        """Updates made."""
+        """The number of updates made."""
         ...
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
-        """Train to `stop_steps` environment steps, or to the end of max_episodes more episodes.
+        """Train until `stop_steps` environment steps, or until max_episodes more episodes have ended.
 
-        Raises Interrupted where `interrupted` says so or an environment fails, and NotFinite.
+        Raises Interrupted if `interrupted` says so or an environment fails, and NotFinite.
         """
         ...
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
-        """Play greedily on environments and seeds apart from training's.
+        """Play greedily, with other environments and seeds than training.
 
-        Raises Interrupted where `interrupted` says so, and what an environment raises.
+        Raises Interrupted if `interrupted` says so, and any error of an environment.
         """
         ...
 
     def boundary(self) -> None:
-        """Before each periodic save, in every run: end episodes of environments whose state cannot be saved."""
+        """End the episodes of environments whose state cannot be saved. Every run does so before each periodic save."""
         ...
 
     def save(self) -> Tensors:
-        """Everything that is needed to go on exactly."""
+        """Everything that is needed to resume exactly."""
         ...
 
     def restore(self, tensors: Tensors) -> bool:
@@ -112,16 +112,16 @@ class Loop(Protocol):
         ...
 
     def kept(self) -> Tensors:
-        """What a run keeps of its best agent: the parameters [P], and what they were normalised by."""
+        """The tensors that a run keeps of its best agent: parameters [P] and the statistics of observations."""
         ...
 
     def close(self) -> None:
-        """Release environments and files: all of them, whichever raises."""
+        """Release all environments and files, even if one of them raises."""
         ...
 
 
 def require_fitting(tensors: Tensors, fresh: Tensors, path: Path) -> None:
-    """Raise TensorqError unless a checkpoint holds what a loop of these settings, just begun, would save."""
+    """Raise TensorqError unless a checkpoint has the names and shapes that a fresh loop of these settings saves."""
 
     def shape(there: Tensors, name: str) -> str:
         return "nothing" if name not in there else f"shape {there[name].shape[name.startswith(OF_ANY_LENGTH) :]}"

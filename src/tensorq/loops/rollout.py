@@ -1,4 +1,4 @@
-"""Learning from a rollout, in either loop."""
+"""Learning from a rollout, for both loops."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class UpdateSums(NamedTuple):
-    """What the updates of one call of the program add up to."""
+    """Sums over the updates of one call of the program."""
 
     values: dict[str, Tensor]  # sums of metrics, by name
     bad_update: Tensor  # int64 scalar, the first update whose loss was not finite, or -1
 
     @staticmethod
     def none() -> UpdateSums:
-        """Before the first update."""
+        """The sums before the first update."""
         return UpdateSums({name: tf.constant(0.0) for name in METRICS}, tf.constant(-1, tf.int64))
 
     def after(self, metrics: Metrics, updates: Tensor) -> UpdateSums:
-        """With one more update, number `updates`."""
+        """The sums after one more update, number `updates`."""
         first_bad = (self.bad_update < 0) & ~tf.math.is_finite(metrics.values["loss"])
         bad_update = tf.where(first_bad, updates, self.bad_update)
         return UpdateSums({name: old + metrics.values[name] for name, old in self.values.items()}, bad_update)
@@ -36,10 +36,10 @@ class UpdateSums(NamedTuple):
 def learn_rollout(
     config: Config, pqn: PQN, seed: Tensor, agent: AgentState, rollout: Rollout, sums: UpdateSums, batches: Tensor
 ) -> tuple[AgentState, UpdateSums]:
-    """rollout_epochs times the steps of a rollout, in shuffled batches; both loops learn so.
+    """Learn from the steps of a rollout, rollout_epochs times, in shuffled batches, in both loops.
 
-    `batches`, an int64 scalar, is how many of an epoch's batches are learned from: all of them, unless there are rows
-    with weight 0, which come last in the order.
+    `batches`, an int64 scalar, is how many batches of an epoch are learned from: all, unless there are rows with
+    weight 0, which come last in the order.
     """
     settings = pqn.settings
     size = config.num_envs * settings.rollout_length
@@ -53,7 +53,7 @@ def learn_rollout(
         return index + 1, agent, order, sums.after(metrics, agent.updates)
 
     def epoch(number: Tensor, agent: AgentState, sums: UpdateSums) -> tuple[Any, ...]:
-        # An epoch is known by the updates made when it begins, whichever loop it is in.
+        # The random counter of an epoch is the number of updates before it, in both loops.
         bits = random.random_bits(seed, random.REPLAY, first + number * batches, size)
         keys = random.to_uniforms(bits) + (1 - tf.reshape(rollout.weight, [-1]))
         order = tf.reshape(tf.argsort(keys), (size // settings.batch_size, settings.batch_size))

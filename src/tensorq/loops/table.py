@@ -1,4 +1,4 @@
-"""The table's loop: Python steps Gymnasium environments, and every step is one update. No TensorFlow here."""
+"""The loop for tables: Python steps Gymnasium environments, and every step is one update. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tensorq.loops.loop import (
 
 
 class TableLoop:
-    """Trains a table of Q-values [S, A] in float64; environments learn in turn, each from its own step."""
+    """Trains a table of Q-values [S, A] in float64. It learns from the step of one environment after the other."""
 
     def __init__(self, config: Config, make: EnvironmentMaker) -> None:
         self.config = config
@@ -43,13 +43,13 @@ class TableLoop:
             self._q = QTable(np.full(num_states * num_actions, config.initial_value, np.float64), space, num_actions)
             count = self._envs.num_envs
             self._random = host_random.CounterRandom(config.seed, host_random.ACTING, 2 * count)
-            self._vector_steps = 0  # counts random numbers: steps do not grow where every environment only resets
+            self._vector_steps = 0  # the counter of random numbers: steps do not grow if every environment only resets
             self._forget_episodes()
             self._unreported = np.zeros(3)  # squared TD errors, Q-values and updates since the last report
             self._repeatable = Repeatable(self._envs, config.seed)
 
     def advance(self, stop_steps: int, max_episodes: int | None, interrupted: Callable[[], bool]) -> Report:
-        """Train to stop_steps or the end of max_episodes more episodes; raises NotFinite and Interrupted."""
+        """Train until stop_steps, or until max_episodes more episodes have ended; raises NotFinite and Interrupted."""
         config, envs, table = self.config, self._envs, self._q.table
         episodes: list[Episode] = []
         while self.steps < stop_steps and (not max_episodes or len(episodes) < max_episodes):
@@ -64,7 +64,7 @@ class TableLoop:
             self._vector_steps += 1
             squares = values = 0.0
             updates_before = self.updates
-            # Lists: a handful of numbers is read from one in a tenth of the time that an array takes.
+            # Lists, because a few numbers are read from a list in a tenth of the time of an array.
             next_states = (step.next_obs - self._first_state).tolist()
             masks = [None] * len(states) if step.next_mask is None else step.next_mask.tolist()
             rewards, terminated, truncated = step.reward.tolist(), step.terminated.tolist(), step.truncated.tolist()
@@ -88,12 +88,12 @@ class TableLoop:
         return report
 
     def _forget_episodes(self) -> None:
-        """All episodes end here, and new ones begin."""
+        """Reset lengths and returns, because new episodes begin in all environments."""
         count = self._envs.num_envs
         self._age, self._total_return = [0] * count, [0.0] * count
 
     def _count(self, index: int, reward: float, done: bool) -> Episode | None:
-        """Count an environment's step and reward; the episode that ends with it."""
+        """Add a step and its reward to an environment's episode. Returns the episode if it has ended."""
         self._age[index] += 1
         self._total_return[index] += reward
         if not done:
@@ -103,13 +103,13 @@ class TableLoop:
         return episode
 
     def _live(self, step: Transitions) -> None:
-        """Count what environments live through again when a run is restored."""
+        """Count the steps that environments repeat when a run is restored."""
         done = step.terminated | step.truncated
         for index in np.flatnonzero(step.valid):
             self._count(int(index), float(step.reward[index]), bool(done[index]))
 
     def _act(self, states: list[int]) -> list[int]:
-        """Epsilon-greedy actions [N], each environment with its own coin."""
+        """Epsilon-greedy actions [N]; each environment explores independently."""
         table, epsilon = self._q.table, self._exploration.epsilon_at(self.steps)
         masks = [None] * len(states) if self._envs.mask is None else self._envs.mask.tolist()
         uniforms = iter(host_random.to_uniforms(self._random.row(self._vector_steps)).tolist())
@@ -119,16 +119,16 @@ class TableLoop:
         ]
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
-        """Play greedily in environments of its own, or in the only one, after which a boundary has to come."""
+        """Play greedily in separate environments, or in the only one; a boundary must follow then."""
         return self._selection.play(interruptible(self._q, interrupted), self.steps)
 
     def boundary(self) -> None:
-        """End all episodes and reseed from (seed, step), so that checkpoints need not hold ever more actions."""
+        """End all episodes and reseed from (seed, step), so that checkpoints do not hold more and more actions."""
         self._repeatable.begin(self.steps)
         self._forget_episodes()
 
     def save(self) -> Tensors:
-        """The table and the counters."""
+        """The table, the counters, and the actions that restore the environments."""
         return {
             **self.kept(),
             "agent.updates": np.array(self.updates, np.int64),
@@ -155,7 +155,7 @@ class TableLoop:
         return {"agent.params": self._q.table.flatten()}
 
     def close(self) -> None:
-        """Close the environments: all of them, whichever raises."""
+        """Close all environments, even if one of them raises."""
         with contextlib.ExitStack() as stack:
             for part in (self._envs, self._selection):
                 stack.callback(part.close)

@@ -1,1 +1,1 @@
-"""Q-networks: Keras models, called only while a function is traced; and the default one in NumPy."""
+"""Q-networks: Keras models, called only while a function is traced, and the default network in NumPy."""

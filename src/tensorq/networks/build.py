@@ -1,4 +1,4 @@
-"""A run's Q-network: the default one, or one with a function of the user's. No TensorFlow before one is built."""
+"""A run's Q-network: the default one, or one built by a user's function. TensorFlow is loaded only to build one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tensorq.config import Config
     from tensorq.networks.network import Network
 
-# Of the layers that a function takes the place of.
+# The switches of layers that a user's function replaces.
 _SWITCHES = {"network": ("dueling", "noisy", "layer_norm", "scale_observations"), "features": ("scale_observations",)}
 _SIGNATURES = {
     "network": "build_model(observation_space, num_actions) that returns a keras.Model of the Q-values",
@@ -31,26 +31,26 @@ FeatureBuilder = Callable[[gym.Space], Any]  # observation space -> keras.Model 
 
 @dataclass(frozen=True)
 class NetworkFunction:
-    """A function of the user's that builds the Q-network (`network`), or what makes features for it (`features`)."""
+    """A user's function that builds the Q-network (`network`), or a model of features for it (`features`)."""
 
     function: Callable[..., Any]
     keyword: str = "network"
-    own_space: bool = True  # it is given the environment's own space; runs of before gave it the flat one
+    own_space: bool = True  # it gets the environment's own space; older runs gave it the flat one
 
     @property
     def name(self) -> str:
-        """The function's."""
+        """The name of the function."""
         return str(getattr(self.function, "__qualname__", type(self.function).__name__))
 
     def __call__(self, observation_space: gym.Space, num_actions: int) -> Any:
-        """What the function returns."""
+        """Call the function and return its model."""
         return self.function(*(observation_space, num_actions)[: 1 if self.keyword == "features" else 2])
 
 
 def network_function(
     network: NetworkFunction | NetworkBuilder | None, features: FeatureBuilder | None = None
 ) -> NetworkFunction | None:
-    """What a caller gave as network= or features=; raises TensorqError for what could not build a network."""
+    """The function given as network= or features=; raises TensorqError for anything that cannot build a network."""
     if network is not None and features is not None:
         raise TensorqError(
             "received network and features, expected one of them: features get hidden layers and a head."
@@ -67,7 +67,7 @@ def network_function(
         raise TensorqError(f"{keyword}: received {kind}, {wanted}")
     try:
         signature = inspect.signature(function)
-    except ValueError:  # of some functions written in C
+    except ValueError:  # some functions written in C have none
         return NetworkFunction(function, keyword)
     try:
         signature.bind(*(None, 0)[: 1 if keyword == "features" else 2])
@@ -84,14 +84,14 @@ def build_network(
     function: NetworkBuilder | None = None,
     own_space: gym.Space | None = None,
 ) -> Network:
-    """The Q-network, whose weights depend on config.seed alone.
+    """The Q-network. Its initial weights depend on config.seed alone.
 
     Args:
         observation_space: the Box or Discrete in which observations are stored.
         num_actions: A.
-        config: of the run.
+        config: the run's settings.
         function: builds the network, or features for it.
-        own_space: the environment's own observation space, for the function.
+        own_space: the environment's own observation space, which the function gets.
     """
     load_tensorflow()
     function = network_function(function)

@@ -1,4 +1,4 @@
-"""A Q-network by a function of the user's: called with a seed, built, tried, and refused in words of ours."""
+"""A Q-network from a user's function: it is called with a seed, built and tried; errors say what is wrong."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def build_custom(
     config: Config,
     normalized: int = 0,
 ) -> Network:
-    """The network of `function`; all of its weights, trained or not, depend on config.seed alone.
+    """The network of `function`. All of its initial weights, trained or not, depend on config.seed alone.
 
-    The model is called once, which builds what is not built yet, as subclasses of keras.Model are. Raises TensorqError
-    for what cannot be trained: a model without weights to train, of another input or output, a function that raises.
+    The model is called once, because subclasses of keras.Model are built by their first call. Raises TensorqError if it
+    cannot be trained: no weights to train, an input or output of another shape, or a function that raises.
 
     Args:
-        function: the user's.
-        space: what it is given: the environment's own, or the flat one in runs from before.
-        flat_space: the Box or Discrete in which observations are stored; a model whose input has its shape gets those.
+        function: the user's function.
+        space: the function's argument: the environment's own space, or in older runs the flat one.
+        flat_space: the Box or Discrete in which observations are stored. A model with one input of its shape gets them.
         num_actions: A.
-        config: of the run.
-        normalized: as Network has it.
+        config: the run's settings.
+        normalized: as in Network.
     """
     called = f"the {function.keyword} function"
     with seeded(config.seed):
@@ -72,13 +72,13 @@ def build_custom(
 
 
 def _traced(network: Network, obs: Any) -> Any:
-    """What the model gives in a graph, for observations as it takes them."""
+    """The model's outputs for observations in its own form, computed in a graph."""
     given = tf.constant(network.initial_params()), tf.nest.map_structure(tf.constant, obs)
     return tf.function(network.result, autograph=False)(*given)
 
 
 def _tried(call: Callable[[], Any], model: Any, space: gym.Space) -> Any:
-    """What a call of the model gives; raises TensorqError with what may be wrong."""
+    """The result of calling the model; raises TensorqError with the likely cause if the call raises."""
     try:
         return call()
     except TensorqError:
@@ -91,7 +91,7 @@ def _tried(call: Callable[[], Any], model: Any, space: gym.Space) -> Any:
 
 
 def _with_head(model: Any, found: Any, space: gym.Space, num_actions: int, config: Config, normalized: int) -> Network:
-    """Hidden layers and a head on top of features."""
+    """Add hidden layers and a head to a model of features."""
     if len(found.shape) != 2:
         shape = (None, *found.shape[1:])
         raise TensorqError(f"the features have the shape {shape}, expected (None, F): end with keras.layers.Flatten().")
@@ -101,7 +101,7 @@ def _with_head(model: Any, found: Any, space: gym.Space, num_actions: int, confi
 
 
 def _require_outputs(found: Any, num_actions: int, config: Config) -> None:
-    """Refuse outputs of another shape than the head's."""
+    """Refuse outputs whose shape is not that of the head."""
     outputs_per_action = config.part(Head).outputs_per_action
     expected = (num_actions,) + ((outputs_per_action,) if outputs_per_action > 1 else ())
     if found.shape != (2, *expected):
@@ -113,7 +113,7 @@ def _require_outputs(found: Any, num_actions: int, config: Config) -> None:
 
 
 def _require_inputs(given: Sequence[Any], space: gym.Space) -> None:
-    """Refuse a built model whose inputs are not those of a Dict's parts, or several for a space without parts."""
+    """Refuse a built model whose inputs are not named as a Dict's parts, or are more than the space has parts."""
     expected = tf.nest.flatten(keras_inputs(space))
     names, wanted = [each.name for each in given], [each.name for each in expected]
     if isinstance(space, gym.spaces.Dict) and given and sorted(names) != sorted(wanted):
@@ -129,7 +129,7 @@ def _require_inputs(given: Sequence[Any], space: gym.Space) -> None:
 
 
 def _hint(model: Any, space: gym.Space) -> str:
-    """What may be wrong with a model that cannot be called with observations."""
+    """The likely reason why a model cannot be called with observations, as a sentence, or nothing."""
     shape, wanted = getattr(model, "input_shape", None), (None, *(space.shape or ()))
     if shape is not None and space.shape is not None and shape != wanted:
         return f" It takes inputs of shape {shape}, expected {wanted}: begin with keras.Input({wanted[1:]})."

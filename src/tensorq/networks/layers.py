@@ -1,4 +1,4 @@
-"""Keras layers of our own, which compute in float32 whatever the global policy is."""
+"""Our own Keras layers. They compute in float32, whatever Keras' global policy is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from tensorq.core.cosine import cos_pi
 class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
     """A dense layer whose kernel is stored as [units, inputs], with factorised noise if noise_deviation is not 0.
 
-    Without noise the mathematics are those of keras.layers.Dense. With few units XLA's product (and its gradient) with
-    rows that lie in one piece takes a fraction of the time: a whole update of the 256-unit network falls from 70 to
-    34 us.
+    Without noise it computes the same as keras.layers.Dense. If there are few units, XLA's product with contiguous rows
+    (and its gradient) takes a fraction of the time: a whole update of the 256-unit network falls from 70 to 34 us.
 
-    With noise (Fortunato et al. 2018, equations 9 to 11) weights are kernel + kernel_deviation * (f_out x f_in), the
-    f being the layer's non-trainable weight `noise` [inputs + units]: it is zero as built, and whoever calls the
-    model statelessly passes what exploration.noise made. Deviations begin at noise_deviation / sqrt(inputs).
+    With noise (Fortunato et al. 2018, equations 9 to 11), weights are kernel + kernel_deviation * (f_out x f_in). The
+    f are the layer's non-trainable weight `noise` [inputs + units]. It is built as zero; a stateless call of the model
+    passes numbers from exploration.noise in its place. Deviations begin at noise_deviation / sqrt(inputs).
     """
 
     def __init__(self, units: int, noise_deviation: float = 0.0, seed: int | None = None, **keywords: Any) -> None:
@@ -31,7 +30,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+        """Create the weights."""
         inputs = int(input_shape[-1] or 0)
         bound = 1 / math.sqrt(inputs)
         seeds = (None, None) if self.seed is None else (self.seed, self.seed + 50)
@@ -47,7 +46,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
             self.kernel_deviation = self.add_weight(self.kernel.shape, initializer=first, name="kernel_deviation")
             self.bias_deviation = self.add_weight(self.bias.shape, initializer=first, name="bias_deviation")
             self.noise = self.add_weight((inputs + self.units,), initializer="zeros", trainable=False, name="noise")
-            self.noise.is_noise = True  # for is_noise: other layers may have a weight of that name
+            self.noise.is_noise = True  # the mark that is_noise looks for: other layers may have a weight of that name
 
     def call(self, inputs: Any) -> Any:
         """[..., inputs] -> [..., units]."""
@@ -63,7 +62,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make it again."""
+        """The arguments with which Keras makes this layer again."""
         own = {"units": self.units, "noise_deviation": self.noise_deviation, "seed": self.seed}
         return {**super().get_config(), **own}
 
@@ -75,7 +74,7 @@ def is_noise(weight: Any) -> bool:
 
 @keras.saving.register_keras_serializable("tensorq")
 class Cosines(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
-    """cos(pi i x) for i from 0 to count - 1: what an implicit quantile network sees of a fraction x."""
+    """cos(pi i x) for i from 0 to count - 1, the inputs that an implicit quantile network gets for a fraction x."""
 
     def __init__(self, count: int, **keywords: Any) -> None:
         super().__init__(**{"dtype": "float32", **keywords})
@@ -90,5 +89,5 @@ class Cosines(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         return (*input_shape, self.count)
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make it again."""
+        """The arguments with which Keras makes this layer again."""
         return {**super().get_config(), "count": self.count}

@@ -16,42 +16,42 @@ from tensorq.networks.own_space import from_stored
 
 
 class Network:
-    """Wraps a built Keras model: parameters in and out as one float32 vector [P], noise in as another, no state.
+    """Wraps a built Keras model as a function without state: parameters are one float32 vector [P], noise is another.
 
-    Noise goes to the noisy layers of ours, however deep in the model they are; other weights that are not trained (a
-    batch norm's averages, say) stay as they were built. Whatever the model computes in, float32 comes out.
+    Only our own noisy layers get noise, at any depth of the model. Other weights that are not trained (such as a batch
+    norm's averages) stay as they were built. Outputs are float32, whatever dtype the model computes in.
     """
 
     def __init__(self, model: Model, space: gym.Space | None = None, normalized: int = 0) -> None:
-        """Take the model and what is done to observations before.
+        """Store the model and the way in which observations are prepared for it.
 
         Args:
-            model: built.
-            space: the one whose observations the model takes; None for observations as they are stored.
-            normalized: D, the numbers of an observation, where these are normalised by the parameters' last 2 D
+            model: a built Keras model.
+            space: the space whose observations the model takes; None for observations in stored form.
+            normalized: D, the number of numbers in an observation, if they are normalised by the parameters' last 2 D
                 numbers, means and factors; else 0.
         """
         self.model, self.space, self.normalized = model, space, normalized
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._noise_sizes = [int(weight.shape[0]) for weight in model.non_trainable_variables if is_noise(weight)]
-        # Keras tells a model's layers that this is no training, but hands `training` on to whatever `call` there is.
+        # Keras tells the layers that this is not training, but passes the argument to `call`, which may not take it.
         accepted = inspect.signature(model.call).parameters.values()
         takes_training = any(each.name == "training" or each.kind == each.VAR_KEYWORD for each in accepted)
         self._keywords = {"training": False} if takes_training else {}
 
     @property
     def num_noise(self) -> int:
-        """Z, the number of random numbers that noisy layers need; 0 without any."""
+        """Z, the number of random numbers that the noisy layers need; 0 if there are none."""
         return sum(self._noise_sizes)
 
     def initial_params(self) -> np.ndarray:
-        """The model's own weights, as built: [P] float32; at first nothing is subtracted, and the factor is 1."""
+        """The model's weights as built, [P] float32. The means of normalisation begin at 0 and its factors at 1."""
         weights = [np.ravel(weight.numpy()).astype(np.float32) for weight in self.model.trainable_variables]
         return np.concatenate([*weights, np.zeros(self.normalized, np.float32), np.ones(self.normalized, np.float32)])
 
     def unflatten(self, params: Tensor) -> list[Tensor]:
-        """[P] -> the model's weights. By tf.split, whose gradient is one concatenation, where slices' is a long sum."""
+        """[P] -> the model's weights, by tf.split: its gradient is one concatenation, that of slices a long sum."""
         parts = tf.split(params[: -2 * self.normalized] if self.normalized else params, self._sizes)
         return [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -63,17 +63,17 @@ class Network:
         fractions: Tensor | None = None,
         mean: bool = False,
     ) -> Tensor:
-        """What the model makes of observations. Call it while tracing: Keras costs milliseconds a call.
+        """The model's outputs for observations. Call it only while tracing: Keras needs milliseconds for a call.
 
         Args:
             params: [P].
             obs: [N, ...].
-            noise: [Z] for noisy layers; None leaves it out, which is how to act greedily.
-            fractions: [N, K], or [1, K] for the same in every row, for implicit quantile networks.
-            mean: whether the mean over the fractions will do.
+            noise: [Z] for noisy layers; None leaves the noise out, as greedy play does.
+            fractions: for implicit quantile networks, [N, K], or [1, K] for the same in every row.
+            mean: whether to return the mean over the fractions.
 
         Returns:
-            [N, A, M], M outputs an action; 1 if it is the mean.
+            [N, A, M], with M outputs for each action; M is 1 for the mean.
         """
         if self.normalized:
             centre, factor = tf.split(tf.stop_gradient(params[-2 * self.normalized :]), 2)
@@ -82,12 +82,12 @@ class Network:
         inputs = obs if self.space is None else from_stored(self.space, obs)
         result = self.result(params, inputs, noise, fractions)
         if fractions is not None:
-            result = result[int(mean)]  # compiled, the other one is never computed
+            result = result[int(mean)]  # in a compiled program the other one is never computed
         result = tf.cast(result, tf.float32)
         return result if len(result.shape) == 3 else result[:, :, None]
 
     def result(self, params: Tensor, inputs: Any, noise: Tensor | None = None, fractions: Tensor | None = None) -> Any:
-        """What the model itself returns for its own inputs; the rest as `outputs` takes it."""
+        """The model's own result for inputs in its own form; the other arguments are those of `outputs`."""
         trainable = zip(self.unflatten(params), self.model.trainable_variables, strict=True)
         weights = self.model.non_trainable_variables
         values: list[Any] = [weight.value for weight in weights]

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from tensorq.config import Config
 
 FloatArray = NDArray[np.float32]
-COSINES = 64  # cos(pi i fraction), i = 0 to 63: what an implicit quantile network sees of a fraction
-ACTING_FRACTIONS = 32  # whose mean is its Q-value
+COSINES = 64  # cos(pi i fraction), i = 0 to 63, the inputs that an implicit quantile network gets for a fraction
+ACTING_FRACTIONS = 32  # the mean over these fractions is the Q-value
 LAYER_NORM_EPSILON = 1e-5
 
 
 def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Config) -> list[tuple[int, ...]]:
-    """The default network's weights, in Keras' order."""
+    """The shapes of the default network's weights, in Keras' order."""
     network, head, noisy = config.part(NetworkSettings), config.part(Head), noise_deviation(config) > 0
     shapes: list[tuple[int, ...]] = []
     size = input_size(observation_space)
     for units in network.hidden_sizes:
-        # networks.layers.RowDense, the noisy one, stores [units, inputs], and the deviations of both after them.
+        # Noisy layers are networks.layers.RowDense: it stores [units, inputs], then the deviations of kernel and bias.
         shapes += [(units, size), (units,)] * 2 if noisy else [(size, units), (units,)]
         shapes += [(units,), (units,)] if network.layer_norm else []
         size = units
@@ -41,18 +41,18 @@ def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Con
 
 
 def knows(observation_space: gym.Space, config: Config) -> bool:
-    """Whether NumpyNetwork can take the place of the network that these settings build."""
+    """Whether NumpyNetwork can replace the network that these settings build."""
     return config.part(Head).in_numpy and config.part(Encoder).in_numpy(observation_space) is not None
 
 
 def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
-    """P, the numbers in the default network's flat parameter vector."""
+    """P, the size of the default network's flat parameter vector."""
     weights = sum(math.prod(shape) for shape in parameter_shapes(observation_space, num_actions, config))
     return weights + 2 * normalized_numbers(observation_space, config)
 
 
 def normalized_numbers(observation_space: gym.Space, config: Config) -> int:
-    """D, the numbers of an observation that are normalised: all or none; raises TensorqError for what has no mean."""
+    """How many numbers of an observation are normalised: D or 0. Raises TensorqError for states and pixels."""
     if not config.part(NetworkSettings).normalize_observations:
         return 0
     if not isinstance(observation_space, gym.spaces.Box) or pixel_mask(observation_space).any():
@@ -64,10 +64,10 @@ def normalized_numbers(observation_space: gym.Space, config: Config) -> int:
 
 
 class NumpyNetwork:
-    """The default network's Q-values. Weights are views of `params`, so that renewing those in place renews it."""
+    """Computes the default network's Q-values. Its weights are views of `params`: writing there changes the network."""
 
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
-        """Cut the flat parameter vector [P], in Keras' order."""
+        """Split the flat parameter vector [P] into weights, in Keras' order."""
         self._normalized = normalized_numbers(observation_space, config)
         self.mean, self.factor = np.split(params[len(params) - 2 * self._normalized :], 2)
         encode = config.part(Encoder).in_numpy(observation_space)
@@ -82,7 +82,7 @@ class NumpyNetwork:
         parts = iter(weights)
 
         def dense(by_rows: bool) -> tuple[FloatArray, ...]:
-            """(kernel [inputs, units], bias) and, of a noisy layer, their deviations."""
+            """(kernel [inputs, units], bias) and, for a noisy layer, their deviations."""
             layer = [next(parts) for _ in range(4 if noisy and by_rows else 2)]
             return tuple(weight.T if by_rows else weight for weight in layer)
 
@@ -102,7 +102,7 @@ class NumpyNetwork:
             self.support = np.linspace(*self._head.support, dtype=np.float32)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
-        """Q-values [N, A] of observations [N, ...], with noise [Z] in noisy layers if it is given."""
+        """Q-values [N, A] of observations [N, ...]; noise [Z], if given, is added in noisy layers."""
         if self._normalized:
             obs = (np.asarray(obs, np.float32).reshape(len(obs), -1) - self.mean) * self.factor
         x = self._encode(obs)
@@ -121,9 +121,9 @@ class NumpyNetwork:
         return self._to_q_values(x)
 
     def fractions_mean(self) -> FloatArray:
-        """What the last hidden layer of an implicit quantile network is multiplied by, [units].
+        """The factors [units] of the last hidden layer of an implicit quantile network.
 
-        The mean over the acting fractions may be taken here, as what follows is linear.
+        The mean over the acting fractions may be taken here, because all later layers are linear.
         """
         assert self.embedding is not None
         kernel, bias = self.embedding
@@ -131,7 +131,7 @@ class NumpyNetwork:
         return result
 
     def _to_q_values(self, outputs: FloatArray) -> FloatArray:
-        """[N, rows] to [N, A]."""
+        """Outputs [N, rows] to Q-values [N, A]."""
         if self._head.outputs_per_action > 1:
             outputs = outputs.reshape(len(outputs), -1, self._head.outputs_per_action)
             if self.support is None:
@@ -152,7 +152,7 @@ def _mean(x: FloatArray) -> FloatArray:
 
 
 def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | None) -> FloatArray:
-    """A dense layer; [(x * f_in) D + d] * f_out is what its noise adds, without forming the noisy kernel."""
+    """A dense layer. Its noise adds [(x * f_in) D + d] * f_out, so that no noisy kernel has to be computed."""
     result: FloatArray = x @ weights[0] + weights[1]
     if noise is not None and len(weights) > 2:
         inputs, units = weights[0].shape
@@ -162,7 +162,7 @@ def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | N
 
 
 def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:
-    """States [N] counted from 0; raises TensorqError unless all are among the `count` from `first` on."""
+    """States [N], counted from 0; raises TensorqError unless all are from `first` to `first + count - 1`."""
     rows = np.asarray(states) - first
     if rows.size and not 0 <= rows.min() <= rows.max() < count:
         raise TensorqError(f"received the states {states}, expected them from {first} to {first + count - 1}.")
@@ -170,7 +170,7 @@ def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:
 
 
 def input_size(observation_space: gym.Space) -> int:
-    """Numbers that one observation becomes."""
+    """The number of features of one observation."""
     if isinstance(observation_space, gym.spaces.Discrete):
         return int(observation_space.n)
     return int(np.prod(observation_space.shape or ()))

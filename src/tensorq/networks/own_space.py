@@ -1,7 +1,7 @@
-"""Observations as the environment's own space has them, for a user's model: its inputs, and how they come from storage.
+"""Observations in the form of the environment's own space, for a user's model, made from stored observations.
 
-Observations are stored in one row of numbers (envs/observations.py). A model of a Dict gets a dict of tensors by name,
-one of a Tuple a list; states of a Discrete part are whole numbers, not one-hot.
+Observations are stored as one row of numbers (envs/observations.py). For a Dict, a model gets a dict of tensors by
+name; for a Tuple, a list. States of a Discrete part are integers, not one-hot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tensorq.core.types import Tensor
 
 
 def keras_inputs(space: gym.Space) -> Any:
-    """A keras.Input for each part, named as in a Dict; the one of a space without parts is called observation."""
+    """A keras.Input for each part, named as in the Dict. For a space without parts, the name is observation."""
 
     def make(leaf: gym.Space, name: str) -> Any:
         dtype, shape = layout(leaf)
@@ -29,7 +29,7 @@ def keras_inputs(space: gym.Space) -> Any:
 
 
 def examples(space: gym.Space) -> Any:
-    """Two observations as the model will get them: the first and the last states, or what is nearest to 0."""
+    """Two observations as the model gets them: the first and the last state, or the numbers nearest to 0."""
 
     def make(leaf: gym.Space, name: str) -> np.ndarray:
         dtype, shape = layout(leaf)
@@ -43,7 +43,7 @@ def examples(space: gym.Space) -> Any:
 
 
 def from_stored(space: gym.Space, stored: Tensor) -> Any:
-    """Stored observations, [N, ...], or [N, numbers] of several parts, as a model of the space takes them."""
+    """Stored observations, [N, ...] or flat [N, numbers], in the form that a model of the space takes."""
     if not isinstance(space, (spaces.Dict, spaces.Tuple, spaces.MultiDiscrete, spaces.MultiBinary)):
         return stored
     start = 0
@@ -65,7 +65,7 @@ def from_stored(space: gym.Space, stored: Tensor) -> Any:
 
 
 def layout(leaf: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
-    """(dtype, shape) in which a model gets a part: float64 as float32, states and codes as int32."""
+    """(dtype, shape) of a part in the model's inputs: float64 becomes float32, states and codes become int32."""
     shape = tuple(leaf.shape or ())
     if isinstance(leaf, (spaces.Discrete, spaces.MultiDiscrete)):
         return np.dtype(np.int32), shape
@@ -74,7 +74,7 @@ def layout(leaf: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
 
 
 def _mapped(space: gym.Space, function: Callable[[gym.Space, str], Any], name: str) -> Any:
-    """The structure of a space, with what a function makes of each part that has no parts and its name."""
+    """The structure of a space, with each innermost part replaced by the function's result for it and its name."""
     if isinstance(space, spaces.Dict):
         return {key: _mapped(part, function, key) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):

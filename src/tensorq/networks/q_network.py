@@ -1,4 +1,4 @@
-"""The Q-network: an encoder's features, dense layers with ReLU, then a head's outputs for each action."""
+"""The Q-network: an encoder, dense layers with ReLU, then a head's outputs for each action."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ FLOAT32 = {"dtype": "float32"}
 
 
 def build_q_network(observation_space: gym.Space, num_actions: int, config: Config) -> keras.Model:
-    """Observations [N, ...] to outputs [N, A], or [N, A, M] for a head of M outputs an action.
+    """The model from observations [N, ...] to outputs [N, A], or [N, A, M] for a head with M outputs per action.
 
-    Everything is float32, whatever Keras' global settings say, and each layer's weights come from its own seed.
+    Everything is float32, whatever Keras' global settings say. Each layer's weights come from a seed of its own.
     """
     inputs, features = config.part(Encoder).build(observation_space, config.seed * 100)
     return add_outputs(inputs, features, num_actions, config)
 
 
 def add_outputs(inputs: Any, x: Any, num_actions: int, config: Config) -> keras.Model:
-    """Hidden layers and a head's outputs on top of features x [N, F], as a model of these inputs.
+    """The model of these inputs that adds hidden layers and a head's outputs to features x [N, F].
 
-    Weights start Glorot-uniform (Glorot and Bengio 2010), biases at zero, as Keras does, each layer from its own seed;
-    those of noisy layers as RowDense says. With `layer_norm` each hidden layer is normalised before its ReLU. With
-    `noisy` every dense layer is noisy, but that of an implicit quantile network's fractions.
+    As in Keras, weights start Glorot-uniform (Glorot and Bengio 2010) and biases at zero; each layer has its own seed.
+    Noisy layers start as RowDense says. With `layer_norm` each hidden layer is normalised before its ReLU. With
+    `noisy` every dense layer is noisy, except the one of an implicit quantile network's fractions.
 
-    A dueling network has one more output, the value, to which the advantages, centred over actions, are added
-    (Wang et al. 2016, equation 9). Both are linear in the last hidden layer.
+    A dueling network has one more output, the value. The advantages, centred over actions, are added to it (Wang et
+    al. 2016, equation 9). Both are linear in the last hidden layer.
 
-    An implicit quantile network takes fractions [N, K] as a second input; their cosines' embedding is multiplied onto
-    the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. The embedding's biases start at one: the hidden
-    layer passes nearly as it is at first. A second output [N, A, 1] is the mean over the fractions, taken before the
-    last layer, which is linear: that costs a K-th.
+    An implicit quantile network takes fractions [N, K] as a second input. The embedding of their cosines is multiplied
+    with the last hidden layer (Dabney et al. 2018b, equation 4), and M is K. The embedding's biases start at one, so at
+    first the hidden layer passes nearly unchanged. A second output [N, A, 1] is the mean over the fractions. It is
+    taken before the last layer, which is linear, because that costs only a K-th.
     """
     network, head = config.part(NetworkSettings), config.part(Head)
     deviation, seed = noise_deviation(config), config.seed * 100

@@ -1,4 +1,4 @@
-"""Weights by a seed, from initializers that are not ours; and the caller's random numbers as if none had been drawn."""
+"""Seeds initializers that are not ours, and afterwards restores the caller's random generators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-MOST_DRAWS = 100_000  # of TensorFlow's that are counted again, in less than a second
+MOST_DRAWS = 100_000  # the most seeds that TensorFlow has given out and that are counted again; takes under a second
 
 
 @contextlib.contextmanager
@@ -18,9 +18,9 @@ def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy, TensorFlow and Keras; afterwards the first three are as before.
 
     Keras' layers and initializers take their seeds from Python's generator; functions may draw from the others, too.
-    Two things cannot be put back. Keras' own generator, from which keras.random draws where it is given no seed, begins
-    anew, by a seed from Python's. TensorFlow's operations that have a seed of their own, as in tf.random.normal([2],
-    seed=1), begin their sequences again, as after every tf.random.set_seed.
+    Two things cannot be restored. Keras' own generator, which keras.random uses if it gets no seed, starts again with a
+    seed from Python's generator. TensorFlow's operations with a seed of their own, as in tf.random.normal([2], seed=1),
+    start their sequences again, as after every tf.random.set_seed.
     """
     python, numpy, restore_tensorflow = random.getstate(), np.random.get_state(), _remember_tensorflow()
     keras.utils.set_random_seed(seed)
@@ -33,11 +33,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _remember_tensorflow() -> Callable[[], None]:
-    """How to put TensorFlow's global seed back, and how many seeds its operations have taken from it."""
+    """A function that restores TensorFlow's global seed and the number of seeds that operations took from it."""
     take = tf.compat.v1.random.get_seed  # (global seed, the next operation's), or (None, None) without a global seed
     try:
         seed, upcoming = take(None)
-    except RuntimeError:  # deterministic operations are wanted, and no seed is set
+    except RuntimeError:  # deterministic operations are on, and no seed is set
         seed, upcoming = None, None
 
     def restore() -> None:

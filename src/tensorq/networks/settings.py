@@ -1,4 +1,4 @@
-"""What a network can be told: its encoder, and the layers between that and the head's outputs."""
+"""The settings of a network: its encoder, and the layers between the encoder and the head's outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_LAYERS = 100
 
 @dataclass(frozen=True)
 class NetworkSettings(Part):
-    """Encoder, dense layers, and the streams of a dueling network."""
+    """Settings of the encoder, the dense layers, and the streams of a dueling network."""
 
     subject = "network"
 
@@ -34,7 +34,7 @@ class NetworkSettings(Part):
     )
 
     def check(self, config: Config) -> None:
-        """Refuse more layers than anybody means, and observations that are scaled twice."""
+        """Refuse more than MOST_LAYERS layers, and observations that are scaled twice."""
         if self.normalize_observations and getattr(config, "scale_observations", False):
             raise TensorqError("normalize_observations and scale_observations: expected one of them.")
         if len(self.hidden_sizes) > MOST_LAYERS:
@@ -44,7 +44,7 @@ class NetworkSettings(Part):
 
 @dataclass(frozen=True)
 class NoiseSettings(Part):
-    """Noisy layers."""
+    """Settings of noisy layers."""
 
     subject = "noisy layers"
 
@@ -58,6 +58,6 @@ class NoiseSettings(Part):
 
 
 def noise_deviation(config: Config) -> float:
-    """Deviation of noisy layers at the start; 0 where the layers have no noise."""
+    """The initial deviation of noisy layers; 0 if the layers have no noise."""
     noise = config.find(NoiseSettings)
     return noise.noisy_deviation if noise is not None and noise.noisy else 0.0

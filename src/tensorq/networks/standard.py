@@ -1,4 +1,4 @@
-"""Trained agents as Keras models that anybody can load: observations in, Q-values out, of Keras' own layers alone."""
+"""Trained agents as Keras models that load without tensorq: from observations to Q-values, in Keras' own layers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config, params: np.ndarray) -> keras.Model:
-    """The default network with parameters [P]: observations [N, ...] to Q-values [N, A].
+    """The default network with parameters [P] as a model from observations [N, ...] to Q-values [N, A].
 
-    What is linear after the last hidden layer becomes part of the last kernel: the streams of a dueling network, the
-    mean over quantiles, the embedding of the acting fractions. Noisy layers are those of their means. States are looked
-    up in the first layer's kernel, which is what its product with one-hot states would do.
+    All linear operations after the last hidden layer become part of the last kernel: the streams of a dueling network,
+    the mean over quantiles, the embedding of the acting fractions. Noisy layers have their means as weights. States are
+    looked up in the first layer's kernel, which gives the same as its product with one-hot states.
     """
     network = NumpyNetwork(observation_space, num_actions, config, params)
     layers: list[Any] = []
@@ -68,13 +68,13 @@ def standard_mlp(observation_space: gym.Space, num_actions: int, config: Config,
 
 
 def standard_table(observation_space: gym.spaces.Discrete, table: np.ndarray) -> keras.Model:
-    """A table of Q-values [S, A]: states [N] to Q-values [N, A], in float64 as the table has them."""
+    """A table of Q-values [S, A] as a model from states [N] to Q-values [N, A], in float64 as in the table."""
     lookup = keras.layers.Embedding(*table.shape, "zeros", dtype="float64", name="table")
     return _model(observation_space, [lookup], [table])
 
 
 def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.Model:
-    """The model of a user's function, with parameters [P]; where it has not Q-values, with a mean behind it."""
+    """The model of a user's function with parameters [P]. A mean follows if its outputs are not Q-values yet."""
     model = network.model
     for weight, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
         weight.assign(value)
@@ -111,7 +111,7 @@ def _inputs(space: gym.Space) -> Any:
 
 
 def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> keras.Model:
-    """The layers one after the other, with their weights; states are counted from 0."""
+    """A model of these layers in sequence, with their weights. It counts states from 0."""
     inputs = x = _inputs(space)
     if isinstance(space, gym.spaces.Discrete) and space.start:
         x = x - int(space.start)
@@ -123,7 +123,7 @@ def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> ke
 
 
 def _scaling(centre: Any, factor: Any) -> Any:
-    """x -> (x - centre) * factor, as MLPEncoder.scaling has it."""
+    """A layer for x -> (x - centre) * factor, as in MLPEncoder.scaling."""
     if np.ndim(factor) == 0:
         return keras.layers.Rescaling(float(factor), **FLOAT32)
     centre, factor = (np.broadcast_to(part, factor.shape).astype(np.float64) for part in (centre, factor))
@@ -131,7 +131,7 @@ def _scaling(centre: Any, factor: Any) -> Any:
 
 
 def _folded(weight: np.ndarray, config: Config) -> np.ndarray:
-    """Of the last layer's kernel [units, rows] or bias [rows], what belongs to the outputs [..., A * M]."""
+    """The last layer's kernel [units, rows] or bias [rows], combined into that of the outputs, [..., A * M]."""
     head = config.part(Head)
     weight = weight.reshape(*weight.shape[:-1], -1, head.outputs_per_action)
     if config.part(NetworkSettings).dueling:
@@ -143,6 +143,6 @@ def _folded(weight: np.ndarray, config: Config) -> np.ndarray:
 
 
 def _expectation_layers(num_actions: int, support: np.ndarray) -> list[Any]:
-    """Logits [N, A, M] to the mean [N, A] of the support, which is the weight of the second layer."""
+    """Layers from logits [N, A, M] to the mean [N, A] of the support, which is the second layer's weight."""
     mean = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="support", **FLOAT32)
     return [keras.layers.Softmax(**FLOAT32), mean, keras.layers.Reshape((num_actions,), **FLOAT32)]

@@ -1,1 +1,1 @@
-"""Where experience waits to be learned from: on the device as tensors, on the host as memory-mapped rows."""
+"""Storage of experience for learning: tensors on the device, memory-mapped rows on the host."""

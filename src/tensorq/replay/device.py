@@ -1,4 +1,4 @@
-"""Replay inside the compiled loop: one matrix of float32 rows, overwritten in a ring."""
+"""Replay inside the compiled loop: one matrix of float32 rows, used as a ring."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class DeviceReplayState(NamedTuple):
-    """The rows, and how many were ever written; row r holds transition number n for the largest n = r mod capacity."""
+    """The rows, and how many were ever written. Transition number n is in row n mod capacity, while it is kept."""
 
     rows: Tensor  # [capacity, row width] float32: obs, action, next_obs, discount, reward and, with masks, both masks
     written: Tensor  # int64 scalar
-    tree: TreeState  # of priorities; without levels where all transitions are alike
+    tree: TreeState  # of priorities; it has no levels if draws are uniform
 
 
 class DeviceReplay:
-    """Replay of n-step transitions. Each is one packed row: one gather fetches it.
+    """Replay of n-step transitions. Each is one packed row, so one gather fetches it.
 
-    A row is written when its first step is made and its window grows with each later step of its episode, up to n:
-    so every row is always a transition of the true length, at the end of episodes and of what was written.
+    A row is written at its first step, and its window grows with each later step of the episode, up to n steps. So
+    every row is always a valid transition, with a shorter window at the end of an episode and for the newest steps.
     """
 
     def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
-        """masked_actions is the number of actions where the world says which are legal, else 0."""
+        """`masked_actions` is the number of actions if the world has an action mask, else 0."""
         self._settings, self._gamma = config.part(ReplaySettings), config.gamma
         self.capacity = self._settings.replay_capacity
         self._obs_shape = obs_shape
@@ -47,7 +47,7 @@ class DeviceReplay:
         return DeviceReplayState(rows, tf.constant(0, tf.int64), self._tree.init() if self._tree else TreeState(()))
 
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
-        """Store a step of each of N environments; the oldest N rows give way."""
+        """Store a step of each of N environments in place of the oldest N rows."""
         count = step.action.shape[0]
         place = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
         head = self._pack(step.obs, step.mask, step.action)
@@ -74,10 +74,11 @@ class DeviceReplay:
         return tf.concat([tf.cast(tf.reshape(part, (number.shape[0], -1)), tf.float32) for part in parts], axis=1)
 
     def sample(self, state: DeviceReplayState, bits: Tensor, importance_exponent: Tensor) -> tuple[Batch, Tensor]:
-        """B transitions and their rows' numbers [B], with replacement, for B random uint32 words.
+        """Draw B transitions with replacement, for B random uint32 words. Also returns the numbers of their rows [B].
 
-        Uniformly with weights of 1; or, with priorities, one from each of B equal parts of their sum, weighted by
-        (size * probability)^-importance_exponent over the batch's largest weight (Schaul et al. 2016, section 3.4).
+        Without priorities, draws are uniform and weights are 1. With priorities, one draw is from each of B equal parts
+        of their sum. Its weight is (size * probability)^-importance_exponent, divided by the batch's largest weight
+        (Schaul et al. 2016, section 3.4).
         """
         size = tf.minimum(state.written, self.capacity)
         if self._tree:
@@ -102,7 +103,7 @@ class DeviceReplay:
         return batch, places
 
     def prioritise(self, tree: TreeState, places: Tensor, td_error: Tensor) -> TreeState:
-        """The tree after the transitions in these rows were found to have these TD errors [B]."""
+        """The tree with new priorities for the transitions in these rows, from their TD errors [B]."""
         if not self._tree:
             return tree
         priority = to_priority(tf.cast(tf.abs(td_error), tf.float64), self._settings.priority_exponent)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class DeviceRolloutState(NamedTuple):
-    """The steps of a rollout, and how many rows of it were ever written; row r holds the last one with n = r mod T."""
+    """The steps of a rollout, and how many rows were ever written. Row number n is at n mod T, while it is kept."""
 
-    columns: tuple[Tensor, ...]  # of a Rollout; without the last where no actions are ever illegal
+    columns: tuple[Tensor, ...]  # those of a Rollout; without next_mask if all actions are always legal
     written: Tensor  # int64 scalar
 
 
 class DeviceRollout:
-    """rollout_length steps of num_envs environments, overwritten from the beginning when they are full."""
+    """rollout_length steps of num_envs environments, overwritten from the beginning when it is full."""
 
     def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
-        """masked_actions is the number of actions where the world says which are legal, else 0."""
+        """`masked_actions` is the number of actions if the world has an action mask, else 0."""
         self._shape = (config.rollout_length, config.num_envs)
         self._obs_shape, self._masked_actions = obs_shape, masked_actions
 

@@ -1,7 +1,7 @@
 """Replay of the host loop: packed rows in a memory-mapped file, so that a checkpoint copies nothing.
 
-No TensorFlow here. The file is a ring with more rows than the replay's capacity. The rows that a checkpoint
-needs are therefore still there after training went on past it, and a run that was killed finds them.
+No TensorFlow here. The file is a ring with more rows than the replay's capacity. Therefore the rows that a checkpoint
+needs are still there after training has continued past it, and a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHECKPOINTS_KEPT = 2
 def row_dtype(
     settings: ReplaySettings, obs_dtype: np.dtype, obs_shape: tuple[int, ...], masked_actions: int = 0
 ) -> np.dtype:
-    """One transition, packed; masked_actions is the number of actions where an environment says which are legal."""
+    """The dtype of one packed transition. `masked_actions` is the number of actions if they are masked, else 0."""
     fields: list[tuple[object, ...]] = [
         ("obs", obs_dtype, obs_shape),
         ("next_obs", obs_dtype, obs_shape),
@@ -40,24 +40,24 @@ def row_dtype(
     if masked_actions:
         fields += [("mask", np.bool_, (masked_actions,)), ("next_mask", np.bool_, (masked_actions,))]
     if settings.priority_exponent:
-        fields += [("weight", np.float32)]  # filled in when the row is drawn, and last
+        fields += [("weight", np.float32)]  # written when the row is drawn; it must be the last field
     return np.dtype(fields)
 
 
 def slack_rows(config: Config, num_envs: int) -> int:
-    """Rows that may be written past the oldest checkpoint that is kept, which must stay intact."""
+    """The number of rows that may be written after the oldest kept checkpoint without destroying its rows."""
     return (CHECKPOINTS_KEPT + 1) * (config.checkpoint_period_steps + num_envs)
 
 
 class HostReplay:
     """Replay of n-step transitions over the last `capacity` steps.
 
-    As on the device (replay.device.DeviceReplay), a row is written when its first step is made, and its window grows
-    with each later step of its episode, up to n.
+    As on the device (replay.device.DeviceReplay), a row is written at its first step, and its window grows with each
+    later step of its episode, up to n steps.
     """
 
     def __init__(self, path: Path, config: Config, num_envs: int, slack: int, dtype: np.dtype) -> None:
-        """Open or create the file. `slack` is how many rows may be written past a checkpoint that must stay intact."""
+        """Open or create the file. `slack` rows may be written after a checkpoint without destroying its rows."""
         self._settings, self._gamma = config.part(ReplaySettings), config.gamma
         self.capacity = self._settings.replay_capacity
         self.written = 0
@@ -67,8 +67,8 @@ class HostReplay:
         self._path = path
         _reserve(path, self._length * dtype.itemsize)
         self._map = np.memmap(path, dtype, "r+", shape=(self._length,))
-        self._rows = self._map.view(np.ndarray)  # the same memory, without the costs of the class memmap
-        # The same rows as bytes: gathering those is twice as fast, and TensorFlow takes them as one tensor.
+        self._rows = self._map.view(np.ndarray)  # the same memory, without the overhead of the class memmap
+        # The same rows as bytes: to gather bytes is twice as fast, and TensorFlow takes them as one tensor.
         self._bytes = self._rows.view(np.uint8).reshape(self._length, dtype.itemsize)
         self._saved = 0  # rows up to here are covered by segments
         self._segments: list[tuple[int, int, int]] = []  # (first row, row after the last, crc32)
@@ -85,7 +85,7 @@ class HostReplay:
         mask: np.ndarray | None = None,
         next_mask: np.ndarray | None = None,
     ) -> None:
-        """Store a step of each of N environments, where it is valid; `ended` tells where it was an episode's last."""
+        """Store the valid steps of N environments. `ended` marks the last steps of episodes."""
         for index in range(len(action)):
             if not valid[index]:
                 continue
@@ -105,7 +105,7 @@ class HostReplay:
             self.written += 1
 
     def _grow(self, window: list[int], last: int) -> None:
-        """Let the windows of earlier steps take in the step in row `last`."""
+        """Extend the windows of earlier steps by the step in row `last`."""
         rows = self._rows
         for back, number in enumerate(window, start=1):
             row = number % self._length
@@ -117,14 +117,14 @@ class HostReplay:
                 rows["next_mask"][row] = rows["next_mask"][last]
 
     def cut(self) -> None:
-        """All episodes end here without having ended: no window grows any more."""
+        """Cut all episodes here: no window grows any more."""
         self._windows = [[] for _ in self._windows]
 
     def sample(self, bits: np.ndarray, importance_exponent: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows as bytes [K, B, row bytes] for random words [K, B], and their places if there are priorities.
+        """Draw rows as bytes [K, B, row bytes] for random words [K, B]. With priorities, also return their places.
 
-        Drawn uniformly, with replacement; or by priorities and with weights, as replay.device.DeviceReplay.sample has
-        them, all K batches from the same.
+        Draws are uniform with replacement, or by priorities with weights, as in replay.device.DeviceReplay.sample. All
+        K batches are drawn from the same priorities.
         """
         size = min(self.written, self.capacity)
         oldest = self.written - size
@@ -135,22 +135,22 @@ class HostReplay:
         places, probability = self._tree.sample(to_uniforms(bits))
         weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
         numbers = places
-        if oldest:  # a place belongs to the newest transition whose number leaves it as the remainder by the capacity
+        if oldest:  # a place holds the newest transition whose number, mod the capacity, is this place
             numbers = (self.written - 1 - (self.written - 1 - places) % self.capacity) % self._length
         rows = self._bytes.take(numbers, axis=0)
         rows[..., -4:] = weights.astype(np.float32)[..., None].view(np.uint8)
         return rows, places
 
     def prioritise(self, places: np.ndarray | None, td_error: np.ndarray) -> None:
-        """The transitions at these places were found to have these TD errors [K, B]."""
+        """Set new priorities for the transitions at these places, from their TD errors [K, B]."""
         if self._tree is not None and places is not None:
             priorities = to_priority(np.abs(td_error.astype(np.float64)), self._settings.priority_exponent)
             self._tree.set(places.ravel(), priorities.ravel())
 
     def save(self) -> dict[str, np.ndarray]:
-        """Flush the rows, and return what a checkpoint must hold to find and check them again.
+        """Flush the rows, and return the tensors with which a checkpoint finds and checks them again.
 
-        Rows that still grow will have changed when they are looked for, so they and what follows go along.
+        Rows whose windows still grow will change in the file, so the checkpoint holds a copy of them and of later rows.
         """
         settled = min((number for window in self._windows for number in window), default=self.written)
         if settled > self._saved:
@@ -170,7 +170,7 @@ class HostReplay:
         return saved
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
-        """Go back to a checkpoint; raises TensorqError when rows it needs have changed on disk."""
+        """Restore a checkpoint; raises TensorqError if rows that it needs have changed on disk."""
         self.written = int(tensors["replay.written"])
         growing = tensors["replay.growing"]
         self._saved = self.written - len(growing)
@@ -187,18 +187,18 @@ class HostReplay:
                 )
 
     def _crc(self, first: int, last: int) -> int:
-        """crc32 of rows first to last - 1, in at most two pieces around the end of the ring."""
+        """crc32 of rows first to last - 1, which are in two pieces if they cross the end of the ring."""
         start, count = first % self._length, last - first
         pieces = self._bytes[start : start + count], self._bytes[: max(0, start + count - self._length)]
         return zlib.crc32(pieces[1].data, zlib.crc32(pieces[0].data))
 
     def close(self) -> None:
-        """Write what is not on disk yet."""
+        """Write to disk what is not there yet."""
         self._map.flush()
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make the file as large as needed and its blocks real: a full disk shows here, not as a crash while training."""
+    """Make the file as large as needed and allocate its blocks, so that a full disk is an error now and not later."""
     if path.exists() and not path.is_file():
         raise TensorqError(f"{path} is not a regular file; remove it.")
     try:

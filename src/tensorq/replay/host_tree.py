@@ -1,8 +1,8 @@
-"""A sum tree in NumPy: numbers that can be set by place, and drawn with probability in proportion to them.
+"""A sum tree in NumPy: it sets numbers by place, and draws places with probability in proportion to their number.
 
-Three levels, whatever the capacity: the numbers, the sums of every 32 and of every 1024. On a batch of 64 each NumPy
-call costs about a microsecond and each level a dozen of them, so that a binary tree of 20 levels would take ten times
-as long. No TensorFlow here.
+It has three levels, whatever the capacity: the numbers, the sums of every 32 and the sums of every 1024. For a batch
+of 64, each NumPy call costs about a microsecond and each level needs a dozen calls, so a binary tree of 20 levels would
+take ten times as long. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BELOW_ONE = 1 - 1e-12
 class HostTree:
     """`capacity` numbers, all 0 at first.
 
-    A sum is always recomputed, and in one order: to the bit the same, however the numbers came to be what they are.
+    A sum is always recomputed in the same order, so equal numbers give equal sums to the bit, whatever was set before.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -29,31 +29,31 @@ class HostTree:
         self._changed: list[np.ndarray] = []  # places whose sums are to be recomputed before they are needed
         self.maximum = 0.0
         self._highest_place = 0
-        self._shape: tuple[int, ...] = ()  # of the last draws, whose parts of the sum and rows of 32 these are
+        self._shape: tuple[int, ...] = ()  # of the last draws, for which the next line's parts and rows were computed
         self._parts = self._rows = np.arange(0)
         self._up_to = np.triu(np.ones((WIDTH, WIDTH)))  # a product with it adds up rows, faster than cumsum
 
     def set(self, places: np.ndarray, values: np.ndarray) -> None:
-        """Numbers at these places [B] become values [B]; at a place given twice, the last one wins."""
+        """Set the numbers at places [B] to values [B]. A place that is given twice gets its last value."""
         self.leaves[places] = values
         self._changed.append(places)
         kept = self.leaves.take(places)
         index = int(kept.argmax())
         if kept[index] >= self.maximum:
             self.maximum, self._highest_place = float(kept[index]), int(places[index])
-        elif self.leaves[self._highest_place] < self.maximum:  # it was lowered: rare, since it is the newest such
+        elif self.leaves[self._highest_place] < self.maximum:  # rare: the newest maximum was lowered
             self._highest_place = int(self.leaves.argmax())
             self.maximum = float(self.leaves[self._highest_place])
 
     def set_to_maximum(self, place: int, first: float) -> None:
-        """The number at this place becomes the largest of all, or `first` where all are 0."""
+        """Set the number at this place to the largest of all, or to `first` if all are 0."""
         self.maximum = self.maximum or first
         self.leaves[place] = self.maximum
         self._highest_place = place
         self._changed.append(np.array([place]))
 
     def restore(self, leaves: np.ndarray) -> None:
-        """All numbers at once [up to capacity]; the others become 0."""
+        """Set all numbers at once, from at most `capacity` leaves; the others become 0."""
         self.leaves[:] = 0
         self.leaves[: len(leaves)] = leaves
         self._changed = [np.arange(0, len(self.leaves), WIDTH)]
@@ -63,15 +63,15 @@ class HostTree:
     def _update_sums(self) -> None:
         node = (self._changed[0] if len(self._changed) == 1 else np.concatenate(self._changed)) >> SHIFT
         self._changed = []
-        # Not by a product with ones, which rounds differently with the number of rows.
+        # A product with ones would round differently for another number of rows.
         self._middles[node] = np.add.reduce(self._leaf_rows.take(node, axis=0), axis=1)
         node = node >> SHIFT
         self._tops[node] = np.add.reduce(self._middle_rows.take(node, axis=0), axis=1)
 
     def sample(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places [..., B] and their probabilities, for uniforms [..., B]; in each row one from each of B equal parts.
+        """Draw places [..., B] for uniforms [..., B], and return their probabilities, too.
 
-        The parts are of the whole sum, so each row is a draw from everything.
+        Each row has one draw from each of B equal parts of the whole sum.
         """
         if self._changed:
             self._update_sums()
@@ -87,7 +87,7 @@ class HostTree:
         for level in (self._middle_rows, self._leaf_rows):
             children = level.take(place, axis=0)
             ends = children @ self._up_to
-            # Rounding may not lead past the last child that counts, nor before the first.
+            # Rounding must not select a child after the last one that is not 0, nor one before the first.
             np.maximum(np.minimum(rest, value * BELOW_ONE, out=rest), 0, out=rest)
             child = (ends > rest[:, None]).argmax(axis=1)
             here = self._rows + child

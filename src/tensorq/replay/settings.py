@@ -1,4 +1,4 @@
-"""What replay can be told."""
+"""The settings of replay."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tensorq.settings import Part, setting
 if TYPE_CHECKING:
     from tensorq.config import Config
 
-# TD errors from 1e-6 to 1e6 then have priorities from 1e-12 to 1e12, whose sums over any replay a float64 holds.
+# With this exponent, TD errors from 1e-6 to 1e6 have priorities from 1e-12 to 1e12. A float64 holds their sum.
 MOST_PRIORITY_EXPONENT = 2
-MOST_STEPS = 1_000  # of a window, beyond which a run would seem to hang
+MOST_STEPS = 1_000  # of a window; with more, a run would seem to hang
 
 
 @dataclass(frozen=True)
 class ReplaySettings(Part):
-    """Replay of transitions, drawn alike or by priority."""
+    """Settings of replay, with uniform draws or by priority."""
 
     subject = "replay"
 
@@ -49,12 +49,12 @@ class ReplaySettings(Part):
     )
 
     def importance_exponent_at(self, updates: Any, minimum: Callable[..., Any] = min) -> Any:
-        """How far importance weights correct in the update that follows `updates` others; see schedules.linear."""
+        """The importance exponent of the next update after `updates` updates; see schedules.linear."""
         first, final = self.importance_exponent, self.importance_exponent_final
         return linear(first, final, self.importance_anneal_updates, updates, minimum)
 
     def check(self, config: Config) -> None:
-        """Refuse sizes with which a replay would teach nothing."""
+        """Refuse sizes with which the agent could not learn from the replay."""
         if self.batch_size > self.replay_capacity:
             raise TensorqError(
                 f"batch_size {self.batch_size} is larger than replay_capacity {self.replay_capacity}: "

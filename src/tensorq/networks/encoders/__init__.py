@@ -1,4 +1,4 @@
-"""Encoders: what makes features [N, F] of observations. A file each."""
+"""Encoders compute features [N, F] from observations. One file for each."""
 
 from tensorq.settings import Choices
 
@@ -6,5 +6,5 @@ ENCODERS = Choices("encoder", {"mlp": "tensorq.networks.encoders.mlp:MLPEncoder"
 
 
 def register_encoder(name: str, home: str) -> None:
-    """Make an encoder known by a name: `home` is the "module:Class" of a subclass of encoder.Encoder."""
+    """Register an encoder under a name. `home` is the "module:Class" of a subclass of encoder.Encoder."""
     ENCODERS.register(name, home)

@@ -1,4 +1,4 @@
-"""Encoder: the interface that every encoder has."""
+"""Encoder: the interface of all encoders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoder(Part):
-    """Makes features of observations. A subclass has its settings as fields."""
+    """Computes features from observations. The fields of a subclass are its settings."""
 
     def build(self, observation_space: gym.Space, seed: int) -> tuple[Any, Any]:
-        """(input, features [N, F]) as Keras tensors, for a Box or Discrete space; weights depend on the seed alone."""
+        """(input, features [N, F]) as Keras tensors for a Box or Discrete space. Weights depend on the seed alone."""
         raise NotImplementedError
 
     def in_numpy(self, observation_space: gym.Space) -> Callable[[np.ndarray], np.ndarray] | None:
-        """The same from observations [N, ...] to features in NumPy, where the encoder has no weights; None: it cannot.
+        """The same function in NumPy, observations [N, ...] to features, if there are no weights; None if it has none.
 
         With it a run acts in Python without TensorFlow, at a twentieth of the cost for a small network.
         """

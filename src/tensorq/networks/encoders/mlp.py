@@ -1,4 +1,4 @@
-"""The encoder of dense networks: observations in one row, perhaps scaled; states of a Discrete space one-hot."""
+"""The encoder of dense networks: flat observations, scaled on request; states of a Discrete space are one-hot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import gymnasium as gym
     import numpy as np
 
-UNBOUNDED = 1e6  # a bound beyond this says nothing of the usual size
+UNBOUNDED = 1e6  # a bound beyond this says nothing about the usual size of a number
 
 
 @dataclass(frozen=True)
 class MLPEncoder(Encoder):
-    """Flattens observations; has no weights."""
+    """Flattens observations. It has no weights."""
 
     subject = "encoder mlp"
 
@@ -35,7 +35,7 @@ class MLPEncoder(Encoder):
     )
 
     def build(self, observation_space: gym.Space, seed: int) -> tuple[Any, Any]:
-        """float32, flattened in the order of the observation, whatever Keras' global settings say."""
+        """Input and flat float32 features, in the observation's order and regardless of Keras' global settings."""
         import gymnasium as gym
         import keras
 
@@ -74,10 +74,10 @@ class MLPEncoder(Encoder):
         return flat
 
     def scaling(self, observation_space: gym.Space) -> tuple[Any, Any]:
-        """(centre, factor) for x -> (x - centre) * factor on flat observations; factor is None where they stay.
+        """(centre, factor) for x -> (x - centre) * factor on flat observations; factor is None if nothing is scaled.
 
-        Pixels (core.pixels) are divided by 255. With scale_observations other numbers that have finite bounds are
-        brought to [-1, 1].
+        Pixels (core.pixels) are divided by 255. With scale_observations, other numbers that have finite bounds are
+        scaled to [-1, 1].
         """
         import gymnasium as gym
         import numpy as np
