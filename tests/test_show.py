@@ -23,6 +23,7 @@ from tensorq.evaluation.compare import REFERENCE_RETURNS, Metric, compare
 from tensorq.events import Event, Finished, Message, Progress, Started
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.history import group_by_setting
+from tensorq.runs.record import RunRecord
 from tensorq.runs.saved import SavedRun
 from tensorq.show import runs
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
@@ -104,10 +105,15 @@ def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
     yield progress(1, loss=None, mean_q=math.nan, mean_return=math.inf, new_returns=[])
     for index in range(1, count + 1):
         yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
-    best = {"steps": 21_000, "mean_return": 480.0}
-    counts = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0, "steps_per_second": 1e4}
-    first = {"seconds_to_solved": 8.25, "steps_to_solved": 12_500}
-    yield Finished(run_dir, {**counts, "best": best, "solved": True, **first, "loss": math.nan})
+    counts: dict[str, Any] = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0}
+    first: dict[str, Any] = {"seconds_to_solved": 8.25, "steps_to_solved": 12_500}
+    yield Finished(run_dir, {**result(480.0, **counts, **first), "loss": math.nan})
+
+
+def result(best_return: float, best_episodes: int = 100, **fields: Any) -> dict[str, Any]:
+    """What a run of CartPole comes to whose best agent is of step 21 000."""
+    best = {"steps": 21_000, "mean_return": best_return, "episodes": best_episodes}
+    return RunRecord(best=best, **fields).result(475.0)
 
 
 def watch(mode: Mode, stream: Any, happenings: Iterator[Event]) -> str:
@@ -124,9 +130,9 @@ def test_plain_lines_are_few_and_end_in_a_summary(tmp_path: Path) -> None:
     (tmp_path / "video.gif").touch()
     text = watch("auto", io.StringIO(), events(tmp_path))
     assert text.startswith("loading TensorFlow ...\nwarning: the läst checkpoint is damaged\ntraining CartPole-v1 · ")
-    assert text.count("mean return: of the last 100 training episodes\n") == 1
+    assert text.count("mean return: last 100 training episodes\n") == 1
     assert text.count(" left\n") == 10
-    assert "20,000 / 50,000 steps" in text and "30 s left" in text
+    assert "20,000 / 50,000 steps" in text and "0:00:30 left" in text
     assert text[text.index("solved:") :].splitlines() == [
         "solved: the goal of 475 was reached at step 12,500, 8.2 s after the start",
         "kept the agent with the best greedy return 480.0 at step 21,000",
@@ -150,45 +156,41 @@ def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("solved", "first"),
+    ("best", "episodes", "first"),
     [
-        (True, "solved: the goal of 475 was reached"),
-        (False, "not solved: best greedy return 480.0 at step 7 (goal 475)"),
-        (
-            None,
-            "best greedy return 480.0 at step 7 (goal 475; 10 episodes do not tell whether it is solved, 100 would)",
-        ),
+        (480.0, 100, "solved: the goal of 475 was reached"),  # by a goal that was another before
+        (470.0, 100, "not solved: best greedy return 470.0 at step 21,000 (goal 475)"),
+        (480.0, 10, "best greedy return 480.0 at step 21,000 (goal 475; 10 episodes do not tell whether it is solved, "
+         "100 would)"),
     ],
-)
-def test_the_summary_says_of_solved_what_the_result_does(tmp_path: Path, solved: bool | None, first: str) -> None:
+)  # fmt: skip
+def test_the_summary_says_of_solved_what_the_result_does(
+    tmp_path: Path, best: float, episodes: int, first: str
+) -> None:
     started = Started(Config(), tmp_path, "host", 475.0, 0)
-    best = {"steps": 7, "mean_return": 480.0, "episodes": 10}
-    assert summary(Finished(tmp_path, {"best": best, "solved": solved}), started)[0] == first
+    assert summary(Finished(tmp_path, result(best, episodes)), started)[0] == first
 
 
 @pytest.mark.parametrize(
-    ("steps_done", "first", "seconds"),
+    ("steps_done", "first"),
     [
-        (0, "at step 9,000, 7.2 s after the start", "in 4.0 s of training, "),
-        (8_000, "at step 9,000, 7.2 s of all processes, start included", "in 4.0 s of training, "),
-        (9_000, "at step 9,000, before this process", "in 4.0 s of training, "),
+        (0, "at step 9,000, 7.2 s after the start"),
+        (8_000, "at step 9,000, 7.2 s of all processes, start included"),
+        (9_000, "at step 9,000, before this process"),
     ],
 )
-def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(
-    tmp_path: Path, steps_done: int, first: str, seconds: str
-) -> None:
-    result = {"best": {"steps": 20_000, "mean_return": 500.0}, "solved": True, "seconds": 4.0,
-              "seconds_to_solved": 7.25, "steps_to_solved": 9_000}  # fmt: skip
-    lines = summary(Finished(tmp_path, result), Started(Config(), tmp_path, "host", 475.0, steps_done))
+def test_seconds_of_an_earlier_process_are_not_taken_for_this_ones(tmp_path: Path, steps_done: int, first: str) -> None:
+    found = result(500.0, seconds=4.0, seconds_to_solved=7.25, steps_to_solved=9_000)
+    lines = summary(Finished(tmp_path, found), Started(Config(), tmp_path, "host", 475.0, steps_done))
     assert lines[0] == f"solved: the goal of 475 was reached {first}"
-    assert lines[1] == "kept the agent with the best greedy return 500.0 at step 20,000"
-    assert seconds in lines[2]
+    assert lines[1] == "kept the agent with the best greedy return 500.0 at step 21,000"
+    assert "in 4.0 s of training, " in lines[2]
 
 
 def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_only_where_there_is_one() -> None:
     started = Started(Config(), Path("a run"), "host", None, 0, ("make_env", "network"), None)
     given = "'a run', make_env=make_env, network=network"
-    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-3:] == [
+    assert summary(Finished(Path("a run"), result(480.0, steps=50)), started)[-3:] == [
         f"next   run = tq.open_run({given})",
         "       run.evaluate().mean",
         f"       tq.resume({given}, steps=100)",
@@ -196,24 +198,25 @@ def test_a_run_that_goes_on_with_functions_is_told_how_in_python_and_of_films_on
     started = Started(
         Config(env="robots.arm:Arm-v0"), Path("a run"), "host", None, 0, ("make_env",), " --env robots.arm:Arm-v0"
     )
-    assert summary(Finished(Path("a run"), {"steps": 50}), started)[-2:] == [
+    assert summary(Finished(Path("a run"), result(480.0, steps=50)), started)[-2:] == [
         "next   tensorq evaluate 'a run' --env robots.arm:Arm-v0",
         "       tensorq resume 'a run' --env robots.arm:Arm-v0 --steps 100",
     ]
 
 
 def test_the_summary_says_why_a_run_ended_before_its_end_and_how_it_goes_on() -> None:
-    result = {"steps": 50, "stopped": "it was good enough", "best": {"steps": 7, "mean_return": 480.0, "episodes": 100}}
-    lines = summary(Finished(Path("a run"), result), Started(Config(), Path("a run"), "host", None, 0))
+    finished = Finished(Path("a run"), result(480.0, steps=50, stopped="it was good enough"))
+    lines = summary(finished, Started(Config(), Path("a run"), "host", None, 0))
     assert lines[1] == "stopped before its end: it was good enough"
     assert lines[-1] == "       tensorq resume 'a run'"
     started = Started(Config(), Path("a run"), "host", None, 0, ("make_env",), None)
-    assert summary(Finished(Path("a run"), result), started)[-1] == "       tq.resume('a run', make_env=make_env)"
+    assert summary(finished, started)[-1] == "       tq.resume('a run', make_env=make_env)"
 
 
-def test_a_result_with_nothing_in_it_still_has_a_summary(tmp_path: Path) -> None:
-    text = watch("plain", io.StringIO(), iter([Finished(tmp_path, {"best": None})]))
-    assert "no greedy evaluation gave a finite return" in text and "- steps" in text
+def test_a_run_that_came_to_nothing_still_has_a_summary(tmp_path: Path) -> None:
+    started = Started(Config(), tmp_path, "host", math.nan, 0)
+    text = watch("plain", io.StringIO(), iter([started, Finished(tmp_path, RunRecord().result(None))]))
+    assert "no greedy evaluation gave a finite return" in text and "0 steps" in text
 
 
 def test_json_lines_are_strict_json(tmp_path: Path) -> None:
@@ -258,10 +261,10 @@ def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest
     finally:
         watcher.close()
     shown = stream.getvalue()
-    parts = ("25,000 / 50,000 steps", "25 s left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475")
-    for part in (*parts, "mean return: last 100 episodes"):
+    parts = ("25,000 / 50,000 steps", "0:00:25 left", "▁▂▂▂▃", "mean return", "epsilon", "12.5", "solved at 475")
+    for part in (*parts, "mean return: last 100 training episodes"):
         assert part in shown
-    assert shown.rstrip().endswith("25 s left")  # what stays of a run that was interrupted
+    assert shown.rstrip().endswith("0:00:25 left")  # what stays of a run that was interrupted
 
 
 @pytest.mark.parametrize("mode", ["live", "plain", "json"])

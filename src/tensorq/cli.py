@@ -219,10 +219,9 @@ def resume(
 )
 def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) -> None:
     """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen."""
-    from tensorq.show import episodes as show
+    from tensorq.show.episodes import print_episodes
 
-    played = _open(run, env).evaluate(episodes, which, warn=_warn)
-    (show.print_json if json else show.print_episodes)(run, which, played)
+    print_episodes(run, which, _open(run, env).evaluate(episodes, which, warn=_warn), json)
 
 
 @command(

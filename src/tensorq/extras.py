@@ -23,6 +23,11 @@ def install_command(*requirements: str) -> str:
     return shlex.join(words)
 
 
+def missing_modules(extra: str) -> list[str]:
+    """Which modules of an extra are not installed."""
+    return [module for module in EXTRAS[extra][1] if importlib.util.find_spec(module) is None]
+
+
 def extra_command(extra: str) -> str:
     """The command that adds an extra of tensorq, by its packages: that works wherever tensorq was installed from."""
     condition = re.compile(rf"""extra\s*==\s*['"]{extra}['"]""")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import os
 import platform
 from importlib import metadata
 
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.envs.world import WORLDS
-from tensorq.extras import EXTRAS, extra_command
+from tensorq.errors import TensorqError
+from tensorq.extras import EXTRAS, extra_command, missing_modules
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.runs.history import short
 
@@ -20,39 +21,31 @@ SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasi
 def print_environments() -> None:
     """A table of environments by name: how they run, their time limit, and when they count as solved."""
     import gymnasium as gym
+    from gymnasium.envs.registration import find_highest_version
     from rich.console import Console
     from rich.table import Table
 
     from tensorq.envs.description import describe
-    from tensorq.errors import TensorqError
 
     table = Table("environment", "loop", "time limit (steps)", "solved at", box=None, pad_edge=False)
-    newest: dict[str, gym.envs.registration.EnvSpec] = {}
-    for spec in gym.registry.values():
-        base = f"{spec.namespace}/{spec.name}" if spec.namespace else spec.name
-        if str(spec.entry_point).startswith(SCANNED):
-            newest[base] = max(newest.get(base, spec), spec, key=lambda each: each.version or 0)
-    needs_box2d = False
-    for spec in sorted(newest.values(), key=lambda each: (each.id not in [*WORLDS], each.id)):
-        try:
-            found = describe(spec.id)
-        except TensorqError as error:
-            if "action space" not in str(error) and "observation space" not in str(error):
-                needs_box2d = True
-            continue
-        loop = "compiled, host" if spec.id in [*WORLDS] else "host"
-        limits = (found.max_episode_steps, found.solved_return)
-        table.add_row(spec.id, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
+    specs = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(SCANNED)]
+    newest = [spec.id for spec in specs if spec.version == find_highest_version(spec.namespace, spec.name)]
+    for env in sorted(newest, key=lambda env: (env not in [*WORLDS], env)):
+        with contextlib.suppress(TensorqError):  # of continuous actions, or of the box2d extra
+            found = describe(env)
+            limits = (found.max_episode_steps, found.solved_return)
+            loop = "compiled, host" if env in [*WORLDS] else "host"
+            table.add_row(env, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
-    if needs_box2d:
+    if missing_modules("box2d"):
         print(f"\nLunarLander-v3 needs the box2d extra: {extra_command('box2d')}")
     print("\nAny other Gymnasium id runs in the host loop, if its actions are Discrete or MultiDiscrete.")
 
 
 def print_presets() -> None:
     """The presets, what each sets everywhere, and its sections for environments."""
-    for name in preset_names():
-        content = load_preset(name)
+    contents = {name: load_preset(name) for name in preset_names()}
+    for name, content in contents.items():
         extends = content.get("extends")
         print(f"{name}: {content['about']}" + (" (the default)" if name == DEFAULT_PRESET else ""))
         _print_differences(resolve(OTHER, name), resolve(OTHER, extends) if extends else Config(env=OTHER))
@@ -60,7 +53,7 @@ def print_presets() -> None:
             print(f"  for {env}" + (f", on top of {extends}'s" if extends else ""))
             for field, value in section.items():
                 print(f"    {field:<30} {short(value)}")
-    alone = ", ".join(name for name in preset_names() if "extends" not in load_preset(name) and name != DEFAULT_PRESET)
+    alone = ", ".join(name for name in contents if "extends" not in contents[name] and name != DEFAULT_PRESET)
     print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
     print("`tensorq presets NAME` shows one in full.")
 
@@ -68,13 +61,12 @@ def print_presets() -> None:
 def print_preset(name: str) -> None:
     """One preset in full: what it sets everywhere, and what it changes in environments that have a section."""
     content = load_preset(name)
-    extends = content.get("extends")
-    print(f"{name}: {content['about']}" + (f"\n\nextends {extends}" if extends else ""))
+    base = load_preset(content["extends"]) if "extends" in content else {}
+    print(f"{name}: {content['about']}" + (f"\n\nextends {content['extends']}" if base else ""))
     everywhere = resolve(OTHER, name)
     print("\neverywhere")
     _print_differences(everywhere, Config(env=OTHER))
-    sections = [*content.get("environments", {}), *(load_preset(extends).get("environments", {}) if extends else {})]
-    for env in dict.fromkeys(sections):
+    for env in {**content.get("environments", {}), **base.get("environments", {})}:
         print(f"\nfor {env}")
         _print_differences(resolve(env, name), everywhere)
 
@@ -93,15 +85,15 @@ def print_diagnosis() -> None:
     print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in ("tensorq", "tensorflow", "keras", "gymnasium", "numpy", "matplotlib", "safetensors"):
         print(f"{name:<12} {metadata.version(name)}")
-    devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
-    print(f"devices      {', '.join(devices)}")
-    if any("GPU" in device for device in devices):
+    devices = ", ".join(device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices())
+    print(f"devices      {devices}")
+    if "GPU" in devices:
         print("             not tested on a GPU; the same seed need not give the same bits there, nor a resume")
     else:
         print(f"             no GPU; where there is one: {extra_command('gpu')}")
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
-    for name, (purpose, modules) in EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        state = f"missing {', '.join(missing)}: {extra_command(name)}" if missing else "installed"
+    for name, (purpose, _) in EXTRAS.items():
+        missing = ", ".join(missing_modules(name))
+        state = f"missing {missing}: {extra_command(name)}" if missing else "installed"
         print(f"extra        {name} ({purpose}): {state}")

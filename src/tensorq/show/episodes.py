@@ -11,31 +11,17 @@ from tensorq.paths import shown
 from tensorq.show.numbers import format_return
 
 
-def print_episodes(run: Path, which: str, played: Episodes) -> None:
-    """Print the mean return of a run's agent, "best" or "last", with its interval, for a person."""
+def print_episodes(run: Path, which: str, played: Episodes, as_json: bool) -> None:
+    """Print the mean return of a run's agent, "best" or "last", with its interval; as JSON with every return."""
     low, high = bootstrap_interval(played.returns)
-    numbers = [format_return(x) for x in (played.mean, low, high, played.returns.min(), played.returns.max())]
-    print(
-        f"{shown(run)}: the {which} agent's mean return over {len(played.returns)} greedy episodes is {numbers[0]} "
-        f"(95 % interval {numbers[1]} to {numbers[2]}, worst {numbers[3]}, best {numbers[4]})"
-    )
+    worst, best, count = float(played.returns.min()), float(played.returns.max()), len(played.returns)
+    if as_json:
+        result = {"run": str(run), "which": which, "episodes": count, "mean": played.mean}
+        result |= {"std": float(played.returns.std()), "interval": [low, high], "min": worst, "max": best}
+        print(json.dumps({**result, "unfinished": played.unfinished, "returns": played.returns.tolist()}))
+        return
+    mean, *others = (format_return(value) for value in (played.mean, low, high, worst, best))
+    print(f"{shown(run)}: the {which} agent's mean return over {count} greedy episodes is {mean} ", end="")
+    print("(95 % interval {} to {}, worst {}, best {})".format(*others))
     if played.unfinished:
         print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")
-
-
-def print_json(run: Path, which: str, played: Episodes) -> None:
-    """Print the same, and every return, as one JSON object."""
-    low, high = bootstrap_interval(played.returns)
-    result = {
-        "run": str(run),
-        "which": which,
-        "episodes": len(played.returns),
-        "mean": played.mean,
-        "std": float(played.returns.std()),
-        "interval": [low, high],
-        "min": float(played.returns.min()),
-        "max": float(played.returns.max()),
-        "unfinished": played.unfinished,
-        "returns": played.returns.tolist(),
-    }
-    print(json.dumps(result))
