@@ -102,7 +102,7 @@ def events(run_dir: Path, count: int = 100, **config: Any) -> Iterator[Event]:
     yield Message("loading TensorFlow ...", "activity")
     yield Message("the läst checkpoint is damaged", "warning")
     yield Started(Config(**config), run_dir, "compiled", 475.0, 0)
-    yield progress(1, loss=None, mean_q=math.nan, mean_return=math.inf, new_returns=[])
+    yield progress(1, loss=None, mean_q=math.nan, mean_return=math.inf, new_returns=[1e308, -1e308])
     for index in range(1, count + 1):
         yield progress(50_000 * index // count, new_returns=np.array([float(index), math.nan]))
     counts: dict[str, Any] = {"steps": 50_000, "updates": 49_000, "episodes": 5_000, "seconds": 5.0}
@@ -152,7 +152,7 @@ def test_a_run_of_episodes_counts_those(tmp_path: Path) -> None:
     text = watch("plain", io.StringIO(), iter([*events(tmp_path, episodes=5000)]))
     assert "2,500 / 5,000 episodes" in text and "resume" in text and "--episodes 10000" in text
     text = watch("plain", io.StringIO(), iter([*events(tmp_path, episodes=9000)]))
-    assert "--steps 100000" in text  # it was the steps that ended it
+    assert "25,000 / 50,000 steps" in text and "--steps 100000" in text  # it was the steps that ended it
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,10 @@ class LiveObserver(TextObserver):
 
         super().__init__(stream)
         file = cast(TextIO, stream)
-        self._console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
+        console = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._spinner = Spinner("dots" if stream.unicode else "line", style="cyan")
         self._activity: list[RenderableType] = []  # the spinner, or nothing
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
 
     def __call__(self, event: Event) -> None:
         """Show the panel, from the first event on."""
@@ -176,7 +176,7 @@ class LiveObserver(TextObserver):
                 self._write(self._status.line())
 
     def _write(self, text: str, style: str = "") -> None:
-        self._console.print(shown(text), style=style, soft_wrap=True)
+        self._live.console.print(shown(text), style=style, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         from rich.columns import Columns
@@ -257,7 +257,7 @@ class Status:
         new = [float(value) for value in new_returns if abs(value) < _LARGEST]
         self._low, self._high = min([self._low, *new]), max([self._high, *new])
         self._returns.extend(new)
-        returns, span, top = list(self._returns), self._high - self._low or 1, len(self._sparks) - 1
+        returns, span = list(self._returns), self._high - self._low or 1
         width = math.ceil(len(returns) / _SPARK_COLUMNS) or 1
         means = [fmean(returns[first : first + width]) for first in range(0, len(returns), width)]
-        return "".join(self._sparks[round((mean - self._low) / span * top)] for mean in means)
+        return "".join(self._sparks[round((mean - self._low) / span * (len(self._sparks) - 1))] for mean in means)
