@@ -249,6 +249,7 @@ def test_live_survives_any_terminal(
 
 def test_live_shows_everything_while_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     watcher = observer("live", stream)
     try:
