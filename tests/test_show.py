@@ -591,10 +591,12 @@ def test_the_picture_of_a_comparison_fills_its_frame_and_nothing_overlaps(
         assert figure.bbox.x1 - 0.35 * figure.dpi < right < figure.bbox.x1
         assert max(box.y1 for box in boxes) < figure.bbox.y1
         assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-    alone = [text.get_text() for text in (*seen[0].axes[0].texts, *seen[0].texts)]
+    alone = [text.get_text() for text in (*seen[0].axes[0].texts, *seen[0].subfigs[0].texts)]
     assert alone == ["1.00", "", "best greedy return of one seed"]
-    caption = " ".join(seen[1].texts[0].get_text().split())
-    assert caption == "best greedy return: interquartile mean over seeds, 95 % bootstrap interval"
+    assert (
+        seen[1].subfigs[0].texts[0].get_text()
+        == "best greedy return: interquartile mean over seeds, 95 % bootstrap interval"
+    )
 
 
 def test_all_environments_together_have_no_interval_where_each_has_one_seed(tmp_path: Path) -> None:
@@ -725,15 +727,19 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
     draw_run(SavedRun(make_run(tmp_path / "lake", env="FrozenLake-v1", env_args=lake)), tmp_path / "d.png")
     for page in seen:
         FigureCanvasAgg(page).draw()
-    for figure in (part for page in seen for part in page.subfigs or [page]):
-        whole, axes, legend = figure.bbox, figure.axes[0], figure.legends[0].get_window_extent()
-        for box in (legend, axes.get_tightbbox(), *(text.get_window_extent() for text in figure.texts)):
-            assert box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
-        assert legend.y0 > axes.get_window_extent().y1
-        title, details = figure.texts
-        assert title.get_window_extent().x1 < details.get_window_extent().x0
+    titles = []
+    for part in (part for page in seen for part in page.subfigs):
+        whole, axes = part.bbox, part.axes[0]
+        legend, (details,) = axes.get_legend(), axes.texts
+        assert legend
+        boxes = [shown.get_window_extent() for shown in (legend, legend.get_title(), details)]
+        for box in (*boxes, axes.get_tightbbox()):
+            assert box and box.x0 >= 0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
+        assert boxes[0].y0 > axes.get_window_extent().y1 and axes.get_window_extent().height > 0.4 * whole.height
+        assert boxes[1].x1 < boxes[2].x0 and all(boxes[2].y0 > text.get_window_extent().y1 for text in legend.texts)
+        titles.append(legend.get_title().get_text())
     assert seen[2].axes[0].get_ylim()[0] < -98765  # lines are shown whole
-    assert seen[3].texts[0].get_text().startswith("FrozenLake-v1 is_slippery=False map")
+    assert titles[-1].startswith("FrozenLake-v1 is_slippery=False\nmap_name=8x8")
 
 
 # --- videos -----------------------------------------------------------------------------------------------------------
