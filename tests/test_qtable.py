@@ -315,9 +315,10 @@ def test_tensorflow_is_never_imported(tmp_path: Path) -> None:
 # --- the picture ----------------------------------------------------------------------------------------------------
 
 
-def lake_map(table: np.ndarray) -> TableMap:
-    world = find_world(gym.make("FrozenLake-v1").unwrapped)
-    return TableMap(table, np.ones(table.shape, bool), table.any(axis=1), world, "")
+def on_map(table: np.ndarray, name: str = "FrozenLake-v1") -> TableMap:
+    """The picture of a table that began with zeros."""
+    learned = np.where(table.any(axis=1, keepdims=True), table, np.nan)
+    return TableMap(learned, 0.0, find_world(gym.make(name).unwrapped), "")
 
 
 def drawn(picture: TableMap) -> tuple[Any, str]:
@@ -329,15 +330,17 @@ def drawn(picture: TableMap) -> tuple[Any, str]:
     return figure.axes[0], figure.texts[-1].get_text()  # type: ignore[union-attr]
 
 
-def pixels(picture: TableMap) -> np.ndarray:
+def pixels(picture: TableMap) -> tuple[np.ndarray, Any]:
+    """What is drawn, and the axes of the first map."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, picture.height_inches), dpi=50)
     canvas = FigureCanvasAgg(figure)
-    picture.draw(figure.subfigures(1, 1))  # type: ignore[arg-type]
+    part = figure.subfigures(1, 1)
+    picture.draw(part)  # type: ignore[arg-type]
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    return np.asarray(canvas.buffer_rgba())[::-1, :, :3].astype(int), part.axes[0]  # type: ignore[union-attr]
 
 
 def test_the_picture_differs_where_the_policy_differs() -> None:
@@ -345,44 +348,53 @@ def test_the_picture_differs_where_the_policy_differs() -> None:
     table[:, 1], table[10, 2] = 1.0, 0.5
     other = table.copy()
     other[6] = [1.0, 0.0, 0.0, 0.0]  # the same value by another action, in row 1 and column 2 of the map
-    first, second = pixels(lake_map(table)), pixels(lake_map(other))
+    (first, axes), (second, _) = pixels(on_map(table)), pixels(on_map(other))
     rows, columns = np.nonzero((first != second).any(axis=2))
     assert rows.size > 20
-    # The cells are 0.95 inches of 50 pixels each, the maps in the middle of what the scale of colours leaves.
-    side, top, left = 0.95 * 50, 0.45 * 50, (0.7 + (8 - 0.7 - 0.95 - 4 * 0.95) / 2) * 50
-    assert top + side <= rows.min() <= rows.max() <= top + 2 * side
-    assert left + 2 * side <= columns.min() <= columns.max() <= left + 3 * side
+    left, bottom = axes.transData.transform((1.5, 1.5))
+    right, top = axes.transData.transform((2.5, 0.5))
+    assert right - left == pytest.approx(top - bottom) == pytest.approx(0.95 * 50, abs=1)
+    assert bottom <= rows.min() <= rows.max() <= top and left <= columns.min() <= columns.max() <= right
 
 
 def test_ties_are_all_drawn_and_what_was_not_learned_is_not() -> None:
     table = np.zeros((16, 4))
     table[0], table[1] = [1.0, 2.0, 2.0 - 1e-9, 0.0], [0.0, 0.0, 3.0, 0.0]
-    greedy = lake_map(table).greedy()
+    greedy = on_map(table).greedy()
     assert greedy[:2].tolist() == [[False, True, True, False], [False, False, True, False]]
     assert not greedy[2:].any()
 
 
 def test_maps() -> None:
     lake = find_world(gym.make("FrozenLake-v1").unwrapped)
-    assert lake is not None and lake.panels[0].states.tolist()[1] == [4, 5, 6, 7]
-    assert {lake.panels[0].names[cell] for cell in ((1, 1), (1, 3), (2, 3), (3, 0))} == {"hole"}
+    assert lake is not None and lake.states[0, 1].tolist() == [4, 5, 6, 7]
+    assert lake.names.tolist()[1:] == [["", "hole", "", "hole"], ["", "", "", "hole"], ["hole", "", "", "goal"]]
     cliff = find_world(gym.make("CliffWalking-v1").unwrapped)
-    assert cliff is not None and cliff.panels[0].states.shape == (4, 12)
-    assert list(cliff.panels[0].names.values()).count("cliff") == 10
-    env: Any = gym.make("Taxi-v4").unwrapped
-    taxi = find_world(env)
-    assert taxi is not None and len(taxi.panels) == 16 and len(taxi.walls) == 6
-    assert len(np.unique([panel.states for panel in taxi.panels])) == 400  # 100 have the passenger where he wants to be
+    assert cliff is not None and cliff.states.shape == (1, 4, 12)
+    assert cliff.names[-1].tolist() == ["start", *["cliff"] * 10, "goal"] and not cliff.names[:-1].any()
+    taxi = find_world(gym.make("Taxi-v4").unwrapped)
+    assert taxi is not None and len(taxi.states) == len(taxi.targets) == 16 and len(taxi.walls) == 6
+    assert len(np.unique(taxi.states)) == 400  # 100 have the passenger where he wants to be
     # An arrow must point where the action goes, on every map.
     for name, world, row in (("FrozenLake-v1", lake, 1), ("CliffWalking-v1", cliff, 1), ("Taxi-v4", taxi, 2)):
         model: Any = gym.make(name, **({"is_slippery": False} if "Lake" in name else {})).unwrapped
-        states = world.panels[0].states
-        for action, move in enumerate(world.moves):
-            if not isinstance(move, str):
+        for states in world.states:
+            for action, step in enumerate(world.steps):
                 following = model.P[int(states[row, 2])][action][0][1]
                 goes = np.argwhere(states == following)[0] - (row, 2)
-                assert tuple(goes[::-1]) == move, (name, action)
+                assert tuple(goes[::-1]) == step, (name, action)
     assert find_world(Rooms()) is None
+
+
+def test_each_map_of_the_taxi_is_named_after_its_states() -> None:
+    env: Any = gym.make("Taxi-v4").unwrapped
+    world = find_world(env)
+    assert world is not None
+    for states, title, target in zip(world.states, world.titles, world.targets, strict=True):
+        row, column, passenger, wanted = env.decode(int(states[1, 3]))
+        start = "in the taxi," if passenger == 4 else f"from {'RGYB'[passenger]}"
+        assert (row, column, title, target) == (1, 3, f"{start} to {'RGYB'[wanted]}", env.locs[wanted])
+        assert world.names[target] == "RGYB"[wanted]
 
 
 def test_a_picture_numbers_states_and_actions_as_their_spaces_do_and_says_that_nothing_was_learned(
@@ -396,25 +408,21 @@ def test_a_picture_numbers_states_and_actions_as_their_spaces_do_and_says_that_n
     assert axes.get_xlim() == (states.start - 0.5, states.start + states.n - 0.5) and states.start > 0
     assert axes.get_ylim() == (actions.start + actions.n - 0.5, actions.start - 0.5) and actions.start > 0
     assert "nothing" not in caption
-    untrained = dataclasses.replace(picture, table=np.full((4, 2), 0.5), changed=np.zeros(4, bool))
+    untrained = dataclasses.replace(picture, table=np.full((4, 2), np.nan), initial_value=0.5)
     for world in (None, find_world(gym.make("FrozenLake-v1", desc=["SF", "FG"]).unwrapped)):
-        _, caption = drawn(dataclasses.replace(untrained, world=world, legal=np.ones((4, 2), bool)))
+        _, caption = drawn(dataclasses.replace(untrained, world=world))
         assert caption == "nothing has been learned yet: all Q-values are still 0.5, as at the start"
 
 
 def test_signs_lie_beside_the_arrows_that_they_tie_with() -> None:
-    world = find_world(gym.make("Taxi-v4").unwrapped)
-    assert world is not None
     table = np.zeros((500, 6))
-    first, second = world.panels[0].states[0, :2]
-    table[first, 4], table[second, [0, 4, 5]] = 1.0, 1.0
-    axes, _ = drawn(TableMap(table, np.ones(table.shape, bool), table.any(axis=1), world, ""))
-    places = {
-        (text.get_text(), *np.round(text.get_position(), 1).tolist())
-        for text in axes.texts
-        if len(text.get_text()) == 1
-    }
-    assert {("●", 0.5, 0.5), ("●", 1.2, 0.8), ("■", 1.8, 0.8)} <= places
+    picture = on_map(table, "Taxi-v4")
+    assert picture.world is not None
+    first, second, third = picture.world.states[0, 0, :3]
+    table[first, 4], table[second, [0, 4]], table[third, [0, 5]] = 1.0, 1.0, 1.0
+    axes, _ = drawn(on_map(table, "Taxi-v4"))
+    places = {(text.get_text(), *text.get_position()) for text in axes.texts}
+    assert {("●", 0, 0), ("●", 1.3, 0.3), ("■", 2.3, 0.3)} <= places
 
 
 class Long(Rooms):
@@ -431,5 +439,6 @@ def test_the_curve_has_the_table_below_it(tmp_path: Path) -> None:
         sizes[len(sizes)] = (picture is not None and picture.world is not None, picture is not None)
         height = 4.6 + (picture.height_inches if picture else 0)
         with Image.open(run / "curve.png") as drawn:
-            assert drawn.size == (1200, int(height * 150))
+            assert drawn.size == (1200, pytest.approx(height * 150, abs=1))
     assert list(sizes.values()) == [(True, True), (False, True), (False, False)]
+    assert TableMap(np.zeros((2, 5000)), 0.0, None, "").height_inches < 20  # matplotlib refuses 65 536 pixels

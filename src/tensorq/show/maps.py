@@ -3,69 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-# Steps (right, down) of the actions.
-_LEFT, _DOWN, _RIGHT, _UP = (-1, 0), (0, 1), (1, 0), (0, -1)
+_LEFT, _DOWN, _RIGHT, _UP = (-1, 0), (0, 1), (1, 0), (0, -1)  # steps
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A map: the state of each cell [rows, columns], and the names of cells that are special."""
+class World(NamedTuple):
+    """How an environment's states lie on maps of one size, and what its actions do there."""
 
-    states: npt.NDArray[np.intp]
-    names: dict[tuple[int, int], str]
-    title: str = ""
-    framed: tuple[int, int] | None = None  # the cell that is to be reached
-
-
-@dataclass(frozen=True)
-class World:
-    """How an environment's states lie on maps, and what its actions do there."""
-
-    panels: list[Panel]
-    moves: Sequence[tuple[int, int] | str]  # of each action: a step (right, down), or a sign
-    columns: int = 1
-    walls: list[tuple[int, int]] = field(default_factory=list)  # (row, column) of cells with a wall to their right
-    signs: str = ""  # what signs mean
+    states: npt.NDArray[np.intp]  # [maps, rows, columns]
+    names: npt.NDArray[np.str_]  # [rows, columns], of special cells; empty for all others
+    steps: Sequence[tuple[int, int]]  # (right, down) of each of the first actions
+    signs: Sequence[str] = ()  # of each of the other actions: a sign, and what it means
+    titles: Sequence[str] = ("",)  # of each map
+    targets: Sequence[tuple[int, int]] = ()  # of each map: the cell (row, column) that is to be reached
+    walls: Sequence[Sequence[int]] = ()  # cells (row, column) with a wall to their right
+    across: int = 1  # how many maps lie side by side, and as many below each other
 
 
 def find_world(env: Any) -> World | None:
     """How the states of Gymnasium's FrozenLake, CliffWalking and Taxi lie on a map; None for any other environment."""
     kind = type(env).__name__
+    if kind == "TaxiEnv":
+        return _taxi(env)
     if kind == "FrozenLakeEnv":
-        letters = {b"S": "start", b"H": "hole", b"G": "goal"}
-        names = {cell: letters[letter] for cell, letter in np.ndenumerate(env.desc) if letter in letters}
-        states = np.arange(env.desc.size).reshape(env.desc.shape)
-        return World([Panel(states, names)], (_LEFT, _DOWN, _RIGHT, _UP))
-    if kind == "CliffWalkingEnv":
-        rows, columns = env.shape
-        names = {(rows - 1, column): "cliff" for column in range(1, columns - 1)}
-        names |= {(rows - 1, 0): "start", (rows - 1, columns - 1): "goal"}
-        return World([Panel(np.arange(rows * columns).reshape(rows, columns), names)], (_UP, _RIGHT, _DOWN, _LEFT))
-    return _taxi(env) if kind == "TaxiEnv" else None
+        steps = (_LEFT, _DOWN, _RIGHT, _UP)
+        names = np.full(env.desc.shape, "", "<U5")
+        for letter, name in ((b"S", "start"), (b"H", "hole"), (b"G", "goal")):
+            names[env.desc == letter] = name
+    elif kind == "CliffWalkingEnv":
+        steps = (_UP, _RIGHT, _DOWN, _LEFT)
+        names = np.full(env.shape, "", "<U5")
+        names[-1] = ["start", *["cliff"] * (env.shape[1] - 2), "goal"]
+    else:
+        return None
+    return World(np.arange(names.size).reshape(1, *names.shape), names, steps)
 
 
 def _taxi(env: Any) -> World:
     """A map for each place where the passenger is and each where he wants to be."""
-    rows, columns, places = 5, 5, "RGYB"
-    walls = [
-        (row, column)
-        for row in range(rows)
-        for column in range(columns - 1)
-        if env.desc[1 + row, 2 * column + 2] == b"|"
-    ]
-    panels = []
-    for wanted, to in enumerate(places):
-        for where, at in enumerate([*places, "taxi"]):
-            if where != wanted:
-                cells = [[env.encode(row, column, where, wanted) for column in range(columns)] for row in range(rows)]
-                names = {place: places[index] for index, place in enumerate(env.locs)}
-                title = f"in the taxi, to {to}" if at == "taxi" else f"from {at} to {to}"
-                panels.append(Panel(np.array(cells), names, title, env.locs[wanted]))
-    moves = (_DOWN, _UP, _RIGHT, _LEFT, "●", "■")
-    return World(panels, moves, columns=4, walls=walls, signs=" · ● pick up · ■ drop off")
+    places, origins = "RGYB", ("from R", "from G", "from Y", "from B", "in the taxi,")
+    names = np.full((5, 5), "")
+    names[tuple(np.transpose(env.locs))] = list(places)
+    states = np.arange(500).reshape(5, 5, 5, 4)  # [rows, columns, origins, places where the passenger wants to be]
+    pairs = [(start, target) for target in range(4) for start in range(5) if start != target]
+    return World(
+        np.stack([states[:, :, start, target] for start, target in pairs]),
+        names,
+        steps=(_DOWN, _UP, _RIGHT, _LEFT),
+        signs=("● pick up", "■ drop off"),
+        titles=[f"{origins[start]} to {places[target]}" for start, target in pairs],
+        targets=[env.locs[target] for _, target in pairs],
+        walls=np.argwhere(env.desc[1:-1, 2:-1:2] == b"|").tolist(),
+        across=4,
+    )
