@@ -34,7 +34,8 @@ import tensorq as tq
 from tensorq import cli, presets, trainer  # noqa: F401 -- what forked processes would import one by one
 from tensorq.config import FIELD_NAMES
 from tensorq.evaluation import load  # noqa: F401
-from tensorq.show import curve, film, progress, tables, video  # noqa: F401
+from tensorq.observers import progress  # noqa: F401
+from tensorq.show import curve, film, tables, video  # noqa: F401
 
 SECONDS = 60
 GOOD_CODES = (0, 2, 130, 143)

@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"agents", "envs"},
     {"config", "events"},
     {"presets", "runs", "evaluation"},
-    {"loops", "show", "stopped"},
+    {"loops", "observers", "show", "stopped"},
     {"training", "preflight", "options"},
     {"trainer"},
     {"api"},
@@ -38,12 +38,13 @@ SIDEWAYS = {
     ("agents", "envs.spaces"),
     ("events", "config"),
     ("evaluation", "runs"),
+    ("observers", "show.numbers"),
 }
 LIGHT = (
     "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors", "evaluation",
     "events", "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
-    "networks.settings", "options", "paths", "preflight", "presets", "process", "replay.host", "replay.settings",
-    "runs", "settings", "show", "stopped", "trainer", "training",
+    "networks.settings", "observers", "options", "paths", "preflight", "presets", "process", "replay.host",
+    "replay.settings", "runs", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.compare import REFERENCE_RETURNS, Metric, compare
 from tensorq.events import Event, Finished, Message, Progress, Started
+from tensorq.observers.progress import Mode, observer
+from tensorq.observers.summary import summary
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.history import group_by_setting
 from tensorq.runs.record import RunRecord
@@ -29,8 +31,6 @@ from tensorq.show import runs
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.numbers import format_bytes, format_return
-from tensorq.show.progress import Mode, observer
-from tensorq.show.summary import summary
 from tensorq.show.tables import print_rows, table_of
 from tensorq.show.video import Frame, _number, _Panel, frame_stride, record
 
@@ -1020,7 +1020,7 @@ def test_sizes_have_three_digits(count: float, text: str) -> None:
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     heavy = ["tensorflow", "keras", "matplotlib", "rich", "PIL", "imageio", "imageio_ffmpeg", "gymnasium", "pygame"]
     code = (
-        "import sys, tensorq.show.progress, tensorq.show.curve, tensorq.show.tables, tensorq.show.video\n"
+        "import sys, tensorq.observers.progress, tensorq.show.curve, tensorq.show.tables, tensorq.show.video\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import tensorq as tq
-from tensorq.show import tensorboard
-from tensorq.show.tensorboard import TensorBoard
+from tensorq.observers import tensorboard
+from tensorq.observers.tensorboard import TensorBoard
 
 
 def test_a_checksum_is_crc32c_masked() -> None:

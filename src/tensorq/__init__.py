@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tensorq.events import StopTraining
     from tensorq.heads import register_head
     from tensorq.networks.encoders import register_encoder
+    from tensorq.observers.tensorboard import TensorBoard
     from tensorq.presets import register_preset
     from tensorq.settings import Part, setting
-    from tensorq.show.tensorboard import TensorBoard
     from tensorq.stopped import Stopped
 
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "Run": "tensorq.api",
     "StopTraining": "tensorq.events",
     "Stopped": "tensorq.stopped",
-    "TensorBoard": "tensorq.show.tensorboard",
+    "TensorBoard": "tensorq.observers.tensorboard",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
     "GymView": "tensorq.envs.gym_view",

@@ -24,12 +24,12 @@ from tensorq.evaluation.load import evaluate_run, read_kept
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder, NetworkFunction, network_function
+from tensorq.observers.progress import Mode, observer
 from tensorq.paths import absolute
 from tensorq.presets import resolve
 from tensorq.runs import directory
 from tensorq.runs.saved import SavedRun
 from tensorq.runs.state import look
-from tensorq.show.progress import Mode, observer
 from tensorq.show.runs import in_a_line, to_html
 
 

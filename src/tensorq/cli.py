@@ -21,7 +21,7 @@ from tensorq.settings import all_parts, choices_of
 if TYPE_CHECKING:
     from tensorq.api import Run
     from tensorq.events import Observer
-    from tensorq.show.progress import Mode
+    from tensorq.observers.progress import Mode
 
 
 class Option(NamedTuple):
@@ -157,7 +157,7 @@ def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
 
     if homes:
         _import_from_here()
-    ours = ["tensorq.show.tensorboard:TensorBoard"] if tensorboard else []
+    ours = ["tensorq.observers.tensorboard:TensorBoard"] if tensorboard else []
     return [load_observer(home) for home in [*homes, *ours]]
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
+from tensorq.observers.summary import summary
 from tensorq.paths import shown
 from tensorq.runs.directory import finite_number, plain_data
 from tensorq.show.numbers import format_number, format_return
-from tensorq.show.summary import summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
