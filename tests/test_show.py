@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
@@ -32,7 +33,7 @@ from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.numbers import format_bytes, format_return
 from tensorq.show.tables import print_rows, table_of
-from tensorq.show.video import Frame, _number, _Panel, frame_stride, record
+from tensorq.show.video import Frame, _number, _Scene, frame_stride, record
 
 
 class Terminal(io.StringIO):
@@ -745,24 +746,26 @@ def test_legends_of_many_runs_and_long_numbers_stay_in_the_picture(
 # --- videos -----------------------------------------------------------------------------------------------------------
 
 
-def frames(count: int, height: int = 200, width: int = 300, actions: int | None = 2) -> list[Frame]:
+def frames(count: int, height: int = 200, width: int = 300, actions: int = 2) -> list[Frame]:
     """A square that moves over a background, and a number of Q-values."""
     made = []
     for index in range(count):
-        image = np.full((height, width, 3), 255, np.uint8)
-        image[20:40, 5 * index : 5 * index + 20] = (0, 132, 66)
-        q_values = None if actions is None else np.arange(actions) + float(index)
-        made.append(Frame(image, q_values, None if actions is None else index % actions, float(index), index))
+        image = Image.new("RGB", (width, height), "white")
+        image.paste((0, 132, 66), (5 * index, 20, 5 * index + 20, 40))
+        image.paste((253, 251, 248), (0, 60, 20, 80))  # hardly to be told from white, which has to stay white
+        made.append(Frame(image, np.arange(actions) + float(index), index % actions, float(index), index))
     return made
 
 
-def enlarged(image: np.ndarray, factor: int) -> np.ndarray:
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+def black(height: int, width: int, *q_values: float, action: int | None = None, step: int = 0) -> Frame:
+    return Frame(Image.new("RGB", (width, height)), np.array(q_values or [0.0]), action, 0.0, step)
+
+
+def enlarged(image: Image.Image, factor: int) -> np.ndarray:
+    return np.asarray(image).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def read_gif(path: Path) -> tuple[list[np.ndarray], list[int]]:
-    from PIL import Image
-
     pictures, milliseconds = [], []
     with Image.open(path) as image:
         for index in range(image.n_frames):  # type: ignore[attr-defined]
@@ -788,16 +791,17 @@ def test_only_a_gif_leaves_out_frames(output: str, fps: int, stride: int) -> Non
 
 
 def test_frames_that_do_not_change_cost_nothing(tmp_path: Path) -> None:
-    still = [frames(1, actions=None)[0]] * 25
+    still = frames(1) * 25
     pictures, milliseconds = read_gif(record(still, tmp_path / "clip.gif", fps=25, plain=True))
     assert len(pictures) == 1 and milliseconds == [2000]
 
 
 def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
     names = ["left", "right"]
-    pictures, _ = read_gif(record(frames(6), tmp_path / "clip.gif", fps=25, action_names=names))
-    assert pictures[0].shape == (400, 816, 3)
-    for index, picture in enumerate(pictures):
+    shown = [*frames(6), frames(7)[6]._replace(action=None)]  # none follows the last state
+    pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25, action_names=names))
+    assert pictures[0].shape == (400, 816, 3) and not bar_widths(pictures[6], CHOSEN)
+    for index, picture in enumerate(pictures[:6]):
         rows = np.flatnonzero((picture[:, 600:] == CHOSEN).all(axis=2).any(axis=1))
         assert (rows.min() > 200) == bool(index % 2)  # the second bar lies below the first
     assert np.array_equal(pictures[2][:, :600], enlarged(frames(3)[2].image, 2))
@@ -807,8 +811,7 @@ def test_the_panel_shows_the_chosen_action(tmp_path: Path) -> None:
     ("shape", "width"), [((84, 84), 588), ((16, 16), 592), ((256, 256), 512), ((400, 600), 600), ((1200, 1500), 750)]
 )
 def test_pictures_are_brought_to_a_size_that_can_be_read(tmp_path: Path, shape: tuple[int, int], width: int) -> None:
-    shown = [Frame(np.zeros((*shape, 3), np.uint8), None, None, 0.0, 0)]
-    (picture,), _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25, plain=True))
+    (picture,), _ = read_gif(record([black(*shape)], tmp_path / "clip.gif", fps=25, plain=True))
     assert picture.shape == (width * shape[0] // shape[1], width, 3)
 
 
@@ -821,9 +824,7 @@ def bar_widths(picture: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
 
 
 def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
-    low = np.zeros((40, 300, 3), np.uint8)
-    values = ([500.0, 500.01, 499.91], [10.0, 10.01, 9.91])
-    shown = [Frame(low, np.array(q_values), 1, 0.0, step) for step, q_values in enumerate(values)]
+    shown = [black(40, 300, 500.0, 500.01, 499.91, action=1), black(40, 300, 10.0, 10.01, 9.91, action=1, step=1)]
     pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
     assert pictures[0].shape == (142 + 3 * 40, 816, 3)  # rows with a bar below each text, the picture in the middle
     assert (pictures[0][91:171, :600] == 0).all() and (pictures[0][:91, :600] > 0).all()
@@ -833,8 +834,6 @@ def test_the_panel_tells_actions_apart_in_any_picture(tmp_path: Path) -> None:
 
 
 def test_the_panel_says_how_far_below_the_best_an_action_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import ImageDraw
-
     drawn: list[str] = []
     real = ImageDraw.ImageDraw.text
 
@@ -843,14 +842,15 @@ def test_the_panel_says_how_far_below_the_best_an_action_is(monkeypatch: pytest.
         real(draw, place, text, *args, **options)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep)
-    panel = _Panel(["left", "right", "up"], 400)
-    assert drawn == ["step", "return", "highest Q", "Q minus the highest Q;", "bars: square-root scale"]
+    first = black(400, 600, 98.31, 98.35, -np.inf, action=1, step=7)._replace(total_return=2.5)
+    scene = _Scene([first], False, ["left", "right", "up"])
+    assert drawn == ["step", "return", "highest Q", "Q minus the highest Q;\nbars: square-root scale"]
     drawn.clear()
-    panel.draw(Frame(frames(1)[0].image, np.array([98.31, 98.35, -np.inf]), 1, 2.5, 7))
+    scene.draw(first)
     assert drawn == ["7", "2.5", "98.35", "left", "-0.04000", "right", "0", "up", "-"]
     drawn.clear()
-    panel.draw(Frame(frames(1)[0].image, np.array([1.0, -99.0, np.nan]), 0, 2.5, 8))
-    assert drawn == ["8", "2.5", "1.00", "left", "0", "right", "-100.0", "up", "nan"]
+    scene.draw(black(400, 600, 1.0, -99.0, np.nan, action=0, step=8))
+    assert drawn == ["8", "0", "1.00", "left", "0", "right", "-100.0", "up", "nan"]
     assert [_number(-2.5, largest) for largest in (2.5e4, 25, 0.25)] == ["-2", "-2.50", "-2.5000"]
     assert (_number(-2.5e6, 2.5e6), _number(-2.5e-6, 2.5e-6)) == ("-2.5e+06", "-2.5e-06")
 
@@ -862,21 +862,20 @@ def test_small_returns_have_two_decimals() -> None:
 
 
 def test_an_illegal_action_has_no_bar_and_does_not_widen_the_scale(tmp_path: Path) -> None:
-    shown = [Frame(np.zeros((200, 300, 3), np.uint8), np.array([1.0, -np.inf, 0.0]), 0, 0.0, 0)]
-    (picture,), _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
+    shown = black(200, 300, 1.0, -np.inf, 0.0, action=0)
+    (picture,), _ = read_gif(record([shown], tmp_path / "clip.gif", fps=25))
     assert bar_widths(picture, CHOSEN)[-1] == 185 and bar_widths(picture, OTHER) == [8]
 
 
-@pytest.mark.parametrize("actions", [None, 1, 18, 40])
-@pytest.mark.parametrize("size", [(210, 160), (10, 10), (401, 601)])
-def test_any_number_of_actions_and_any_size(tmp_path: Path, actions: int | None, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("actions", [1, 18, 40])
+@pytest.mark.parametrize("size", [(210, 160), (10, 10), (401, 601), (1, 2000)])
+def test_any_number_of_actions_and_any_size(tmp_path: Path, actions: int, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0)
     shown = [
-        Frame(noise.integers(0, 256, (*size, 3), np.uint8), frame.q_values, frame.action, -0.5, 7)
+        frame._replace(image=Image.fromarray(noise.integers(0, 256, (*size, 3), np.uint8)))
         for frame in frames(3, actions=actions)
     ]
-    if actions:
-        shown[1].q_values[0] = np.nan  # type: ignore[index]
+    shown[1].q_values[0] = np.nan
     pictures, _ = read_gif(record(shown, tmp_path / "clip.gif", fps=25))
     assert len(pictures) == 3
 
@@ -915,12 +914,10 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         yield frames(1)[0]
         raise RuntimeError("the environment broke")
 
-    floats = Frame(np.zeros((4, 4, 3)), None, None, 0.0, 0)  # type: ignore[arg-type]
     for wrong, output, message in (
         (frames(2), "clip.avi", r"\.gif or \.mp4"),
         ([], "clip.gif", "no frames"),
         (frames(2), "none/clip.gif", "there is no folder .*/none; make it first, or give another"),
-        ([floats], "clip.gif", "expected uint8 frames"),
         ([*frames(1), *frames(1, 10, 10)], "clip.gif", "like the first"),
     ):
         with pytest.raises(TensorqError, match=message):
@@ -1020,7 +1017,7 @@ def test_sizes_have_three_digits(count: float, text: str) -> None:
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     heavy = ["tensorflow", "keras", "matplotlib", "rich", "PIL", "imageio", "imageio_ffmpeg", "gymnasium", "pygame"]
     code = (
-        "import sys, tensorq.observers.progress, tensorq.show.curve, tensorq.show.tables, tensorq.show.video\n"
+        "import sys, tensorq.observers.progress, tensorq.show.curve, tensorq.show.tables, tensorq.cli\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

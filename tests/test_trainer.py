@@ -676,6 +676,11 @@ class Blind(Unmoved):
         return None
 
 
+class Floating(Unmoved):
+    def render(self) -> Any:
+        return np.zeros((8, 8, 3))
+
+
 class Broken(Unmoved):
     def render(self) -> Any:
         raise RuntimeError("no\nscreen")
@@ -690,7 +695,8 @@ class Timeless(Unmoved):
     [
         (WithoutMode, "no video: environment 'Shown-v0' takes no render_mode"),
         (Blind, "no video: rendering Shown-v0 gave NoneType, expected an image"),
-        (Broken, "no video: no screen"),
+        (Floating, "no video: rendering Shown-v0 gave float64 (8, 8, 3), expected an image, a uint8 array"),
+        (Broken, "no video: Shown-v0 raised RuntimeError: no screen ("),
         (Timeless, None),
     ],
 )
@@ -733,7 +739,7 @@ def test_pictures_belong_to_their_numbers(stride: int, steps: list[int]) -> None
         lambda obs: np.stack([obs[:, 0], 2 * obs[:, 1]], axis=1), Counting.observation_space, Counting.action_space
     )
     frames = [*film._frames(Counting(), agent, 0, stride, max_steps=100)]
-    assert [frame.step for frame in frames] == [frame.image[0, 0, 0] for frame in frames] == steps
+    assert [frame.step for frame in frames] == [frame.image.getpixel((0, 0))[0] for frame in frames] == steps
     assert [frame.total_return for frame in frames] == [step * (step + 1) / 2 for step in steps]
     assert [frame.q_values.tolist() for frame in frames if frame.q_values is not None] == [[n, 2 * n] for n in steps]
     assert [frame.action for frame in frames] == [0 if step == 0 else 1 for step in steps[:-1]] + [None]

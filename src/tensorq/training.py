@@ -407,22 +407,28 @@ class Training:
 
     def _show(self) -> None:
         """The curve and the moving picture. Neither is worth losing a finished run for."""
-        from tensorq.show.curve import draw_run
-        from tensorq.show.film import film
+
+        def curve() -> None:
+            from tensorq.show.curve import draw_run
+
+            draw_run(run)
+
+        def video() -> None:
+            from tensorq.show.film import film
+
+            film(run, short=True, warn=self._warn)
 
         # An environment with an id is made by it, to be drawn; of a single one there is no second, to draw.
         env, single = self.config.env, self.config.single_environment
         make = env if ":" in env else self.environment.make if self.environment.custom and not single else None
         run = SavedRun(self.directory.path, make, self._network)
-        makers: list[tuple[str, Callable[[], object]]] = [("curve", lambda: draw_run(run))]
-        if not single:
-            makers.append(("video", lambda: film(run, short=True, warn=self._warn)))
-        self._tell(Message(f"drawing the {' and the '.join(name for name, _ in makers)} ...", "activity"))
-        for name, draw in makers:
+        pictures = [curve] if single else [curve, video]
+        self._tell(Message(f"drawing the {' and the '.join(draw.__name__ for draw in pictures)} ...", "activity"))
+        for draw in pictures:
             try:
                 draw()
             except (Exception, SystemExit) as error:  # an environment's own drawing may fail in any way
-                self._tell(Message(f"no {name}: {' '.join(str(error).split()) or type(error).__name__}"))
+                self._tell(Message(f"no {draw.__name__}: {' '.join(str(error).split()) or type(error).__name__}"))
 
 
 def columns(metric_names: Sequence[str]) -> tuple[str, ...]:

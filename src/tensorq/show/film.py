@@ -9,16 +9,17 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from PIL import Image
 
 from tensorq.agents.trained import TrainedAgent
-from tensorq.envs.calls import Warn, close_or_warn, reset_once, step_once
+from tensorq.envs.calls import Warn, call, close_or_warn, environment_name, reset_once, step_once
 from tensorq.envs.host import MASK, seeds_for
-from tensorq.envs.spaces import check_mask
+from tensorq.envs.spaces import check_mask, plain_action_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
 from tensorq.process import default_variable
 from tensorq.runs.saved import SavedRun
-from tensorq.show.video import Frame, Pixels, frame_stride, record
+from tensorq.show.video import Frame, frame_stride, record
 
 DEFAULT_FRAMES_PER_SECOND = 30
 MAX_STEPS = 2_000  # of a clip: a greedy agent may play for ever
@@ -63,31 +64,30 @@ def film(
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
     output = output or run.files.video_path
     agent, env = read_kept(run, which).agent(), run.environment_maker(render_mode="rgb_array")()
-    if not isinstance(env, gym.Env) or env.render_mode != "rgb_array":
-        close_or_warn(env, warn)
-        why = "has no render_mode='rgb_array': make it with that"
+    try:
         if not isinstance(env, gym.Env):
             why = "is a VectorEnv, and a video shows one: give one of its environments, as make_env= or --env"
-        raise TensorqError(f"the environment function's environment {why}")
-    try:
+            raise TensorqError(f"the environment function's environment {why}")
+        if env.render_mode != "rgb_array":
+            why = "has no render_mode='rgb_array': make it with that"
+            raise TensorqError(f"the environment function's environment {why}")
         run.environment.require_same(run.path, env.observation_space, env.action_space)
-    except TensorqError:
-        close_or_warn(env, warn)
-        raise
-    fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
-    stride = frame_stride(output, fps)
-    first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
-    try:
-        max_steps = SHORT_CLIP_SECONDS * fps if short else MAX_STEPS
-        frames = _frames(env, agent, first_seed, stride, max_steps)
-        names: Sequence[str] | None = ACTION_NAMES.get(env.spec.name if env.spec else "")
-        if names is None and hasattr(env.unwrapped, "get_action_meanings"):
-            names = env.unwrapped.get_action_meanings()
-        if names is None and isinstance(actions := env.action_space, gym.spaces.Discrete):
-            names = [str(action) for action in range(int(actions.start), int(actions.start + actions.n))]
-        return record(frames, output, fps=fps / stride, plain=plain, action_names=names)
+        fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
+        stride = frame_stride(output, fps)
+        first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
+        frames = _frames(env, agent, first_seed, stride, SHORT_CLIP_SECONDS * fps if short else MAX_STEPS)
+        return record(frames, output, fps=fps / stride, plain=plain, action_names=_action_names(env))
     finally:
         close_or_warn(env, warn)
+
+
+def _action_names(env: gym.Env) -> Sequence[Any]:
+    if env.spec and env.spec.name in ACTION_NAMES:
+        return ACTION_NAMES[env.spec.name]
+    if hasattr(env.unwrapped, "get_action_meanings"):
+        return env.unwrapped.get_action_meanings()
+    actions = plain_action_space(env.action_space)
+    return range(int(actions.start), int(actions.start + actions.n))
 
 
 def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
@@ -107,13 +107,10 @@ def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps
     yield Frame(_render(env), agent.q_values(obs), None, total, step)
 
 
-def _render(env: gym.Env) -> Pixels:
-    name = env.spec.id if env.spec else str(env)
-    try:
-        image: Any = env.render()
-    except gym.error.DependencyNotInstalled as error:
-        raise TensorqError(f"drawing {name} needs another package: {error}") from error
-    if not isinstance(image, np.ndarray):
+def _render(env: gym.Env) -> Image.Image:
+    image = call(env, "render")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        received = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         expected = "an image, a uint8 array of shape (height, width, 3)"
-        raise TensorqError(f"rendering {name} gave {type(image).__name__}, expected {expected}.")
-    return image
+        raise TensorqError(f"rendering {environment_name(env)} gave {received}, expected {expected}.")
+    return Image.fromarray(image)

@@ -8,50 +8,37 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tensorq.errors import TensorqError
 from tensorq.extras import extra_command
 from tensorq.runs.checkpoint import require_folder, write_atomically, writing_failed
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
-# Colours that five bits a channel can say exactly, as a GIF stores them.
-_BACKGROUND = (247, 247, 247)
-_RULE = (214, 214, 214)
-_TRACK = (231, 231, 231)
-_TEXT = (33, 33, 41)
-_MUTED = (115, 115, 123)
-_BAR = (173, 189, 206)
-_CHOSEN_BAR = (90, 181, 231)
-
+_BACKGROUND, _RULE, _TRACK = (247, 247, 247), (214, 214, 214), (231, 231, 231)
+_TEXT, _MUTED, _BAR, _CHOSEN_BAR = (33, 33, 41), (115, 115, 123), (173, 189, 206), (90, 181, 231)
 _GIF_FRAMES_PER_SECOND = 25  # browsers slow down a GIF whose frames last less than 0.02 s, and 25 look smooth
 _SIZE_PIXELS = 600  # about the longer side of the picture, enlarged or reduced by a whole factor
 # The panel, in pixels: text can still be read where a page shows the video at two thirds of its size.
 _PANEL_WIDTH, _MARGIN, _LINE, _TEXT_SIZE, _ROWS_TOP = 216, 16, 24, 18, 136
-_FRAMES_LOOKED_AT = 128  # a GIF's palette is chosen from some of these; later frames make do with it
+_FRAMES_LOOKED_AT = 128  # the panel's scale and a GIF's palette are chosen from these, before the first is drawn
 _PALETTE_FRAMES, _COLOURS = 6, 255  # frames that are looked at, and colours that a GIF has beside the transparent one
 _LAST_FRAME_MILLISECONDS = 1000
-Pixels = npt.NDArray[np.uint8]
-_NO_IMAGE: Pixels = np.empty((0, 0, 3), np.uint8)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One picture (uint8, height x width x 3), what the agent thinks of it and does next, and has earned by then.
+class Frame(NamedTuple):
+    """One picture (RGB), what the agent thinks of it and does next, and has earned by then.
 
     Q-values of -inf are of actions that are not legal there.
     """
 
-    image: Pixels
-    q_values: npt.NDArray[Any] | None
+    image: Image.Image
+    q_values: npt.NDArray[Any]
     action: int | None
     total_return: float
     step: int
@@ -63,7 +50,7 @@ def frame_stride(output: Path, fps: int) -> int:
 
 
 def record(
-    frames: Iterable[Frame], output: Path, *, fps: float, plain: bool = False, action_names: Sequence[str] | None = None
+    frames: Iterable[Frame], output: Path, *, fps: float, plain: bool = False, action_names: Sequence[Any] | None = None
 ) -> Path:
     """Write `frames` to `output` (.gif or .mp4) and return it; `plain` leaves the panel with the Q-values out.
 
@@ -77,222 +64,169 @@ def record(
     require_folder(output)
     if fps < 1:
         raise TensorqError(f"expected fps of 1 or more, received {fps}")
-    rest = iter(frames)
-    first = next(rest, None)
-    if first is None:
+    resized = map(_resized, frames)
+    head = list(islice(resized, _FRAMES_LOOKED_AT))
+    if not head:
         raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
-    scene = _Scene(first, plain, action_names)
-    write = _write_gif if suffix == ".gif" else _write_mp4
+    scene = _Scene(head, plain, action_names or ())
+    pictures = map(scene.draw, chain(head, resized))
     try:
-        write(chain([first], rest), scene, output, fps)
+        if suffix == ".gif":
+            samples = [*head[:: math.ceil(len(head) / _PALETTE_FRAMES)], head[-1]]
+            data = _gif(pictures, [scene.draw(frame) for frame in samples], fps)
+        else:
+            data = _mp4(pictures, scene.size, fps)
+        write_atomically(output, data)
     except OSError as error:
         raise writing_failed(output, error) from error
     return output
 
 
-class _Panel:
-    """Step, return, the highest Q-value, and for each action how far below it the action's own lies."""
+def _resized(frame: Frame) -> Frame:
+    """The frame with its picture at a handy size."""
+    longest = max(frame.image.size)
+    image = frame.image.reduce(max(1, round(longest / _SIZE_PIXELS)))
+    return frame._replace(image=ImageOps.scale(image, max(1, _SIZE_PIXELS // longest), Image.Resampling.NEAREST))
 
-    def __init__(self, names: Sequence[str], height: int) -> None:
-        from PIL import Image, ImageDraw
 
+class _Scene:
+    """What the video shows: the frame, and beside it the panel.
+
+    The panel tells step, return, highest Q-value and, for each action, how far below it the action's own lies.
+    """
+
+    def __init__(self, head: Sequence[Frame], plain: bool, action_names: Sequence[Any]) -> None:
+        self.plain, self.picture_size = plain, head[0].image.size
         self.highest, self.largest_gap = 0.0, 0.0
-        self.left, self.right = _MARGIN, _PANEL_WIDTH - _MARGIN
-        self.row = min((height - _ROWS_TOP - 6) / max(len(names), 1), 48)
-        # Bars lie under the text where there is room, and behind it where there is not.
-        self.text_top, self.bar = (0.0, (24.0, 33.0)) if self.row >= 36 else (-2.0, (0.0, self.row - 1))
-        self.font = _font(_TEXT_SIZE)
-        self.row_font = _font(min(_TEXT_SIZE, self.row - 1))
-        width = self.right - self.left - self.row_font.getlength("-0.000000 ")
-        self.names = [_cut(name, self.row_font, width) for name in names]
-        self.base = Image.new("RGB", (_PANEL_WIDTH, height), _BACKGROUND)
-        draw = ImageDraw.Draw(self.base)
-        draw.rectangle((0, 0, 0, height), fill=_RULE)
-        for line, text in enumerate(("step", "return", *(("highest Q",) if names else ()))):
-            draw.text((self.left, 10 + line * _LINE), text, _MUTED, self.font)
-        if names:
-            for line, text in enumerate(("Q minus the highest Q;", "bars: square-root scale")):
-                draw.text((self.left, 91 + line * 18), text, _MUTED, _font(15))
-        for index in range(len(names)):
-            top = _ROWS_TOP + index * self.row
-            draw.rectangle((self.left, top + self.bar[0], self.right, top + self.bar[1] - 1), fill=_TRACK)
+        for frame in head:
+            self.see(frame)
+        (width, height), count = self.picture_size, len(head[0].q_values)
+        # As high as the panel needs, or at least, where there are many actions, can do with.
+        panel_height = max(height, _ROWS_TOP + 6 + max(14 * count, min(40 * count, 180)))
+        self.size = (width, height) if plain else (width + _PANEL_WIDTH, panel_height)
+        self.left, self.right = width + _MARGIN, width + _PANEL_WIDTH - _MARGIN
+        self.row_height = min((panel_height - _ROWS_TOP - 6) // count, 48)
+        self.font = ImageFont.load_default(_TEXT_SIZE)
+        self.row_font = ImageFont.load_default(min(_TEXT_SIZE, self.row_height - 1))
+        room = self.right - self.left - self.row_font.getlength("-0.000000 ")
+        names = (*action_names, *range(len(action_names), count))[:count]
+        self.names = [_cut(str(name), self.row_font, room) for name in names]
+        self.base = Image.new("RGB", self.size, _BACKGROUND)
+        if not plain:
+            draw = ImageDraw.Draw(self.base)
+            draw.line((width, 0, width, panel_height), _RULE)
+            for line, text in enumerate(("step", "return", "highest Q")):
+                draw.text((self.left, 10 + line * _LINE), text, _MUTED, self.font)
+            note = "Q minus the highest Q;\nbars: square-root scale"
+            draw.text((self.left, 91), note, _MUTED, ImageFont.load_default(15))
 
-    def see(self, q_values: npt.NDArray[Any] | None) -> None:
-        """Widen the scale of the bars and the numbers to these values; neither shrinks, so that nothing jumps."""
-        if q_values is not None and (finite := q_values[np.isfinite(q_values)].astype(np.float64)).size:
+    def see(self, frame: Frame) -> None:
+        """Widen the scale of the bars and the numbers to a frame's; neither shrinks, so that nothing jumps."""
+        finite = frame.q_values[np.isfinite(frame.q_values)].astype(np.float64)
+        if finite.size:
             self.highest = max(self.highest, abs(float(finite.max())))
             self.largest_gap = max(self.largest_gap, float(np.ptp(finite)))
 
-    def draw(self, frame: Frame) -> Pixels:
-        """The strip for one frame."""
-        from PIL import ImageDraw
-
-        self.see(frame.q_values)
-        image = self.base.copy()
-        draw = ImageDraw.Draw(image)
-        q_values = [] if frame.q_values is None else [float(value) for value in frame.q_values][: len(self.names)]
+    def draw(self, frame: Frame) -> Image.Image:
+        """What the video shows of a frame."""
+        if frame.image.size != self.picture_size:
+            first, received = ("{} x {}".format(*size) for size in (self.picture_size, frame.image.size))
+            raise TensorqError(f"expected every frame to fill {first} pixels like the first, received {received}")
+        canvas = self.base.copy()
+        canvas.paste(frame.image, (0, (self.size[1] - frame.image.height) // 2))
+        if self.plain:
+            return canvas
+        self.see(frame)
+        draw = ImageDraw.Draw(canvas)
+        q_values: list[float] = frame.q_values.tolist()
         best = max(filter(math.isfinite, q_values), default=math.nan)
-        texts = [str(frame.step), f"{round(frame.total_return, 2):.10g}"]
-        texts += [_number(best, self.highest)] if q_values else []
+        texts = str(frame.step), f"{round(frame.total_return, 2):.10g}", _number(best, self.highest)
         for line, text in enumerate(texts):
-            draw.text((self.right, 10 + line * _LINE), text, _TEXT, self.font, anchor="ra")
-        for index, value in enumerate(q_values):
-            top, chosen = _ROWS_TOP + index * self.row, index == frame.action
+            draw.text((self.right, 10 + line * _LINE), text, _TEXT, self.font, "ra")
+        # Bars lie under the text where there is room, and behind it where there is not.
+        under = self.row_height >= 36
+        bar_top, bar_bottom, text_middle = (24, 32, 11) if under else (0, self.row_height - 2, self.row_height // 2)
+        for index, (name, value) in enumerate(zip(self.names, q_values, strict=True)):
+            top, chosen = _ROWS_TOP + index * self.row_height, index == frame.action
+            draw.rectangle((self.left, top + bar_top, self.right, top + bar_bottom), _TRACK)
             if math.isfinite(value):
                 # The root shows small gaps beside large ones: a hundredth of the largest takes a tenth of the bar.
                 share = 1.0 - ((best - value) / self.largest_gap) ** 0.5 if self.largest_gap else 1.0
                 end = self.left + round((0.04 + 0.96 * share) * (self.right - self.left))
-                fill = _CHOSEN_BAR if chosen else _BAR
-                draw.rectangle((self.left, top + self.bar[0], end, top + self.bar[1] - 1), fill=fill)
-            colour = _TEXT if chosen or self.bar[0] == 0 else _MUTED
-            below = _number(value - best, self.largest_gap)
-            draw.text((self.left, top + self.text_top), self.names[index], colour, self.row_font)
-            draw.text((self.right, top + self.text_top), below, colour, self.row_font, anchor="ra")
-        return np.asarray(image)
+                draw.rectangle((self.left, top + bar_top, end, top + bar_bottom), _CHOSEN_BAR if chosen else _BAR)
+            colour, middle = _MUTED if under and not chosen else _TEXT, top + text_middle
+            draw.text((self.left, middle), name, colour, self.row_font, "lm")
+            draw.text((self.right, middle), _number(value - best, self.largest_gap), colour, self.row_font, "rm")
+        return canvas
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """The text, without the end that is wider than this."""
+    while text and font.getlength(text) > width:
+        text = text[:-1]
+    return text
 
 
 def _number(value: float, largest: float) -> str:
     """A number with the decimals that show four digits of the largest of its kind; "-" for an illegal action's."""
-    if value == -math.inf:
-        return "-"
+    if value in (0.0, -math.inf):
+        return "0" if value == 0.0 else "-"
     decimals = max(3 - math.floor(math.log10(largest)), 0) if largest else 0
-    if not abs(value) < 1e5 or value == 0.0:
-        return f"{value:.3g}"
-    return f"{value:.{decimals}f}" if decimals <= 6 else f"{value:.1e}"
+    return f"{value:.{decimals}f}" if decimals <= 6 and abs(value) < 1e5 else f"{value:.1e}"
 
 
-class _Scene:
-    """Where things go in the video: the frame, brought to a handy size, and the panel on its right."""
-
-    def __init__(self, first: Frame, plain: bool, action_names: Sequence[str] | None) -> None:
-        shape = first.image.shape
-        if len(shape) != 3 or shape[2] != 3 or 0 in shape or first.image.dtype != np.uint8:
-            raise TensorqError(
-                f"expected uint8 frames of shape (height, width, 3), received {first.image.dtype} {shape}"
-            )
-        self.frame_shape, longest = shape, max(shape[:2])
-        self.shrink, self.grow = max(1, round(longest / _SIZE_PIXELS)), max(1, _SIZE_PIXELS // longest)
-        height, width = self.resized(first).shape[:2]
-        count = 0 if first.q_values is None else len(first.q_values)
-        names = [*(action_names or ())][:count]
-        names += [str(index) for index in range(len(names), count)]
-        # As high as the panel needs, or at least, where there are many actions, can do with.
-        least_height = 0 if plain else _ROWS_TOP + 6 + max(14 * count, min(40 * count, 180))
-        # Even sizes, because H.264 halves the colour planes.
-        self.height, self.width = (side + side % 2 for side in (max(height, least_height), width))
-        self.top = (self.height - height) // 2
-        self.panel = None if plain else _Panel(names, self.height)
-        self.size = self.width + (0 if self.panel is None else self.panel.base.width), self.height
-
-    def resized(self, frame: Frame) -> Pixels:
-        """The frame's picture at its size in the video."""
-        from PIL import Image
-
-        if frame.image.shape != self.frame_shape or frame.image.dtype != np.uint8:
-            received = f"{frame.image.dtype} {frame.image.shape}"
-            raise TensorqError(
-                f"expected every frame to be uint8 {self.frame_shape} like the first, received {received}"
-            )
-        if self.shrink > 1:
-            return np.asarray(Image.fromarray(frame.image).reduce(self.shrink))
-        return frame.image.repeat(self.grow, axis=0).repeat(self.grow, axis=1) if self.grow > 1 else frame.image
-
-    def place(self, canvas: npt.NDArray[Any], picture: npt.NDArray[Any], panel: npt.NDArray[Any] | None) -> None:
-        """Put picture and panel (of colours or of palette keys) where they belong."""
-        canvas[self.top : self.top + picture.shape[0], : picture.shape[1]] = picture
-        if panel is not None:
-            canvas[:, self.width :] = panel
+def _gif(pictures: Iterable[Image.Image], samples: Sequence[Image.Image], fps: float) -> bytes:
+    """The pictures as a GIF with the samples' colours; Pillow stores what changes from one to the next."""
+    # Every other pixel has the colours that there are, and they are found in a quarter of the time.
+    pixels = np.concatenate([np.asarray(sample)[::2, ::2] for sample in samples])
+    palette = Image.fromarray(pixels).quantize(_COLOURS)
+    colours = palette.getpalette() or []
+    # Pillow takes the colour that is nearest to the lowest of each four values, so white might become a light grey.
+    palette.putpalette([max(value - 2, 0) for value in colours])
+    images: list[Image.Image] = []
+    for picture in pictures:
+        images.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
+        images[-1].putpalette(colours)
+    # Times are rounded as they add up: at 30 frames a second pictures last 3, 3 and 4 hundredths, and none is lost.
+    milliseconds = 10 * np.diff(np.round(100 * np.arange(len(images) + 1) / fps)).astype(int)
+    milliseconds[-1] += _LAST_FRAME_MILLISECONDS
+    file = io.BytesIO()
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=milliseconds.tolist(), loop=0)
+    return file.getvalue()
 
 
-def _font(size: float) -> FreeTypeFont | ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
-def _cut(text: str, font: FreeTypeFont | ImageFont, width: float) -> str:
-    """The text, without the end that is wider than this."""
-    return next(text[:end] for end in range(len(text), -1, -1) if font.getlength(text[:end]) <= width or end == 0)
-
-
-def _write_mp4(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
+def _mp4(pictures: Iterable[Image.Image], size: tuple[int, int], fps: float) -> bytes:
+    """The pictures as an MP4."""
     try:
         import imageio_ffmpeg
     except ImportError:
         raise TensorqError(
             f"writing .mp4 needs the video extra: {extra_command('video')} (a .gif needs nothing)"
         ) from None
-    canvas, sent = np.full((scene.size[1], scene.size[0], 3), _BACKGROUND, np.uint8), 0
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=#{:02x}{:02x}{:02x}".format(*_BACKGROUND)  # H.264 halves colour planes
     # ffmpeg goes back and forth in its file and does not tell whether it could write all of it: so it gets one apart,
     # whose frames are counted.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        file = str(Path(folder) / "video.mp4")
+        file, sent = Path(folder) / "video.mp4", 0
         try:
             writer = imageio_ffmpeg.write_frames(
-                file, scene.size, fps=fps, quality=7, macro_block_size=2, ffmpeg_log_level="quiet",
-                output_params=["-movflags", "+faststart"],
+                str(file), size, fps=fps, quality=7, macro_block_size=1, ffmpeg_log_level="quiet",
+                output_params=["-movflags", "+faststart", "-vf", even],
             )  # fmt: skip
             writer.send(None)
         except Exception as error:  # whatever may be wrong with an ffmpeg
-            why = " ".join(str(error).split())
-            raise TensorqError(f"cannot write {path}: ffmpeg does not start: {why}; write a .gif") from error
+            raise OSError(f"ffmpeg does not start: {' '.join(str(error).split())}; write a .gif") from error
         with contextlib.closing(writer):
-            for frame in frames:
-                panel = None
-                if scene.panel is not None:
-                    scene.panel.see(frame.q_values)
-                    panel = scene.panel.draw(frame)
-                scene.place(canvas, scene.resized(frame), panel)
-                try:
-                    writer.send(canvas.tobytes())
-                except OSError as error:
-                    raise _ffmpeg_failed(path, folder) from error
+            for picture in pictures:
                 sent += 1
-        try:
-            complete = imageio_ffmpeg.count_frames_and_secs(file)[0] == sent
-        except (OSError, RuntimeError) as error:
-            raise _ffmpeg_failed(path, folder) from error
-        if not complete:
-            raise _ffmpeg_failed(path, folder)
-        write_atomically(path, Path(file).read_bytes())
-
-
-def _ffmpeg_failed(path: Path, folder: str) -> TensorqError:
-    free, place = shutil.disk_usage(folder).free, Path(folder).parent
-    return TensorqError(
-        f"cannot write {path}: ffmpeg stopped before the end of the video; {free:,} bytes are free in {place}, where "
-        "it writes first (TMPDIR sets another folder)"
-    )
-
-
-def _write_gif(frames: Iterable[Frame], scene: _Scene, path: Path, fps: float) -> None:
-    """One palette for the whole clip, from its first frames; Pillow stores what changes from picture to picture."""
-    from PIL import Image
-
-    source = ((scene.resized(frame), replace(frame, image=_NO_IMAGE)) for frame in frames)
-    head = list(islice(source, _FRAMES_LOOKED_AT))
-    if scene.panel is not None:
-        for _, frame in head:
-            scene.panel.see(frame.q_values)
-    canvas = np.full((*scene.size[::-1], 3), _BACKGROUND, np.uint8)
-
-    def drawn(picture: Pixels, frame: Frame) -> Pixels:
-        scene.place(canvas, picture, None if scene.panel is None else scene.panel.draw(frame))
-        return canvas
-
-    # Every other pixel of a few pictures has the colours that there are, and they are found in a quarter of the time.
-    places = [*range(0, len(head), math.ceil(len(head) / _PALETTE_FRAMES)), len(head) - 1]
-    looked_at = np.concatenate([drawn(*head[place])[::2, ::2] for place in places])
-    palette = Image.fromarray(looked_at).quantize(_COLOURS)
-    images: list[Image.Image] = []
-    ends = 0
-    for picture, frame in chain(head, source):
-        image = Image.fromarray(drawn(picture, frame)).quantize(palette=palette, dither=Image.Dither.NONE)
-        # Times are rounded as they add up: at 30 frames a second pictures last 3, 3 and 4 hundredths, and none is lost.
-        begins, ends = ends, round(100 * (len(images) + 1) / fps)
-        image.info["duration"] = 10 * (ends - begins)
-        images.append(image)
-    images[-1].info["duration"] += _LAST_FRAME_MILLISECONDS
-    file = io.BytesIO()
-    images[0].save(file, "GIF", save_all=True, append_images=images[1:], loop=0)
-    write_atomically(path, file.getvalue())
+                try:
+                    writer.send(picture.tobytes())
+                except OSError:
+                    break
+        with contextlib.suppress(OSError, RuntimeError):
+            if imageio_ffmpeg.count_frames_and_secs(str(file))[0] == sent:
+                return file.read_bytes()
+        raise OSError(
+            f"ffmpeg stopped before the end of the video; {shutil.disk_usage(folder).free:,} bytes are free in "
+            f"{file.parent.parent}, where it writes first (TMPDIR sets another folder)"
+        )
