@@ -189,8 +189,6 @@ def test_an_agent_says_what_it_cannot_act_on(path: Path) -> None:
         (np.zeros(3), r"shape \(3,\), expected numbers of shape \(4,\)"),
         ("left", r"received 'left', expected numbers of shape \(4,\)"),
         (None, r"received observations of shape \(\), expected"),
-        ([np.nan, np.inf, 0, 0], r"received \[nan, inf, 0, 0\], in which NaN is no number, expected numbers of shape"),
-        ([0, np.inf, 0, 0], r"the Q-values of \[0, inf, 0, 0\] are not finite"),
     ):
         with pytest.raises(tq.TensorqError, match=message):
             agent.act(obs)

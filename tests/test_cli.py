@@ -54,7 +54,6 @@ REFUSED = [
     (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn?"),
     (["train", "CartPole-v1", "--preset="], "unknown preset ''"),
     (["train", "CartPole-v1", "--step", "5"], "tensorq: unknown option --step: did you mean --steps"),
-    (["train", "CartPole-v1", "--gama=0.9"], "unknown option --gama: did you mean --gamma? `tensorq train"),
     (["train", "CartPole-v1", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate? `tensorq train"),
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
     (
@@ -82,25 +81,14 @@ REFUSED = [
     (["train", "CartPole-v1", "--gamma", "x"], "--gamma: received 'x', expected a number"),
     (["train", "CartPole-v1", "--hidden-sizes", "64", "a"], "--hidden-sizes: received '64', 'a', expected whole num"),
     (["train", "CartPole-v1", "--hidden-sizes"], "--hidden-sizes: received nothing, expected whole numbers such as"),
-    (["train", "CartPole-v1", "--hidden-sizes", "64x"], "--hidden-sizes: received '64x', expected whole numbers such"),
     (["train", "CartPole-v1", "--hidden-sizes", "64x0"], "hidden_sizes: received (64, 0)"),
     (["train", "CartPole-v1", "--seed"], "tensorq: --seed: expected one argument. `tensorq"),
     (["train", "CartPole-v1", "--run-dir", ""], "run_dir: received '', expected a folder that is new or empty"),
-    (
-        ["train", "CartPole-v1", "--replay-ratio", "1e9"],
-        "replay_ratio: received 1000000000.0, expected a number above 0 and at most 1,000",
-    ),
     (["evaluate"], "tensorq: expected the run's folder, such as runs/"),
     (["evaluate", "nowhere", "--which", "first"], "--which: received 'first', expected one of best, last. `tens"),
     (["evaluate", "nowhere", "--json", "no"], "--json takes no value: leave it out"),
-    (["resume", "nowhere", "--steps", "x"], "--steps: received 'x', expected a whole number. `tensorq"),
     (["plot"], "no runs given"),
     (["train", "CartPole-v1", "--steps", "-5"], "steps: received -5, expected a whole number of at least 1"),
-    (["train", "CartPole-v1", "--num-envs", "0"], "num_envs: received 0"),
-    (["train", "CartPole-v1", "--hidden-sizes", "64", "0"], "hidden_sizes: received (64, 0)"),
-    (["train", "CartPole-v1", "--gamma", "nan"], "gamma: received nan, expected a number"),
-    (["train", "CartPole-v1", "--gamma", "1.5"], "gamma: received 1.5, expected a number from 0 to 1"),
-    (["train", "CartPole-v1", "--learning-rate", "inf"], "learning_rate: received inf"),
     (
         ["train", "CartPole-v1", "--preset", "blog", "--head", "quantile", "--loss", "mse"],
         "loss: received 'mse', expected 'hub",
@@ -108,18 +96,10 @@ REFUSED = [
     # The preset's own loss is left out, so what is wrong is something else.
     (["train", "CartPole-v1", "--preset", "blog", "--head", "quantile", "--steps", "9"], "learning_starts_steps 500"),
     (["train", "CartPole-v1", "--loss", "l1"], "tensorq: --loss: received 'l1', expected one of mse, huber. `tensorq"),
-    (["train", "CartPole-v1", "--batch-size", "64", "--replay-capacity", "32"], "batch_size 64 is larger than"),
-    (
-        ["train", "CartPole-v1", "--learning-starts-steps", "9000", "--steps", "9000"],
-        "learning_starts_steps 9000 is not",
-    ),
     (["train", "CartPole-v1", "--replay-capacity", "1000000000000"], "replay_capacity 1,000,000,000,000 needs"),
-    (["train", "CartPole-v1", "--hidden-sizes", "1000000", "1000000"], "hidden_sizes 1000000 1000000 need"),
-    (["train", "CartPol-v1", "--steps", "5"], "unknown environment 'CartPol-v1'"),
     (["train", ""], "the environment's name is empty"),
     (["train", ":"], "environment ':': expected an id such as CartPole-v1, or MODULE:ID"),
     (["train", "a:b:c"], "environment 'a:b:c': expected an id"),
-    (["train", ".a:b"], "environment '.a:b': expected an id"),
     (["train", "Pendulum-v1"], "expected Discrete or MultiDiscrete actions"),
     (["train", "FrozenLake-v1", "--loop", "compiled"], "FrozenLake-v1 has no compiled world"),
     (["train"], "expected an environment first"),
@@ -133,9 +113,7 @@ REFUSED = [
     (["resume", "."], "expected the folder of a run"),
     (["resume", "nowhere"], "nowhere does not exist"),
     (["evaluate", "nowhere"], "nowhere does not exist"),
-    (["plot", "nowhere"], "nowhere does not exist"),
     (["compare", "nowhere"], "nowhere"),
-    (["record", "nowhere"], "nowhere does not exist"),
 ]
 
 
@@ -527,14 +505,5 @@ def test_help_takes_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_is_quick_and_imports_no_tensorflow() -> None:
     code = "import sys; from tensorq import cli; cli.run(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
-    for arguments in (
-        ["--help"],
-        ["train", "--help"],
-        ["plot", "--help"],
-        ["compare", "--help"],
-        ["presets"],
-        ["runs", "."],
-    ):
-        assert (
-            subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
-        )
+    for arguments in (["train", "--help"], ["presets"], ["runs", "."]):
+        assert subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True).returncode == 0

@@ -16,7 +16,7 @@ from gymnasium.wrappers.utils import RunningMeanStd
 from tensorq.core import host_random, losses, projections, random
 from tensorq.core.cosine import cos_pi
 from tensorq.core.exploration import epsilon_greedy, noise
-from tensorq.core.optimizers import OPTIMIZERS, adam, clip_by_norm, rmsprop
+from tensorq.core.optimizers import adam, clip_by_norm, rmsprop
 from tensorq.core.returns import lambda_returns
 from tensorq.core.schedules import linear
 from tensorq.core.statistics import FIRST_COUNT, Statistics
@@ -337,10 +337,6 @@ def test_rmsprop_bears_a_variance_that_rounding_made_negative(mode: Mode) -> Non
         tf.zeros(64), tf.fill(64, 1.0 + 2.0**-12), state, tf.constant(1, tf.int64), tf.constant(1e-6), 1e-12
     )
     close(params, tf.fill(64, -1.0 - 2.0**-12))  # 1e-6 / sqrt(1e-12) = 1
-
-
-def test_the_optimizers_by_their_names() -> None:
-    assert {"adam": adam, "rmsprop": rmsprop} == OPTIMIZERS
 
 
 def test_clip_by_norm(mode: Mode) -> None:

@@ -188,16 +188,6 @@ def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
     ("settings", "make", "message"),
     [
         ({"double": True}, None, "double: received True, expected False with algorithm qtable: it is a setting of dqn"),
-        *(
-            ({name: value}, None, f"{name}: .* it is a setting of {subject}")
-            for name, value, subject in [
-                ("n_step", 3, "replay"), ("layer_norm", True, "network"), ("dueling", True, "network"),
-                ("noisy", True, "noisy layers"), ("head", "quantile", "dqn"), ("munchausen", True, "dqn"),
-                ("priority_exponent", 0.5, "replay"), ("replay_ratio", 2.0, "dqn"), ("update_period_steps", 4, "dqn"),
-                ("target_sync_rate", 0.5, "dqn"), ("optimizer", "rmsprop", "optimizer"),
-                ("max_gradient_norm", 1.0, "optimizer"), ("scale_observations", True, "encoder mlp"),
-            ]
-        ),
         ({"loop": "compiled"}, None, "loop: received compiled, expected host or auto"),
         ({"learning_rate": 1.5}, None, "learning_rate: expected at most 1 for a table"),
         ({"algorithm": "dqn", "initial_value": 1.0}, None, "initial_value: .* it is a setting of qtable"),

@@ -583,13 +583,6 @@ def test_the_lock_ends_with_its_process_and_the_checkpoint_stays(tmp_path: Path)
         np.testing.assert_array_equal(latest[0]["x"], np.full(10_000, latest[1]["steps"]))
 
 
-def test_no_tensorflow_and_nothing_slow_is_imported() -> None:
-    code = "import sys, tensorq.runs.directory; print({'tensorflow', 'keras', 'gymnasium'} & set(sys.modules))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
-
-
 def test_config_json_is_readable_text(tmp_path: Path) -> None:
     run = directory.create(tmp_path / "run", {"config": {"b": 1, "a": 2}})
     run.unlock()

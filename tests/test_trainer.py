@@ -314,12 +314,6 @@ PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"replay_ratio": 1_001}, "replay_ratio: received 1001.0, expected a number above 0 and at most 1,000"),
-        ({"n_step": 1_001}, "n_step: received 1001, expected a whole number from 1 to 1,000"),
-        (
-            {"evaluation_episodes": 10**8},
-            "evaluation_episodes: received 100000000, expected a whole number from",
-        ),
         ({"hidden_sizes": (1,) * 101}, "hidden_sizes: received 101 layers, expected at most 100"),
         ({"num_envs": 10_001}, "num_envs: received 10001, expected at most 10,000 environments in the host loop"),
         (
@@ -333,7 +327,6 @@ PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
         (COMPILED | {"num_envs": 10**9, "replay_capacity": 10**9, "steps": 10**10}, "num_envs 1,000,000,000 needs"),
         (COMPILED | {"batch_size": 10**9, "replay_capacity": 10**9}, "batch_size 1,000,000,000 needs .* of memory"),
         (PQN | {"rollout_length": 10**9}, "rollout_length 1,000,000,000 needs .* of memory"),
-        (PQN | {"rollout_epochs": 1_001}, "rollout_epochs: received 1001, expected a whole number from 1 to 1,000"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -982,14 +975,9 @@ def rows_of(run: Path, column: str) -> list[float]:
     return read_table(run / "metrics.csv")[column].tolist()
 
 
-@pytest.mark.parametrize(
-    ("pay", "goal", "ends_at", "episodes"), [(1.0, 3.0, 200, 100), (1.0, 3.1, 600, 2)], ids=["reached", "missed"]
-)
+@pytest.mark.parametrize(("goal", "ends_at", "episodes"), [(3.0, 200, 100), (3.1, 600, 2)], ids=["reached", "missed"])
 @pytest.mark.usefixtures("undrawn")
-def test_a_run_stops_at_its_goal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pay: float, goal: float, ends_at: int, episodes: int
-) -> None:
-    monkeypatch.setattr(Rows, "pay", pay)
+def test_a_run_stops_at_its_goal(tmp_path: Path, goal: float, ends_at: int, episodes: int) -> None:
     config = dataclasses.replace(TABLE, stop_return=goal)
     run = trainer.train(config, make=Rows, run_dir=tmp_path / "run")
     result = directory.read_result(run) or {}
