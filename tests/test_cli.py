@@ -269,8 +269,7 @@ def test_a_full_disk_costs_nothing_but_the_wait(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("loop", ["compiled", "host"])
+@pytest.mark.parametrize(("number", "code", "loop"), [(signal.SIGINT, 130, "compiled"), (signal.SIGTERM, 143, "host")])
 def test_a_signal_stops_the_run_where_it_can_go_on(number: int, code: int, loop: str, tmp_path: Path) -> None:
     options = ["--steps", "100000000", "--loop", loop, "--checkpoint-period-steps", "500", "--run-dir", "run", *QUICK]
     process = start("train", "CartPole-v1", *options, "--log-period-steps", "500", cwd=tmp_path)

@@ -47,7 +47,7 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 SWITCHES: dict[str, dict[str, Any]] = {
     "noisy": {"noisy": True},
-    **{f"priorities, {head}": settings | PRIORITIES for head, settings in HEADS.items()},
+    **{f"priorities, {head}": HEADS[head] | PRIORITIES for head in ("expected", "implicit_quantile")},
 }
 
 

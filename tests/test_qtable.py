@@ -290,10 +290,10 @@ def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
 def test_tensorflow_is_never_imported(tmp_path: Path) -> None:
     program = (
         "import sys, tensorq as tq\n"
-        f"run = tq.train('Taxi-v4', preset='qtable', steps=1000, run_dir={str(tmp_path / 'run')!r}, progress='quiet')\n"
+        f"run = tq.train('FrozenLake-v1', preset='qtable', steps=1000, run_dir={str(tmp_path / 'run')!r})\n"
         "run = tq.resume(run.path, steps=1200, progress='quiet')\n"
         "assert run.evaluate(episodes=2).returns.shape == (2,)\n"
-        "assert run.agent().q_values(0).shape == (6,)\n"
+        "assert run.agent().q_values(0).shape == (4,)\n"
         "assert run.plot().exists() and (run.path / 'video.gif').exists()\n"
         "heavy = {'tensorflow', 'keras'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
