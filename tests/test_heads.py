@@ -175,7 +175,7 @@ def batch_and_state(dqn: DQN) -> tuple[Batch, AgentState]:
     reward = generator.normal(size=SAMPLES).astype(np.float32)
     discount = np.float32([0.9, 0.81, 0, 0.9, 0.9])
     weight = generator.random(SAMPLES).astype(np.float32)
-    mask, next_mask = generator.random((2, SAMPLES, ACTIONS)) < 0.7
+    mask, next_mask = generator.random((2, SAMPLES, ACTIONS)) < 0.4
     mask[np.arange(SAMPLES), action] = next_mask[:, 0] = True
     initial = dqn.network.initial_params()
     params, target_params = (initial + generator.normal(size=(2, len(initial))) / 2).astype(np.float32)
