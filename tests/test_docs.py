@@ -44,7 +44,10 @@ def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "curve.png").exists() and (tmp_path / "cartpole.gif").exists()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_lead_to_files(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)|src=\"([^\"]+)\"", (ROOT / page).read_text())
     for link in (first or second for first, second in links):
