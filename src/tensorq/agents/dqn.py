@@ -1,6 +1,7 @@
 """DQN: deep Q-learning with replay and a target network (Mnih et al. 2015), as pure functions of its state.
 
-Its variants are switches of DQNSettings. Each is a line or two here, and a formula in core/.
+Double and Munchausen DQN are switches here, with their formulas in core/. The other variants are in the parts that an
+agent is built of: distributions in the head, dueling and noise in the network, n-step and priorities in the replay.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class DQN(Agent):
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__(config, network)
         self.settings = config.part(DQNSettings)
-        # The parts of update's u: noise for the online and the target network, then fractions for both.
+        # The parts of update's u: for the online and for the target network first noise, of which each number takes two
+        # uniforms (Box-Muller), then fractions.
         fractions = config.part(ReplaySettings).batch_size * self.head.num_fractions
         self._update_widths = [2 * network.num_noise] * 2 + [fractions] * 2
 
@@ -62,11 +64,11 @@ class DQN(Agent):
     def _target(
         self, state: AgentState, batch: Batch, online_noise: Tensor, target_noise: Tensor, fractions: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Points and probabilities [B, M] of the return to learn."""
+        """Points and probabilities [B, M] of the return to learn; with Munchausen [B, A * M]."""
         settings = self.settings
         outputs = self.network.outputs(state.target_params, batch.next_obs, target_noise, fractions)
         distribution = self.head.distribution(outputs)
-        # The network that chooses the next action: the online one, or the target network, which gives its value.
+        # The target network rates the next action. In double Q-learning the online network chooses it.
         chooser = (state.params, online_noise) if settings.double else (state.target_params, target_noise)
         next_q = self.q_values(chooser[0], batch.next_obs, chooser[1])
         if not settings.munchausen:
@@ -83,7 +85,7 @@ class DQN(Agent):
         """One step of the optimizer, then a move of the target network if due."""
         rate, updates = self.settings.target_sync_rate, state.updates + 1
         params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
-        # A hard copy every C updates, as in Nature DQN; with a rate below 1, Polyak averaging (Lillicrap 2016).
+        # A hard copy every target_sync_updates, as Nature DQN; at a rate below 1 Polyak averaging (Lillicrap 2016).
         due = updates % self.settings.target_sync_updates == 0
         moved = params if rate == 1 else state.target_params + rate * (params - state.target_params)
         target_params = tf.where(due, moved, state.target_params)

@@ -1,4 +1,4 @@
-"""The metrics of an update, which are columns of metrics.csv. A new metric needs one line here."""
+"""The metrics of an update: columns of metrics.csv. A new one is a line here, and a row in docs/methods/dqn.md."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person looks at: progress, curves, videos and tables. Nothing here imports TensorFlow."""
+"""What a person looks at: curves, videos and tables."""

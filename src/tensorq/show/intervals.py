@@ -21,7 +21,7 @@ _LABEL_LETTERS, _TITLE_LETTERS, _PANEL_LETTERS = 44, 25, 30  # in a line; as wid
 
 
 def draw_intervals(rows: list[dict[str, Any]], metric: Metric, output: Path) -> Path:
-    """Draw the rows that tables.compare returns: interquartile means, their 95 % intervals, and each seed as a dot.
+    """Draw the rows of evaluation.compare: interquartile means, their 95 % intervals, and each seed as a dot.
 
     Raises TensorqError where there is nothing to draw, or output cannot be written.
     """
