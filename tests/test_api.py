@@ -41,7 +41,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"network": keras.Sequential()}, "network: received a model that is built already, expected a function"),
     ({"observers": [3]}, r"observers: received \[3\], expected a list of functions"),
     ({"observers": print}, "observers: received <built-in function print>, expected a list"),
-    ({"run_dir": 3}, "run_dir: received 3, expected its path, such as 'runs/mine'"),
+    ({"run_dir": 3}, "run_dir: received 3, expected a path, such as 'runs/mine'"),
     ({"run_dir": ""}, "run_dir: received '', expected its path"),
     ({"quiet": True}, r"unknown setting 'quiet': did you mean progress\?"),
     ({"run_directory": "a"}, "unknown setting 'run_directory': did you mean run_dir"),
@@ -67,7 +67,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_run_says_what_it_expects(path: Path) -> None:
     run = tq.open_run(path)
     for use in (tq.load, tq.open_run, tq.resume):
-        with pytest.raises(tq.TensorqError, match="path: received None, expected its path, such as 'runs/Cart"):
+        with pytest.raises(tq.TensorqError, match="path: received None, expected a path, such as 'runs/Cart"):
             use(None)  # type: ignore[operator]
     for episodes in ("x", 2.5, 0, True):
         with pytest.raises(tq.TensorqError, match=f"episodes: received {episodes!r}, expected a whole number"):
@@ -108,7 +108,7 @@ def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> No
     ):
         with pytest.raises(tq.TensorqError, match=message):
             tq.train("FrozenLake-v1", preset="qtable", env_args=wrong, run_dir=tmp_path / "no")
-    with pytest.raises(tq.TensorqError, match="env_args: received some, and a function"):
+    with pytest.raises(tq.TensorqError, match="env_args: received some, but a function"):
         tq.train(lambda: gym.make("FrozenLake-v1"), preset="qtable", env_args=arguments, run_dir=tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
@@ -181,7 +181,7 @@ def test_an_agent_says_what_it_cannot_act_on(path: Path) -> None:
     agent: TrainedAgent = tq.load(path)
     env = gym.make("CartPole-v1")
     for obs, message in (
-        (env.reset(), r"a tuple of an observation and a dict, as reset\(\) returns it: give obs\[0\] alone"),
+        (env.reset(), r"a tuple of an observation and a dict, as reset\(\) returns it: give only obs\[0\]"),
         (
             np.zeros((0, 4)),
             r"shape \(0, 4\), expected .* \(4,\) for one observation, or \(N, 4\) for a batch",

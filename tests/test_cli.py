@@ -58,17 +58,17 @@ REFUSED = [
     (["train", "CartPole-v1", "--&&&", "3"], "unknown option --&&&. `tensorq train --help` lists the options."),
     (
         ["train", "CartPole-v1", "--gama=1", "--foo", "3"],
-        "unknown options --gama (did you mean --gamma?), --foo (one of",
+        "unknown options --gama (did you mean --gamma?), --foo (a keyword",
     ),
     (
         ["train", "FrozenLake-v1", "--is-slippery", "False"],
-        "of the environment's own is --env-arg is_slippery=VALUE. `",
+        "a keyword of the environment is given as --env-arg is_slippery=VALUE. `",
     ),
     (["train", "CartPole-v1", "--no-double=1", "--no-noisy=2"], "--no-double takes no value: received '1'. `tensorq"),
     (["train", "CartPole-v1", ""], "unexpected ''. `tensorq"),
-    (["train", "Foo-v0", "--help"], "unknown environment 'Foo-v0': `tensorq envs` lists those there are."),
-    (["runs"], "there is no folder runs; expected one that holds runs"),
-    (["runs", ".", "--yes"], "expected --yes together with --free"),
+    (["train", "Foo-v0", "--help"], "unknown environment 'Foo-v0': `tensorq envs` lists known ones."),
+    (["runs"], "there is no folder runs; expected a folder of runs"),
+    (["runs", ".", "--yes"], "expected --yes only with --free"),
     (["help", "evaluat"], "unknown command 'evaluat': did you mean evaluate?"),
     (["presets", "rainbo"], "unknown preset 'rainbo': did you mean rainbow?"),
     (["train", "CartPole-v1", "more"], "unexpected 'more'. `tensorq"),
@@ -186,8 +186,8 @@ def test_paths_stay_whole_where_an_environment_has_changed_the_folder(tmp_path: 
 
 def test_a_finished_run_is_protected_and_can_go_on(finished: Path) -> None:
     cwd = finished.parent
-    assert "holds a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
-    assert "go on with steps (--steps) above 2000" in run("resume", "run", cwd=cwd, code=2).errors
+    assert "is a run already" in run("train", "CartPole-v1", "--run-dir", "run", cwd=cwd, code=2).errors
+    assert "give steps (--steps) above 2000" in run("resume", "run", cwd=cwd, code=2).errors
     assert "(--steps) above 2000" in run("resume", "run", "--steps", "1500", cwd=cwd, code=2).errors
     lines = run("resume", "run", "--steps", "2.5e3", "--json", cwd=cwd).output.splitlines()
     assert json.loads(lines[-1])["result"]["steps"] >= 2500  # 8 environments step at once
@@ -237,7 +237,7 @@ def test_nothing_that_is_loaded_runs_code(finished: Path, tmp_path: Path) -> Non
     content["config"]["env"] = "evil:Env-v0"
     (copy / "config.json").write_text(json.dumps(content))
     for command in (["evaluate", "run"], ["record", "run"], ["resume", "run", "--steps", "9000"]):
-        assert "nothing that is loaded may run code" in run(*command, cwd=tmp_path, code=2).errors
+        assert "run folders must not run code" in run(*command, cwd=tmp_path, code=2).errors
     content["config"]["env"], content["config"]["hidden_sizes"] = "CartPole-v1", ["__import__('os')"]
     (copy / "config.json").write_text(json.dumps(content))
     assert "hidden_sizes: received" in run("evaluate", "run", cwd=tmp_path, code=2).errors
@@ -455,7 +455,7 @@ def test_the_last_preset_counts() -> None:
         ("train", ["usage: tensorq train ENV [-h]", "--run-dir PATH", "runs/ENV-PRESET-seedN; -2, -3 ... if taken)"]),
         ("plot", ["RUN ...", "(default: curve.png in the run's folder; curves.png here for several)"]),
         ("record", ["-o FILE", "(default: video.gif in the run's folder)", "--seed INT"]),
-        ("resume", ["--steps INT", "(default: those the run was given)"]),
+        ("resume", ["--steps INT", "(default: the run's own)"]),
     ],
 )
 def test_help_shows_what_happens_by_default(command: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,7 +110,7 @@ def test_what_is_no_number_is_refused() -> None:
         ({"head": "quantile", "num_atoms": 1}, "num_atoms: received 1, expected at least 2 for head quantile."),
         (
             {"head": "hl_gauss", "num_atoms": 7},
-            "num_atoms: received 7, of which hl_gauss_spare_bins 3 lie on each side of the returns, expected at least "
+            "num_atoms: received 7, of which hl_gauss_spare_bins 3 lie on each side of the returns: expected at least "
             "8, or fewer spare bins.",
         ),
         (
@@ -138,7 +138,7 @@ def test_what_is_no_number_is_refused() -> None:
         ),
         (  # 1 099 - 1 000 is less than a period of 100
             {"steps": 1_099, "update_period_steps": 100},
-            "replay_ratio 1 with update_period_steps 100 owes no update in the 99 steps after learning_starts_steps, "
+            "replay_ratio 1 with update_period_steps 100 gives no update in the 99 steps after learning_starts_steps, "
             "so nothing would be learned: raise replay_ratio or steps, or lower the others.",
         ),
         *(
@@ -147,17 +147,17 @@ def test_what_is_no_number_is_refused() -> None:
                 (
                     {"double": True},
                     "double: received True, expected False with algorithm pqn: it is a setting of dqn. Preset pqn "
-                    "leaves it so.",
+                    "leaves it at that.",
                 ),
                 (
                     {"batch_size": 65},
                     "batch_size 65 does not divide the 512 steps of a rollout, num_envs 16 times rollout_length 32: "
-                    "64 does.",
+                    "give a divisor, such as 64.",
                 ),
                 (
                     {"steps": 511},
                     "steps 511 end before the first rollout of 512, num_envs 16 times rollout_length 32, so nothing "
-                    "would be learned: raise the one or lower the others.",
+                    "would be learned: raise steps or lower the others.",
                 ),
             ]
         ),

@@ -275,7 +275,7 @@ def test_an_environment_that_fails_loses_nothing(
         crossed(path, config, monkeypatch, (*failure, error))
     assert caught.value.__cause__ is error
     steps = checkpoint.Checkpoints(path / "checkpoints").newest_steps()
-    way_on = f"; the run is saved: tq.resume('{path}', make_env=make_env) goes on from step {steps:,}"
+    way_on = f"; the run is saved: tq.resume('{path}', make_env=make_env) continues from step {steps:,}"
     assert str(caught.value).endswith(way_on)
     if failure[:2] == (3, "step"):
         assert steps == 2 * (failure[2] - 1)
@@ -304,7 +304,7 @@ def test_what_was_due_when_an_environment_failed_is_not_done_for_a_later_end(
     """At step 690 only the end is due, with its evaluation; a run that goes on to 900 instead passes there."""
     config, path = Config(**TABLE | {"steps": 690}), tmp_path / "failed"
     whole = crossed(tmp_path / "whole", Config(**TABLE | {"steps": 900}), monkeypatch)
-    with pytest.raises(TensorqError, match="goes on from step 690"):
+    with pytest.raises(TensorqError, match="continues from step 690"):
         crossed(path, config, monkeypatch, (*FAILURES["in the last evaluation"], RuntimeError()))
     monkeypatch.setattr(Crossing, "failure", None)
     trainer.resume(SavedRun(path, make_env=Crossing), steps=900)

@@ -251,7 +251,7 @@ def test_greedy_play_keeps_to_legal_actions(mode: AutoresetMode | None) -> None:
 def test_a_mask_that_reset_did_not_tell_of_is_refused(mode: AutoresetMode | None) -> None:
     envs = several(LateMasked, mode)
     assert envs.mask is None
-    with pytest.raises(TensorqError, match="an action_mask, and none in the info of its first reset"):
+    with pytest.raises(TensorqError, match="an action_mask, but none in the info of its first reset"):
         for _ in range(3):
             envs.step(np.zeros(3, np.int32))
     envs.close()
@@ -265,7 +265,7 @@ def test_a_mask_that_comes_with_a_later_reset_is_refused(mode: AutoresetMode | N
             return obs, {"action_mask": np.ones(3, np.int8)} if self.episode else info
 
     envs = several(MaskedFromTheSecondEpisode, mode)
-    with pytest.raises(TensorqError, match="an action_mask, and none in the info of its first reset"):
+    with pytest.raises(TensorqError, match="an action_mask, but none in the info of its first reset"):
         for _ in range(9):
             envs.step(np.zeros(3, np.int32))
     envs.close()
@@ -301,7 +301,7 @@ def test_a_mask_without_legal_actions_is_refused_unless_the_episode_has_ended(mo
             return obs, reward, terminated, truncated, self.info(terminated or truncated)
 
     envs, seen = several(Nothing, mode), 0
-    with pytest.raises(TensorqError, match="action mask: received zeros alone, expected a legal action wherever"):
+    with pytest.raises(TensorqError, match="action mask: received only zeros, expected a legal action if"):
         for _ in range(9):
             step = envs.step(np.zeros(3, np.int32))
             seen += int((step.terminated | step.truncated).sum())
@@ -547,7 +547,10 @@ def test_resets_that_are_none_are_refused(made: type[gym.Env], message: str) -> 
         (world(action_space=None), "World has the action_space None"),
         (world(observation_space=spaces.Dict([(0, spaces.Discrete(2))])), "expected parts with names that are text"),
         (world(observation_space=spaces.Dict({})), r"observation space Dict\(\): it has no part"),
-        (lambda size: Counting(), r"function <lambda>\(size\) needs arguments, expected one of none, such as lambda"),
+        (
+            lambda size: Counting(),
+            r"function <lambda>\(size\) needs arguments, expected a function without any, such as lambda",
+        ),
         (lambda: 1 / 0, r"the environment function raised ZeroDivisionError: .*test_host_envs.py, line"),
         (lambda: Counting, "the environment function returned type, expected a gymnasium.Env"),
     ],
@@ -580,7 +583,7 @@ class Batches(gym.vector.VectorEnv):
     ("metadata", "message"),
     [
         ({}, "Batches does not say how it resets .*: write metadata = .*AutoresetMode.NEXT_STEP"),
-        ({"autoreset_mode": "same_step"}, "Batches says 'same_step' of how it resets"),
+        ({"autoreset_mode": "same_step"}, "Batches says 'same_step' about how it resets"),
     ],
 )
 def test_vectors_that_do_not_say_how_they_reset_are_refused(metadata: dict[str, Any], message: str) -> None:
@@ -599,7 +602,7 @@ def test_vectors_that_do_not_say_how_they_reset_are_refused(metadata: dict[str, 
 def test_a_last_observation_under_an_old_name_or_none_is_refused(final: dict[str, Any], hint: str) -> None:
     envs = VectorEnvironments(Batches({"autoreset_mode": "SameStep"}, final))  # the mode by its value
     envs.step(np.zeros(2, np.int32))
-    with pytest.raises(TensorqError, match=rf"without its last observation, expected in info.*{hint}"):
+    with pytest.raises(TensorqError, match=rf"without its last observation, expected it in info.*{hint}"):
         envs.step(np.zeros(2, np.int32))
 
 
@@ -630,9 +633,9 @@ def test_wrappers_whose_statistics_are_not_kept_are_told_of(make: Any, found: tu
     ("changes", "env_args", "reason"),
     [
         ({}, {}, None),
-        ({"max_episode_steps": 20}, {}, "is registered with a time limit of 20 steps, its compiled world has 500"),
-        ({"entry_point": Counting}, {}, "is registered as another environment than Gymnasium's own"),
-        ({"kwargs": {"sutton_barto_reward": True}}, {}, "is registered as another environment"),
+        ({"max_episode_steps": 20}, {}, "is registered with a time limit of 20 steps, its compiled world with 500"),
+        ({"entry_point": Counting}, {}, "is registered as an environment other than Gymnasium's own"),
+        ({"kwargs": {"sutton_barto_reward": True}}, {}, "is registered as an environment other"),
         ({}, {"sutton_barto_reward": True}, "the compiled world of CartPole-v1 takes no sutton_barto_reward"),
     ],
 )
@@ -814,7 +817,7 @@ def test_unknown_environments_are_refused_with_the_nearest_names() -> None:
     with pytest.raises(TensorqError, match=r"unknown environment 'CartPol-v1': did you mean CartPole-v1\?$"):
         gymnasium_maker("CartPol-v1")
     with pytest.raises(
-        TensorqError, match="'Xyz': `tensorq envs` lists those there are. Name an environment of your own as"
+        TensorqError, match="'Xyz': `tensorq envs` lists known ones. Name an environment of your own as"
     ):
         gymnasium_maker("Xyz")
     with pytest.raises(TensorqError, match="'nowhere/Thing-v0' cannot be made: .*nowhere.* of your own as MODULE:ID"):
@@ -844,7 +847,7 @@ def test_mistakes_in_a_module_of_ones_own_are_named(tmp_path: Path, monkeypatch:
         gymnasium_maker("own_worlds:Own-v0", {"bad": True})()
     with pytest.raises(TensorqError, match=r"step\(\) of Own-v0 returned \(0, 1.0, True, {}\), expected five values"):
         make_host_environments(gymnasium_maker("own_worlds:Own-v0"), 1).step(np.zeros(1, np.int32))
-    with pytest.raises(TensorqError, match=r"Importing own_worlds has to call gymnasium.register\(id='Other-v0', ..."):
+    with pytest.raises(TensorqError, match=r"Importing own_worlds must call gymnasium.register\(id='Other-v0', ..."):
         gymnasium_maker("own_worlds:Other-v0")()
     gym.registry.pop("Own-v0")
 

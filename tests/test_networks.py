@@ -407,14 +407,14 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
         (
             {"dueling": True, "noisy": True},
             own(3),
-            "network= takes the place of layers that have dueling and noisy: give dueling=False, noisy=False,",
+            "network= replaces the layers that have dueling and noisy: give dueling=False, noisy=False,",
         ),
         (
             {"scale_observations": True, "layer_norm": True},
             own(3),
-            "network= takes the place of layers that have layer_norm and scale_observations: give layer_norm=False, ",
+            "network= replaces the layers that have layer_norm and scale_observations: give layer_norm=False, ",
         ),
-        ({"head": "implicit_quantile"}, own(3), "head implicit_quantile needs a network that is told the fractions"),
+        ({"head": "implicit_quantile"}, own(3), "head implicit_quantile needs a network that gets fractions as input"),
         ({}, own(4), "the network's output shape is (None, 4), expected (None, 3): end with Dense(3)."),
         (
             {"head": "categorical", "num_atoms": 5},
@@ -466,7 +466,7 @@ def test_what_a_network_takes_and_should_take_is_told() -> None:
     with pytest.raises(TensorqError, match=r"It takes inputs of shape \(None, 7, 1\), expected \(None, 2, 3\): begin"):
         build_network(BOX, ACTIONS, Config(), lambda space, num_actions: narrow)
     # Found without XLA, which takes the nearest row in silence.
-    with pytest.raises(TensorqError, match=r"States come as the space has them, from 3 to 5\.$"):
+    with pytest.raises(TensorqError, match=r"States are numbered as in the space, from 3 to 5\.$"):
         build_network(gym.spaces.Discrete(3, start=3), ACTIONS, Config(), table_of(3))
 
 

@@ -95,7 +95,7 @@ def test_help_lists_the_settings_of_a_chosen_part_and_imports_no_tensorflow(run:
 
 def test_a_package_that_raises_or_clashes_gets_a_line_with_its_name(run: Run, tmp_path: Path) -> None:
     for content, line in [
-        ("1 / 0", "the package bad, which adds to tensorq, raised ZeroDivisionError"),
+        ("1 / 0", "the package bad, which extends tensorq, raised ZeroDivisionError"),
         (
             "import tensorq\ntensorq.register_head('expected', 'a:B')",
             "head 'expected' is registered twice, by tensorq and",
@@ -117,7 +117,7 @@ def test_a_part_of_a_package_that_raises_gets_a_line_with_its_name(run: Run, ins
     head = (copy / "head.py").read_text()
     (copy / "head.py").write_text(head.replace("error = (mean", "raise ZeroDivisionError(1)\n        error = (mean"))
     done = run("train", "Corridor-v0", "--preset", "corridor", "--run-dir", "run", "--quiet", code=2)
-    assert "what tensorq-corridor adds to tensorq raised ZeroDivisionError" in done.stderr
+    assert "an extension by the package tensorq-corridor raised ZeroDivisionError" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
@@ -173,7 +173,7 @@ def test_a_world_is_told_what_is_wrong_with_it(installed: Path, monkeypatch: pyt
         ),
         ("step", changed(lambda s, r, t, c: (s[:1], r, t, c)), "Corridor.step: received a state of"),
         ("step", changed(lambda s, r, t, c: (s, r + one.assign_add(1.0), t, c)), "the same state, action and u"),
-        ("step", changed(lambda s, r, t, c: (s, r + tf.reduce_sum(r), t, c)), "rows that keep to themselves"),
+        ("step", changed(lambda s, r, t, c: (s, r + tf.reduce_sum(r), t, c)), "independent rows"),
         ("observe", lambda self, state: state[1], r"Corridor.observe: received float32 of shape \(3,\)"),
         (
             "observe",

@@ -283,7 +283,7 @@ def test_a_run_is_loaded_and_evaluated(tmp_path: Path) -> None:
     assert evaluate_run(SavedRun(run, make_env=Rooms), 3).returns.tolist() == [10.0] * 3
     with pytest.raises(TensorqError, match=r"received the states \[7\], expected them from 5 to 6"):
         agent.q_values(7)
-    with pytest.raises(TensorqError, match="3 Q-values are stored, the environment has 2 states with 2 actions"):
+    with pytest.raises(TensorqError, match="3 Q-values are stored, but the environment has 2 states with 2 actions"):
         QTable(np.zeros(3), Rooms.observation_space, 2)
 
 

@@ -418,7 +418,7 @@ def test_a_file_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) ->
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "replay.bin").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(TensorqError, match=r"cannot open the replay .*replay.bin: it is a link, remove that"):
+    with pytest.raises(TensorqError, match=r"cannot open the replay .*replay.bin: it is a link; remove it"):
         OnHost(tmp_path, Settings(), slack=5)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -428,7 +428,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(TensorqError, match="the replay needs 300 bytes of disk, and they are not free"):
+    with pytest.raises(TensorqError, match="the replay needs 300 bytes of disk, but they are not free"):
         OnHost(tmp_path, Settings(), slack=5)
     assert list(tmp_path.iterdir()) == []
 

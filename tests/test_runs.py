@@ -149,7 +149,7 @@ def test_giant_header_and_truncated_file(tmp_path: Path) -> None:
         file.write((2**35).to_bytes(8, "little"))
         file.truncate(2**36)  # sparse: reading it would take 64 GB
     start = time.perf_counter()
-    with pytest.raises(DamagedCheckpoint, match="with a header said to be of 34,359,738,368"):
+    with pytest.raises(DamagedCheckpoint, match="its header claims 34,359,738,368"):
         checkpoint.load(path)
     assert time.perf_counter() - start < 0.5
     checkpoint.save(path, TENSORS, METADATA)
@@ -343,13 +343,13 @@ def test_reading_tolerates_a_crash_and_nothing_else(tmp_path: Path) -> None:
     path.write_bytes(b"a,b\r\n1,2\r\n3,4\n5,60")
     np.testing.assert_array_equal(read_table(path)["b"], [2, 4])
     for data, why in {
-        b"": "the first line should name the columns",
-        b"a,b": "the first line should name the columns",
-        b"a,\n": "the first line should name the columns",
-        b"a,a\n1,2\n": "the first line should name the columns",
+        b"": "expected the names of columns in line 1",
+        b"a,b": "expected the names of columns in line 1",
+        b"a,\n": "expected the names of columns in line 1",
+        b"a,a\n1,2\n": "expected the names of columns in line 1",
         b"a,b\n1,2\n3\n": "line 3 has 1 cells instead of 2",
         b"a,b\n1,2,3\n": "line 2 has 3 cells instead of 2",
-        b"a,b\n1,x\n": "line 2 has 'x' where a number belongs",
+        b"a,b\n1,x\n": "line 2 has 'x', expected a number",
         b"a,b\n\n1,2\n": "line 2 has 1 cells instead of 2",
         b"a,b\n1,\xff\n\x00,\x00\n": "it is not text",
     }.items():
@@ -386,7 +386,7 @@ def test_create_open_and_read(tmp_path: Path) -> None:
     assert directory.read_result(path) is None
     directory.write_json(path / "result.json", {"a": math.nan, "b": (1, -math.inf), "c": np.array([1.5]), "p": path})
     assert directory.read_result(path) == {"a": None, "b": [1, None], "c": [1.5], "p": str(path)}
-    with pytest.raises(TensorqError, match="holds a run already.*resume.*--run-dir"):
+    with pytest.raises(TensorqError, match="is a run already.*resume.*--run-dir"):
         directory.create(path, {})
 
 
@@ -436,7 +436,7 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(TensorqError, match='has no "config"'):
         directory.read_config(run.path)
     directory.write_json(run.config_path, {"config": {}})
-    with pytest.raises(TensorqError, match="it holds runs: give one of them, such as .*/run, or where several .*/\\*$"):
+    with pytest.raises(TensorqError, match="it contains runs: give one, such as .*/run, or .*/\\* if the"):
         directory.open(tmp_path)
 
 
@@ -448,7 +448,7 @@ def test_what_is_not_a_run(tmp_path: Path) -> None:
         (b'{"a": NaN}', "NaN"),
         (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"[1]", "holds a list and not names"),
+        (b"[1]", "expected a JSON object, received a list"),
         (b'{"a": "' + b"x" * 100 + b'"}', "larger than 50"),
     ],
 )

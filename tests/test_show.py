@@ -176,7 +176,7 @@ def test_the_summary_says_of_solved_what_the_result_does(
     ("steps_done", "first"),
     [
         (0, "at step 9,000, 7.2 s after the start"),
-        (8_000, "at step 9,000, 7.2 s of all processes, start included"),
+        (8_000, "at step 9,000, 7.2 s over all processes, start included"),
         (9_000, "at step 9,000, before this process"),
     ],
 )
@@ -338,7 +338,7 @@ def test_each_environment_has_a_picture_of_its_own(tmp_path: Path) -> None:
         ("config.json", None, "is a folder without config.json"),
         ("metrics.csv", None, "has no metrics.csv: its training never began"),
         ("episodes.csv", "episode,steps\n1,2\n", "no column 'return'"),
-        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "line 2 has 'x' where a number belongs"),
+        ("metrics.csv", "steps,epsilon,evaluation_return\n1,x,\n", "line 2 has 'x', expected a number"),
         ("config.json", '{"config": []}', 'has no "config"'),
     ],
 )
@@ -365,7 +365,7 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
         draw_run(SavedRun(run), tmp_path / "curve.jpeg")
     with pytest.raises(TensorqError, match="cannot write"):
         draw_run(SavedRun(run), run / "config.json" / "curve.png")
-    with pytest.raises(TensorqError, match="there is no folder .*/none; make it first, or give another"):
+    with pytest.raises(TensorqError, match="there is no folder .*/none; create it, or give another path"):
         draw_run(SavedRun(run), tmp_path / "none" / "curve.png")
     assert not (tmp_path / "none").exists()
     with pytest.raises(TensorqError, match="no runs given"):
@@ -424,7 +424,7 @@ def test_seeds_become_one_setting_and_the_same_seed_counts_once(
     settings = group_by_setting([*runs, other, again, blog])
     assert [[run.path for run in setting.runs] for setting in settings] == [runs, [other], [blog]]
     assert [setting.label for setting in settings] == ["dqn gamma=0.99", "dqn gamma=0.9", "blog"]
-    warning = f"warning: {again} is left out: the same setting and seed as {runs[0]}\n"
+    warning = f"warning: {again} is left out: it has the same setting and seed as {runs[0]}\n"
     assert capsys.readouterr().err == warning
 
 
@@ -468,7 +468,7 @@ def test_a_seed_that_ends_early_does_not_cut_the_others(tmp_path: Path, drawn: D
     assert thin[0].tolist() == [1000, 2000, 3000, 4000] and thin[1].tolist() == [12, 36, 32, 40]
     assert np.array_equal(thick[1], [np.nan, 36, np.nan, np.nan], equal_nan=True)
     assert low.tolist()[:3] == [10, 20, 30] and high.tolist()[:3] == [14, 60, 34] and np.isnan([low[3], high[3]]).all()
-    for text in ("dqn, 3 of 4 seeds", "mean and 95 % bootstrap interval, thin: of fewer seeds"):
+    for text in ("dqn, 3 of 4 seeds", "mean and 95 % bootstrap interval, thin: fewer seeds"):
         assert picture.count(f"<!-- {text} -->") == 1
 
 
@@ -621,8 +621,8 @@ def test_a_seed_that_comes_again_in_a_table_is_left_out(tmp_path: Path, capsys: 
     file.write_text(f"{RETURNS}CartPole-v1,per,0,100\nCartPole-v1,dqn,1,1\n")
     rows = compare([file])
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: line 8 of {file} is left out: env, setting and seed of line 7",
-        f"warning: line 9 of {file} is left out: env, setting and seed of line 3",
+        f"warning: line 8 of {file} is left out: line 7 has the same env, setting and seed",
+        f"warning: line 9 of {file} is left out: line 3 has the same env, setting and seed",
     ]
     assert [row["returns"] for row in rows[:3]] == [[475, 248.6, 475], [300], [-200, -155]]
 
@@ -917,7 +917,7 @@ def test_what_cannot_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for wrong, output, message in (
         (frames(2), "clip.avi", r"\.gif or \.mp4"),
         ([], "clip.gif", "no frames"),
-        (frames(2), "none/clip.gif", "there is no folder .*/none; make it first, or give another"),
+        (frames(2), "none/clip.gif", "there is no folder .*/none; create it, or give another path"),
         ([*frames(1), *frames(1, 10, 10)], "clip.gif", "like the first"),
     ):
         with pytest.raises(TensorqError, match=message):
@@ -967,7 +967,7 @@ def test_runs_are_told_by_their_state(folder: Path, capsys: pytest.CaptureFixtur
     assert lines[-1][:2] == ["4", "runs,"]
     runs.print_runs(folder / "notes")
     assert "no runs in" in capsys.readouterr().out
-    with pytest.raises(TensorqError, match="there is no folder .*nowhere; expected one that holds runs"):
+    with pytest.raises(TensorqError, match="there is no folder .*nowhere; expected a folder of runs"):
         runs.print_runs(folder / "nowhere")
 
 
@@ -986,7 +986,7 @@ def test_replays_of_finished_runs_are_freed_after_a_yes(
     replays = [run / "replay.bin" for run in (folder / "busy<b>", folder / "grid/seed2", folder / "grid/seed10")]
     for replay in replays:
         replay.write_bytes(bytes(2_000_000))
-    with pytest.raises(TensorqError, match="give --yes to free 4 MB of 2 runs, as there is no terminal"):
+    with pytest.raises(TensorqError, match="give --yes to free 4 MB of 2 runs, as no terminal can ask"):
         runs.free_replays(folder, agreed=False)
     for answer in ("", "n", "maybe"):
         monkeypatch.setattr(sys, "stdin", Terminal())

@@ -222,7 +222,7 @@ def test_an_environment_that_can_exist_once_is_made_once_and_resumed_exactly(
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(TensorqError, match="num_envs: received 2, expected 1 with single_environment"):
         trainer.train(dataclasses.replace(config, num_envs=2), make=Only, run_dir=tmp_path / "two")
-    with pytest.raises(TensorqError, match="holds a run already"):
+    with pytest.raises(TensorqError, match="is a run already"):
         trainer.train(config, make=Only, run_dir=tmp_path / "parts")
     assert (Only.made, Only.closed) == (5, 5)
     with directory.open(tmp_path / "parts"), pytest.raises(TensorqError, match="is training in"):
@@ -275,7 +275,7 @@ def test_a_vector_environment_that_has_another_number_says_so(tmp_path: Path) ->
     config = dataclasses.replace(CONFIG, num_envs=2)
     vector = partial(gym.make_vec, "CartPole-v1", num_envs=4)
     trainer.train(config, make=vector, run_dir=tmp_path / "run", observers=[told.append])
-    assert Message("num_envs is 4, as the vector environment has it, and not 2") in told
+    assert Message("num_envs is 4, the size of the vector environment, not 2") in told
     assert any("is a VectorEnv, and a video shows one" in getattr(event, "text", "") for event in told)
 
 
@@ -294,7 +294,7 @@ def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
     with pytest.raises(Stopped) as caught:
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
     assert told == [Message(text, "activity") for text in ("loading TensorFlow ...", "stopping ...")]
-    assert str(caught.value) == f"stopped; tq.resume('{tmp_path}/a run', make_env=make_env) goes on from step 0"
+    assert str(caught.value) == f"stopped; tq.resume('{tmp_path}/a run', make_env=make_env) continues from step 0"
     assert (tmp_path / "a run" / "config.json").exists()
 
 
@@ -302,8 +302,8 @@ def test_a_stop_ends_a_loop_over_seeds_and_says_how_to_go_on() -> None:
     stopped = Stopped(Path("a run"), 1_000, signal.SIGINT)
     assert isinstance(stopped, KeyboardInterrupt) and (stopped.steps, stopped.exit_code) == (1_000, 130)
     assert str(stopped) == (
-        "stopped; `tensorq resume 'a run'`, or tq.resume('a run') in Python, goes on from step 1,000; "
-        "`tensorq plot 'a run'` draws how far it came"
+        "stopped; `tensorq resume 'a run'`, or tq.resume('a run') in Python, continues from step 1,000; "
+        "`tensorq plot 'a run'` draws its curve so far"
     )
 
 
@@ -318,7 +318,7 @@ PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
         ({"num_envs": 10_001}, "num_envs: received 10001, expected at most 10,000 environments in the host loop"),
         (
             {"update_period_steps": 2 * 10**6, "steps": 10**9},
-            "update_period_steps: received 2000000, .* owes more than 1,000,000 updates at once",
+            "update_period_steps: received 2000000, .* gives more than 1,000,000 updates at once",
         ),
         ({"checkpoint_period_steps": 10**15}, "checkpoint_period_steps 1,000,.* of disk, .* are available"),
         ({"replay_capacity": 10**12}, "replay_capacity 1,000,.* of memory, and .* are available"),
@@ -356,7 +356,7 @@ def test_a_function_that_returns_one_environment_again_is_refused(tmp_path: Path
 
 def test_fewer_updates_than_the_host_loop_makes_at_once_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_envs=64, steps=1_020, learning_starts_steps=1_000)
-    with pytest.raises(TensorqError, match="steps: received 1020, of which 20 updates come, and the host loop makes 6"):
+    with pytest.raises(TensorqError, match="steps: received 1020, which give 20 updates, but the host loop makes 6"):
         trainer.train(config, make=make, run_dir=tmp_path / "run")
     assert not [*tmp_path.iterdir()]
 
@@ -422,7 +422,7 @@ def test_a_resume_that_fails_touches_nothing(run: Path) -> None:
         trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(TensorqError, match="has no checkpoint left to go on from"):
+    with pytest.raises(TensorqError, match="has no checkpoint left to continue from"):
         trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
 
@@ -441,7 +441,9 @@ def test_a_run_that_lost_its_checkpoints_does_not_begin_again(run: Path) -> None
     shutil.rmtree(run / "checkpoints")
     rows = (run / "metrics.csv").read_text().splitlines(keepends=True)
     (run / "metrics.csv").write_text("".join(rows[:5]))  # to step 400: the checkpoint of step 300 must have been there
-    with pytest.raises(TensorqError, match="no checkpoint left to go on from, though it came to step 400: put its che"):
+    with pytest.raises(
+        TensorqError, match="no checkpoint left to continue from, though it came to step 400: put its che"
+    ):
         trainer.resume(SavedRun(run, make_env=make))
     (run / "metrics.csv").write_text("".join(rows[:4]))  # killed, it may be, while that one was written
     told: list[Event] = []
@@ -454,7 +456,7 @@ def test_a_run_that_was_stopped_can_be_given_an_earlier_end(run: Path) -> None:
     content["config"]["steps"] = 2_000_000
     directory.write_json(run / "config.json", content)
     (run / "result.json").unlink()
-    with pytest.raises(TensorqError, match=r"is at 900 steps and \d+ episodes: go on with steps \(--steps\) above 900"):
+    with pytest.raises(TensorqError, match=r"is at 900 steps and \d+ episodes: give steps \(--steps\) above 900"):
         trainer.resume(SavedRun(run, make_env=make), steps=900)
     told: list[Event] = []
     trainer.resume(SavedRun(run, make_env=make), steps=1_000, observers=[told.append])
@@ -472,7 +474,7 @@ def test_an_error_in_a_saved_setting_names_the_file(run: Path) -> None:
 
 def test_why_there_is_no_best_agent(run: Path) -> None:
     (run / "checkpoints" / "best.safetensors").write_bytes(b"damaged")
-    with pytest.raises(TensorqError, match=r"best.safetensors is damaged.*; the last agent is there: --which last"):
+    with pytest.raises(TensorqError, match=r"best.safetensors is damaged.*; the last agent can be used: --which last"):
         tq.load(run)
     (run / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(TensorqError, match=r"best.safetensors is missing: put it back; the last agent .* --which last"):
@@ -481,7 +483,7 @@ def test_why_there_is_no_best_agent(run: Path) -> None:
     (run / "metrics.csv").write_text("".join(rows[:5]))  # the only evaluation was at the end
     with pytest.raises(
         TensorqError,
-        match="kept no agent yet: no greedy evaluation gave a finite .*; the last agent is there",
+        match="kept no agent yet: no greedy evaluation gave a finite .*; the last agent can be used",
     ):
         tq.load(run)
     shutil.rmtree(run / "checkpoints")
@@ -521,10 +523,10 @@ def test_a_resume_with_nothing_to_do_is_told_which_limit_to_raise(run: Path) -> 
         ({"steps": 1_000, "episodes": 3}, rf"episodes \(--episodes\) above {episodes} \(0 is no limit\)."),
         ({"episodes": 3}, rf"steps \(--steps\) above 900 and episodes \(--episodes\) above {episodes} .*"),
     ):
-        with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: go on with {advice}$"):
+        with pytest.raises(TensorqError, match=f"is at 900 steps and {episodes} episodes: give {advice}$"):
             trainer.resume(SavedRun(run, make_env=make), **limits)
     (run / "result.json").unlink()  # killed just before it was written: only the checkpoint knows
-    with pytest.raises(TensorqError, match=r"go on with episodes \(--episodes\)"):
+    with pytest.raises(TensorqError, match=r"give episodes \(--episodes\)"):
         trainer.resume(SavedRun(run, make_env=make), steps=1_000, episodes=3)
     del before["result.json"]
     assert contents(run) == before
@@ -620,7 +622,7 @@ def test_states_reach_a_network_of_ones_own_as_the_space_has_them(tmp_path: Path
     told: list[Event] = []
     config = dataclasses.replace(CONFIG, learning_rate=0.1, learning_rate_final=0.1, evaluation_period_steps=300)
     run = trainer.train(config, make=FromThree, network=network, run_dir=tmp_path / "run", observers=[told.append])
-    assert Message("the network is given states as the space has them, from 3 to 5, not counted from 0") in told
+    assert Message("the network gets states numbered as in the space, from 3 to 5, not from 0") in told
     agent = tq.load(run, network=network)  # rows 0 to 2 of its six belong to no state
     np.testing.assert_allclose(agent.q_values([3, 4, 5]), [[0, 3], [0, 4], [0, 5]], atol=0.1)
     assert evaluate_run(SavedRun(run, make_env=FromThree, network=network), 20).mean > 3.5
@@ -888,7 +890,7 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
 
     told = train("whole", lambda step: None)
     assert Walked.steps == 600 + 3 * 2 * 50
-    cut = "2 of 2 greedy episodes were cut after 50 steps and scored as they stood: evaluation_max_episode_"
+    cut = "2 of 2 greedy episodes were cut after 50 steps and scored as they stood: the limit is "
     assert len([text for text in texts(told) if text.startswith(cut)]) == 1
 
     with pytest.raises(Stopped) as stopped:
@@ -912,7 +914,10 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monke
     assert (result["best"], result["final"]["mean_return"], result["solved"]) == (None, None, None)
     assert (run / "metrics.csv").read_text().count(",nan") == 2
     warnings = [text for text in texts(told) if "the greedy evaluation" in text]
-    assert len(warnings) == 1 and "at step 200 gave a mean return of nan: rewards that are not finite" in warnings[0]
+    assert (
+        len(warnings) == 1
+        and "at step 200 gave a mean return of nan: rewards or their sum are not finite" in warnings[0]
+    )
     with pytest.raises(TensorqError, match="kept no agent yet: no greedy evaluation gave a finite return"):
         tq.load(run)
     trainer.resume(SavedRun(run, make_env=Rows), steps=1_000)  # a number at 800 is better than none, infinity no better
@@ -922,7 +927,9 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monke
 def test_a_kept_agent_in_place_of_a_checkpoint_is_refused(run: Path) -> None:
     checkpoints = checkpoint.Checkpoints(run / "checkpoints")
     shutil.copy(checkpoints.best_path, checkpoints.step_paths()[0])
-    with pytest.raises(TensorqError, match="step_000000900.safetensors holds an agent and not a whole run"):
+    with pytest.raises(
+        TensorqError, match="step_000000900.safetensors holds only an agent, like best.safetensors, not a whole run"
+    ):
         trainer.resume(SavedRun(run, make_env=make), steps=1_000)
 
 
@@ -952,7 +959,7 @@ def test_a_stop_while_pictures_are_drawn_leaves_a_finished_run(
     monkeypatch.setattr(drawn, interrupted)
     told: list[Event] = []
     with pytest.raises(
-        Stopped, match=r"stopped; the run is finished, without all of its pictures: `tensorq plot"
+        Stopped, match=r"stopped; the run is finished, but not all pictures are drawn: `tensorq plot"
     ) as caught:
         trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
     assert caught.value.exit_code == 130
@@ -1117,7 +1124,7 @@ def test_what_does_not_fit_is_not_begun_with(finished: Path, tmp_path: Path) -> 
         return Within
 
     other = trainer.train(scaled, make=within(2.0), run_dir=tmp_path / "other")
-    message = r"is given observations scaled by the bounds of Box\(-2.0.* this run's by the bounds of Box\(-3.0"
+    message = r"gets observations scaled by the bounds of Box\(-2.0.* this run's by the bounds of Box\(-3.0"
     with pytest.raises(TensorqError, match=f"init_from: .*{message}"):
         trainer.train(scaled, make=within(3.0), run_dir=tmp_path / "run", init_from=other)
     with pytest.raises(TensorqError, match="no_run does not exist; expected the folder of a run"):
@@ -1147,9 +1154,7 @@ def test_parameters_become_those_of_a_network_and_its_target(finished: Path, tmp
 
     content = directory.read_config(run)
     directory.write_json(run / "config.json", {**content, "network": "custom"})
-    with pytest.raises(
-        TensorqError, match="init_from: the network that was taken has 30 parameters, this run's has 58"
-    ):
+    with pytest.raises(TensorqError, match="init_from: the network of that run has 30 parameters, this run's has 58"):
         trainer.train(CONFIG, make=make, network=network, run_dir=tmp_path / "other", init_from=run)
     assert not (tmp_path / "other").exists()
 

@@ -1,4 +1,4 @@
-"""Start of the `tensorq` command: Ctrl-C while Python still reads its modules leaves no traceback."""
+"""Start of the `tensorq` command: Ctrl-C while Python still loads its modules leaves no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python interface: train, resume, load, and a run to ask."""
+"""The Python interface: train, resume, load, and Run, a run's folder."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from tensorq.show.runs import in_a_line, to_html
 
 @dataclass(frozen=True)
 class Run(SavedRun):
-    """A run's folder, and what can be done with it. `path` is absolute."""
+    """A run's folder, with methods to evaluate, draw, film and export its agent. `path` is absolute."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no path."""
+        """Refuse a value that is not a path."""
         object.__setattr__(self, "path", _path("path", self.path))
 
     def __repr__(self) -> str:
@@ -51,13 +51,13 @@ class Run(SavedRun):
     def evaluate(self, episodes: int = 100, which: str = "best", *, warn: Warn = warnings.warn) -> Episodes:
         """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
 
-        `.mean` of the result is their mean return. `warn` is called with one line of text where an environment fails
-        while it is closed.
+        `.mean` of the result is their mean return. `warn` is called with one line of text if closing an environment
+        fails.
         """
         return evaluate_run(self, episodes, which=which, warn=warn)
 
     def plot(self, output: str | Path | None = None) -> Path:
-        """Draw the learning curve (to curve.png in the run's folder) and return where it is."""
+        """Draw the learning curve (to curve.png in the run's folder) and return its path."""
         from tensorq.show.curve import draw_run
 
         return draw_run(self, None if output is None else _path("output", output))
@@ -84,19 +84,19 @@ class Run(SavedRun):
     def keras_model(self, which: str = "best") -> Any:
         """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
 
-        Observations are as the space has them, in its dtype; those of a Dict, Tuple, MultiDiscrete or MultiBinary are
+        Observations are those of the space, in its dtype; those of a Dict, Tuple, MultiDiscrete or MultiBinary are
         flat, as gymnasium.spaces.flatten(space, observation) makes them. Scaling and the mean of a distributional head
         are part of the model.
 
-        The model of the default network and of tables has Keras' own layers alone. That of a network function of your
-        own is the one that it returned, with a mean behind it where its head is distributional.
+        For the default network and for tables, the model has only Keras' own layers. For a network function of your
+        own, it is the model that the function returned, followed by a mean if the head is distributional.
         """
         from tensorq.evaluation.export import keras_model
 
         return keras_model(self, which)
 
     def save(self, output: str | Path, which: str = "best") -> Path:
-        """Write keras_model() as a .keras file, which keras.models.load_model reads, without tensorq too."""
+        """Write keras_model() as a .keras file, which keras.models.load_model reads, even without tensorq."""
         from tensorq.evaluation.export import save_model
 
         return save_model(self, _path("output", output), which)
@@ -125,16 +125,16 @@ def train(
         features: build_model(observation_space) -> keras.Model of features [N, F], on which hidden_sizes, layer_norm,
             dueling, noisy and every head are put.
         run_dir: a folder that is new or empty; by default one below runs/.
-        init_from: a run whose kept best parameters to begin with. Everything else is new, and any setting may be
-            another, but those that the network is built of; the environment may be, if it looks the same.
+        init_from: a run whose kept best parameters this one begins with. Everything else is new. Settings may differ,
+            except those of the network; the environment may differ if its observations and actions look the same.
         progress: "auto", "live", "plain", "json" or "quiet".
-        observers: further callables that get every event, one at a time; StopTraining, if one raises it, ends the run.
-        seconds_before: what the user has waited for already, and seconds_to_solved counts.
+        observers: further functions that get every event, one at a time. If one raises StopTraining, the run ends.
+        seconds_before: the seconds that the user has waited already; they count in seconds_to_solved.
         settings: any field of Config.
 
     Raises:
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
-        Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` goes on from there.
+        Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` continues from there.
     """
     _check_environment(env)
     built = _functions(network, features, observers)
@@ -144,7 +144,7 @@ def train(
     init_from = init_from.path if isinstance(init_from, Run) else init_from
     other_run = None if init_from is None else _path("init_from", init_from)
     if isinstance(env, str):
-        require_known(env)  # before the settings, whose errors would be of no use
+        require_known(env)  # first: for an unknown environment, errors in settings do not help
         make, name = None, env
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
@@ -165,7 +165,7 @@ def train(
         )
     finally:
         show.close()
-    # An id that imports a module is not looked up in a folder; here it was given.
+    # Ids in a run's folder never import modules; this id was given by the caller.
     return Run(path, config.env if ":" in config.env else make, built)
 
 
@@ -180,7 +180,7 @@ def resume(
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
 ) -> Run:
-    """Go on with a run from its last checkpoint, to more steps or episodes if given; see trainer.resume.
+    """Continue a run from its last checkpoint, to more steps or episodes if given; see trainer.resume.
 
     make_env is the function that makes the run's environment, or its id MODULE:ID.
     """
@@ -190,7 +190,7 @@ def resume(
         trainer.resume(run, steps=steps, episodes=episodes, observers=[show, *observers])
     finally:
         show.close()
-    return Run(run.path, run.make_env, run.network)  # which reads config.json again: its steps may be others
+    return Run(run.path, run.make_env, run.network)  # reads config.json again: its steps may have changed
 
 
 def open_run(
@@ -219,7 +219,7 @@ def load(
 
 
 def _run(path: Run | str | Path, make_env: EnvironmentMaker | str | None, network: NetworkBuilder | None) -> Run:
-    """The run in a folder, or one that is at hand, whose functions are its own where none are given."""
+    """The run in a folder, or a copy of a Run, which keeps its own functions if none are given."""
     if isinstance(path, Run):
         return Run(path.path, make_env or path.make_env, network or path.network)
     return Run(_path("path", path), make_env, network)
@@ -227,7 +227,7 @@ def _run(path: Run | str | Path, make_env: EnvironmentMaker | str | None, networ
 
 def _path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise TensorqError(f"{name}: received {value!r}, expected its path, such as {_EXAMPLES[name]!r}.")
+        raise TensorqError(f"{name}: received {value!r}, expected a path, such as {_EXAMPLES[name]!r}.")
     return absolute(value)
 
 
@@ -252,7 +252,7 @@ def _check_environment(env: Any) -> None:
 
 
 def _functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
-    """The function of the user's that builds a network; refuse, before a folder is made, what could not be called."""
+    """The user's network function, if any; refuses, before a folder is made, arguments that cannot be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
     if not (make_env is None or isinstance(make_env, str) or callable(make_env)) or isinstance(

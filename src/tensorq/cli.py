@@ -1,4 +1,4 @@
-"""The command line: one thin function a command. Each command imports what it needs, so that help answers at once."""
+"""The command line: one thin function for each command. Each imports only what it needs, so that help is quick."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _READERS = {"INT": whole, "RUN": folder, "DIR": folder, "FILE": folder}
 
 
 def _option(form: str, about: str, **keywords: Any) -> Option:
-    """An option by its form, "--name VALUE" or "name VALUE" for a positional argument; VALUE tells how it is read."""
+    """Make an option from "--name VALUE", or from "name VALUE" if it is positional. VALUE decides how it is parsed."""
     *names, value = form.split()
     reader = one_of(value.strip("{}").split(",")) if value.startswith("{") else _READERS.get(value)
     if not names[0].startswith("-"):
@@ -56,23 +56,23 @@ WHICH = _option(
 )
 ENV = _option(
     "--env ENV",
-    "The environment, of a run on one of your own: MODULE:ID imports MODULE, which registers ID. (default: the run's "
-    "own)",
+    "MODULE:ID of the environment, if the run was trained on one of your own; importing MODULE registers ID. (default: "
+    "the run's own)",
 )
 QUIET = _flag("--quiet", "Print nothing but errors.")
 JSON_LINES = _flag("--json", "Print one JSON object a line instead of text.")
 TENSORBOARD = _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder.")
 OBSERVER = _option(
     "--observer MODULE:NAME",
-    "An observer of your own: a function, or a class of which one is made, that is called with every event. (may be "
-    "given again)",
+    "An observer of your own, which is called with every event: a function, or a class whose object is called. (may be "
+    "repeated)",
     action="append",
     default=[],
 )
 
 
 class Command(NamedTuple):
-    """A command: what carries it out, and its options."""
+    """A command: its function and its options."""
 
     function: Callable[..., None]
     options: tuple[Option, ...]
@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command] = {}
 
 
 def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command, called with its options by name."""
+    """Register a function as a command, which is called with its options by name."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         COMMANDS[function.__name__] = Command(function, options)
@@ -94,7 +94,7 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
 TRAIN_OPTIONS = (
     _option(
         "--env-arg NAME=VALUE",
-        "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be given again)",
+        "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be repeated)",
         action="append",
         default=[],
     ),
@@ -103,8 +103,8 @@ TRAIN_OPTIONS = (
     ),
     _option(
         "--init-from RUN",
-        "Begin with the kept best parameters of another run, whose network must be built of the same settings. "
-        "Optimizer, replay and schedules are new; any other setting may differ. (default: new ones)",
+        "Begin with the kept best parameters of another run, whose network must have the same settings. Other settings "
+        "may differ. Optimizer, replay and schedules begin anew. (default: new parameters)",
     ),
     TENSORBOARD,
     OBSERVER,
@@ -121,21 +121,21 @@ def train(arguments: list[str]) -> None:
     env = Config.env
     if arguments and not arguments[0].startswith("-"):
         env, arguments = arguments[0], arguments[1:]
-        require_known(env)  # before the settings, whose errors and defaults would be of no use
+        require_known(env)  # first: for an unknown environment, errors and defaults do not help
     elif not {"-h", "--help"} & set(arguments):
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     preset = last_value(arguments, "--preset") or DEFAULT_PRESET
-    about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for it."
+    about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for ENV."
     parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]")
     for option in TRAIN_OPTIONS:
         parser.option(*option.names, **option.keywords)
-    # The parts that are chosen have settings of their own, and so options.
+    # A chosen algorithm, head or encoder has settings of its own, which become options.
     choosing = {name: choices for part in all_parts(RunSettings) for name, choices in choices_of(part)}
     wanted = {name: last_value(arguments, to_option(name)) for name in choosing}
     chosen = {name: value for name, value in wanted.items() if value is not None and value in choosing[name]}
     try:
         usual = resolve(env, preset, **chosen)
-    except TensorqError:  # of which the whole of the arguments will tell, or not
+    except TensorqError:  # reading all arguments reports it, unless they mend it
         usual = resolve(env, preset)
     add_settings(parser, [*all_parts(RunSettings), *(type(part) for part in usual.parts)], usual)
     given = parser.read(arguments)
@@ -152,7 +152,7 @@ def train(arguments: list[str]) -> None:
 
 
 def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
-    """Those that a command names; they may be in a module of this folder."""
+    """The observers that a command names; their module may be in the current folder."""
     from tensorq.plugins import load_observer
 
     if homes:
@@ -162,7 +162,7 @@ def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
 
 
 def _import_from_here() -> None:
-    """Let MODULE:ID and MODULE:NAME be of a module in the current folder, as with python -m."""
+    """Let MODULE:ID and MODULE:NAME name a module in the current folder, as python -m does."""
     sys.path.insert(0, str(absolute(".")))
 
 
@@ -183,10 +183,9 @@ def _mode(quiet: bool, json: bool) -> Mode:
     RUN,
     _option(
         "--steps INT",
-        "Train to this many environment steps; more are needed if the run is finished. (default: those the run was "
-        "given)",
+        "Train to this total of environment steps; a finished run needs more than it has. (default: the run's own)",
     ),
-    _option("--episodes INT", "The same for a run that is limited by episodes. (default: those the run was given)"),
+    _option("--episodes INT", "The same for a run that is limited by episodes. (default: the run's own)"),
     ENV,
     TENSORBOARD,
     OBSERVER,
@@ -203,7 +202,7 @@ def resume(
     quiet: bool,
     json: bool,
 ) -> None:
-    """Go on with a run from its last checkpoint. One that stop_return ended goes on until that is reached again."""
+    """Continue a run from its last checkpoint. If stop_return ended it, it continues until this is reached again."""
     from tensorq import api
 
     mode, others = _mode(quiet, json), _observers(observer, tensorboard)
@@ -212,7 +211,7 @@ def resume(
 
 @command(
     RUN,
-    _option("--episodes INT", "How many. (default: 100)", default=100),
+    _option("--episodes INT", "Number of episodes. (default: 100)", default=100),
     WHICH,
     ENV,
     _flag("--json", "Print one JSON object instead of text."),
@@ -247,9 +246,9 @@ def plot(runs: list[Path], output: Path | None) -> None:
         "-o --output FILE",
         "File to write, .gif, or .mp4 (which needs the video extra). (default: video.gif in the run's folder)",
     ),
-    _flag("--plain", "Leave the Q-values out."),
+    _flag("--plain", "Leave out the Q-values."),
     WHICH,
-    _option("--seed INT", "Of the episode. (default: the first of those that evaluate plays)"),
+    _option("--seed INT", "Seed of the episode. (default: the first seed of evaluate)"),
     ENV,
 )
 def record(run: Path, output: Path | None, plain: bool, which: str, seed: int | None, env: str | None) -> None:
@@ -269,7 +268,7 @@ def record(run: Path, output: Path | None, plain: bool, which: str, seed: int | 
     _flag("--json", "Print JSON instead of a table."),
 )
 def compare(runs: list[Path], metric: Literal["best", "final", "average"], output: Path | None, json: bool) -> None:
-    """Put runs side by side in a table; seeds of one setting become an interquartile mean with an interval."""
+    """Compare runs in a table; seeds of one setting become an interquartile mean with an interval."""
     from tensorq.evaluation import compare as comparison
     from tensorq.show.tables import print_rows
 
@@ -289,16 +288,16 @@ def compare(runs: list[Path], metric: Literal["best", "final", "average"], outpu
 
 @command(
     _option("directory DIR", "A folder that holds runs, or folders of runs. (default: runs)"),
-    _flag("--free", "List the replays of finished runs, and drop them after a yes; agents, tables and pictures stay."),
-    _flag("--yes", "Drop them without asking."),
+    _flag("--free", "List the replays of finished runs, and delete them if you agree; agents and tables stay."),
+    _flag("--yes", "Delete the replays without asking."),
     _flag("--json", "Print JSON instead of a table."),
 )
 def runs(directory: Path | None, free: bool, yes: bool, json: bool) -> None:
-    """List the runs in a folder with their state, steps, best return and size, or free the disk that replays take."""
+    """List the runs in a folder with their state, steps, best return and size, or free the disk space of replays."""
     from tensorq.show import runs as show
 
     if free and json or yes and not free:
-        raise TensorqError("expected --yes together with --free, and --json without it")
+        raise TensorqError("expected --yes only with --free, and --json only without --free")
     path = directory or absolute("runs")
     if free:
         show.free_replays(path, yes)
@@ -314,7 +313,7 @@ def envs() -> None:
     print_environments()
 
 
-@command(_option("name NAME", "A preset; by default all, in short.", default=""))
+@command(_option("name NAME", "A preset to show in full. (default: all presets, in short)", default=""))
 def presets(name: str) -> None:
     """List the presets, and what each changes; or show one of them in full."""
     from tensorq.show import catalogue
@@ -338,8 +337,8 @@ def doctor() -> None:
 def main() -> None:
     """Entry point of the `tensorq` command.
 
-    It exits with 0 for success, also when the reader of its output (such as `head`) stops reading; with 2 for what the
-    user can mend, 130 after Ctrl-C and 143 after SIGTERM.
+    It exits with 0 for success, also when the reader of its output (such as `head`) stops reading; with 2 for
+    errors that the user can correct, 130 after Ctrl-C and 143 after SIGTERM.
     """
     streams.open_missing()
     remember_current_folder()
@@ -354,7 +353,7 @@ def main() -> None:
         _tell(f"cannot write the output: {output.error.strerror or output.error}")
         code = code or 2
     if "tensorflow" in sys.modules:
-        # All is on disk, and TensorFlow takes more than half a second to take itself apart.
+        # Everything is on disk, and TensorFlow's own shutdown takes more than half a second.
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
@@ -362,7 +361,7 @@ def main() -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM where no run is to be saved: what was begun is taken away, as after Ctrl-C."""
+    """SIGTERM while there is no run to save: a run that has just begun is removed, as after Ctrl-C."""
 
     exit_code = 128 + signal.SIGTERM
 
@@ -396,11 +395,11 @@ def run(arguments: list[str]) -> int:
     except TensorqError as error:
         _tell(str(error))
         return 2
-    except SystemExit as stop:  # --help, or an environment that ends the process where there is no run to save
+    except SystemExit as stop:  # from --help, or from an environment while there is no run to save
         if stop.code:
             _tell(f"stopped by SystemExit: {stop.code}")
         return 2 if stop.code else 0
-    except KeyboardInterrupt as stop:  # training.Stopped says more
+    except KeyboardInterrupt as stop:  # the text of Stopped says how to resume
         _tell(str(stop) or "stopped")
         return int(getattr(stop, "exit_code", 130))
     return 0
@@ -430,5 +429,5 @@ def _warn(text: str) -> None:
 def _help() -> str:
     lines = ["tensorq: deep Q-learning on TensorFlow", "", "commands:"]
     lines += [f"  {name:<10}{_about(each)}" for name, each in COMMANDS.items()]
-    lines += ["", "`tensorq help COMMAND` tells more. Begin with: tensorq train CartPole-v1"]
+    lines += ["", "`tensorq help COMMAND` lists its options. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)

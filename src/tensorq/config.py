@@ -1,7 +1,7 @@
-"""Config: everything that decides how a run goes. Flat by name, as people write it; code asks it for the part it needs.
+"""Config: all settings of a run. They are flat by name, as people write them; code asks for the part that it needs.
 
-The fields are those of the run itself, which stand here, and those of every part that a run can have, each of which
-stands in the room of what it is about: the algorithms, replay, networks, heads.
+The fields are those of the run itself, defined here, and those of every part that a run can have, defined in the folder
+of their subject: algorithms, replay, networks, heads.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MOST_EVALUATION_EPISODES = 1_000_000  # more would seem to hang
 
 @dataclass(frozen=True, repr=False)
 class RunSettings(Part):
-    """What concerns the run alone. Counts carry their unit: `_steps` are environment steps over all environments."""
+    """The settings of the run itself. Counts have their unit: `_steps` are environment steps over all environments."""
 
     subject = "run"
 
     env: str = setting(
         "CartPole-v1",
-        "Environment id, as in gymnasium.make; `tensorq envs` lists those there are, and which have a compiled world.",
+        "Environment id, as in gymnasium.make; `tensorq envs` lists the ids, and which have a compiled world.",
         hidden=True,
     )
     env_args: Mapping[str, Any] = setting(
@@ -48,7 +48,7 @@ class RunSettings(Part):
     )
     loop: Literal["auto", "compiled", "host"] = setting(
         "auto",
-        "Where the environment runs: in one XLA program or in Python; auto compiles where there is a compiled world.",
+        "Where the environment runs: in one XLA program (compiled) or in Python (host); auto compiles if it can.",
     )
     seed: int = setting(0, "Seed of everything random in the run.", at_least=0, at_most=2**31 - 1)
     steps: int = setting(50_000, "Environment steps to train for.", at_least=1)
@@ -59,8 +59,8 @@ class RunSettings(Part):
     )
     stop_return: float | None = setting(
         None,
-        "Stop at the first greedy evaluation whose mean return over at least 100 episodes reaches this, if that comes "
-        "first. `tensorq resume` then goes on, until an evaluation reaches it again or the run ends.",
+        "Stop at the first greedy evaluation whose mean return over at least 100 episodes reaches this value. `tensorq "
+        "resume` then continues until an evaluation reaches it again or the run ends.",
     )
     num_envs: int = setting(1, "Environments stepped side by side.", at_least=1)
     single_environment: bool = setting(
@@ -70,7 +70,7 @@ class RunSettings(Part):
     )
     log_period_steps: int = setting(
         1_000,
-        "Environment steps between two rows of metrics.csv, which has one at each evaluation and checkpoint as well.",
+        "Environment steps between two rows of metrics.csv; evaluations and checkpoints add rows of their own.",
         at_least=1,
     )
     evaluation_period_steps: int = setting(
@@ -116,12 +116,12 @@ class RunSettings(Part):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What the run has, each with its settings."""
+        """The parts of the run, each with its settings."""
         found: tuple[Part, ...] = vars(self)["_parts"]
         return found
 
     def __repr__(self) -> str:
-        """The fields that are not at their defaults: it makes an equal Config."""
+        """The fields that are not at their defaults, as code that makes an equal Config."""
         changed = {
             field.name: value
             for field in dataclasses.fields(self)
@@ -130,7 +130,7 @@ class RunSettings(Part):
         return f"Config({', '.join(f'{name}={value!r}' for name, value in {'env': self.env, **changed}.items())})"
 
     def find(self, kind: type[P]) -> P | None:
-        """The part of this kind, with its settings; None where this run has none."""
+        """The part of this kind, with its settings; None if this run has none."""
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
     def part(self, kind: type[P]) -> P:
@@ -141,7 +141,7 @@ class RunSettings(Part):
         return found
 
     def replace(self, **settings: Any) -> Config:
-        """The same with some settings changed."""
+        """A copy with some settings changed."""
         return dataclasses.replace(self, **settings)  # type: ignore[return-value]  # it is a Config
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,13 +149,13 @@ class RunSettings(Part):
         return dataclasses.asdict(self)
 
     def num_evaluation_episodes(self, loop: str) -> int:
-        """Greedy episodes in one evaluation: which the compiled loop plays all at once, enough for stop_return."""
+        """Greedy episodes in one evaluation; the compiled loop plays all at once, so enough for stop_return."""
         episodes = self.evaluation_episodes or DEFAULT_EVALUATION_EPISODES[loop]
         return episodes if loop == "host" or self.stop_return is None else max(episodes, SOLVED_EPISODES)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """A Config from plain values, as read from JSON; raises TensorqError for what does not belong."""
+        """A Config from plain values, as read from JSON; raises TensorqError for unknown settings or wrong values."""
         if not isinstance(values, Mapping):
             raise TensorqError(f"received {values!r}, expected settings by name.")
         kind = config_class(values)
@@ -164,7 +164,7 @@ class RunSettings(Part):
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]) -> Config:
-        """from_dict for what a run's folder kept, perhaps before a setting was there, or refused as of no effect."""
+        """from_dict for a run's config.json, perhaps of a version that lacked settings or allowed unused ones."""
         kept: Any = values
         if isinstance(values, Mapping):
             fields = {field.name: field.metadata["before"] for field in dataclasses.fields(config_class(values))}
@@ -178,9 +178,9 @@ class RunSettings(Part):
 
 
 def without_use(flat: Mapping[str, Any], across_algorithms: bool = False) -> set[str]:
-    """The settings that would be refused because no part has them, the choices being what they are.
+    """The settings that would be refused because no chosen part has them.
 
-    Unless it is across algorithms, those that no part of the algorithm can have are not among them.
+    Settings that no part of the algorithm can have are among them only with across_algorithms.
     """
     algorithm = flat.get("algorithm", RunSettings.algorithm)
     try:
@@ -199,7 +199,7 @@ def _names(parts: Iterable[type[Part]]) -> set[str]:
 
 
 def _refuse_unused(config: RunSettings, field: dataclasses.Field[Any]) -> None:
-    """Refuse, unless it is at its default, a setting that no part of the run has."""
+    """Refuse a setting that no part of the run has, unless it is at its default."""
     value, usual = getattr(config, field.name), default_of(field)
     if value == usual:
         return
@@ -210,7 +210,7 @@ def _refuse_unused(config: RunSettings, field: dataclasses.Field[Any]) -> None:
                 if any(each.name == field.name for each in dataclasses.fields(other)):
                     choice, subject = name, other.subject
     own = choice != "algorithm" or config.algorithm in (DEFAULT_PRESET, config.preset)
-    hint = "Leave it out." if own else f"Preset {config.algorithm} leaves it so."
+    hint = "Leave it out." if own else f"Preset {config.algorithm} leaves it at that."
     chosen = f"{choice} {getattr(config, choice)}"
     raise TensorqError(
         f"{field.name}: received {value!r}, expected {usual!r} with {chosen}: it is a setting of {subject}. {hint}"
@@ -218,7 +218,7 @@ def _refuse_unused(config: RunSettings, field: dataclasses.Field[Any]) -> None:
 
 
 def config_class(values: Mapping[str, Any]) -> type[Config]:
-    """Config, with the settings of parts of other packages where these values choose any."""
+    """Config; if these values choose parts of other packages, with their settings too."""
     try:
         parts = chosen_parts(RunSettings, values)
     except (KeyError, TypeError):  # a choice that there is not, of which the error tells
@@ -263,7 +263,7 @@ FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
 
 
 def check_names(values: Iterable[str], others: Iterable[str] = (), known: Iterable[str] = FIELD_NAMES) -> None:
-    """Refuse names that are not Config fields; `others` are what else may have been meant."""
+    """Refuse names that are not Config fields; `others` are further names that may have been meant."""
     fields = [*known]
     for name in values:
         if name not in fields:

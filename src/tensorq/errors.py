@@ -1,4 +1,4 @@
-"""The errors a user can cause, which the command line prints as one line, exiting with code 2; and what was meant."""
+"""Errors that a user can correct, which the command prints as one line with exit code 2; suggestions for names."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CALLED_ELSEWHERE = {
 }  # fmt: skip
 _MOST_GUESSES, _UNLIKE = 3, 5
 
-_COLOURS = r"\x1b\[[0-9;]*m"  # of a terminal, which Keras puts into its errors
+_COLOURS = r"\x1b\[[0-9;]*m"  # terminal colours, which Keras puts into its errors
 
 
 class TensorqError(ValueError):
-    """Something the user can put right: the message says what was received, expected, and how to fix it."""
+    """An error that the user can correct: the message says what was received, expected, and how to fix it."""
 
 
 def similar(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that come closest to the word, at most three; none where a guess would be silly.
+    """Return the known names that come closest to the word, at most three; none if no name is close.
 
     A name is close when one letter differs, or two in words of six letters and more; else when one of the two begins
     the other; else when one consists of whole parts of the other, as `capacity` does of `replay_capacity`.
@@ -67,7 +67,7 @@ def _letters_apart(first: str, second: str) -> int:
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The end of an error message: what the user may have meant, or else what there is."""
+    """The end of an error message: names that the user may have meant, or else all names."""
     names = list(known)
     if close := similar(word, names):
         return f"did you mean {' or '.join(close)}?"

@@ -1,4 +1,4 @@
-"""What the trainer tells whoever watches a run. An observer is a callable that takes one event."""
+"""The events of a run, which the trainer sends to observers. An observer is a callable that takes one event."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from tensorq.config import Config
 
-RECENT_EPISODES = 100  # whose mean is Progress.mean_return
+RECENT_EPISODES = 100  # Progress.mean_return is the mean of so many
 
 
 @dataclass(frozen=True)
 class Message:
-    """A line for the person who waits."""
+    """A line of text for the user."""
 
     text: str
-    kind: Literal["note", "warning", "activity"] = "note"  # an activity is what is being done just now
+    kind: Literal["note", "warning", "activity"] = "note"  # an activity: what the run does at the moment
 
 
 @dataclass(frozen=True)
 class Started:
-    """Training begins, or goes on, at `steps_done` environment steps."""
+    """Training begins, or continues, at `steps_done` environment steps."""
 
     config: Config
     run_dir: Path
     loop: str
     solved_return: float | None
     steps_done: int
-    needs: tuple[str, ...] = ()  # which of make_env and network, functions, Python goes on with the run by
-    named: str | None = ""  # the option by which commands do, " --env MODULE:ID" or none; None where they cannot
+    needs: tuple[str, ...] = ()  # the functions that a resume needs: make_env, network, features
+    named: str | None = ""  # the option that commands need, " --env MODULE:ID" or none; None if they cannot resume
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Progress:
     steps: int
     updates: int
     episodes: int
-    metrics: Mapping[str, float | None]  # the other columns of metrics.csv; None where there is nothing to say yet
+    metrics: Mapping[str, float | None]  # the other columns of metrics.csv; None if there is no value yet
     best_return: float | None
     new_returns: Sequence[float]
     seconds: float
@@ -62,7 +62,7 @@ class Evaluated:
     steps: int
     mean_return: float
     episodes: int
-    is_best: bool  # whether its agent is the one that is kept now
+    is_best: bool  # whether its agent is now kept as the best
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class StopTraining(Exception):
 
 
 class Audience:
-    """The observers of one run. Each gets every event, one event at a time, whichever thread tells it."""
+    """The observers of one run. Each gets every event, one event at a time, even if several threads send them."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers, self._telling = observers, threading.Lock()
-        self.stop_reason: str | None = None  # of the first StopTraining that an observer raised
+        self.stop_reason: str | None = None  # the text of the first StopTraining
 
     def tell(self, event: Event) -> None:
-        """Give every observer an event; a StopTraining is kept until the run can end."""
+        """Give an event to every observer; StopTraining is remembered until the run can end."""
         with self._telling:
             for observer in self._observers:
                 try:
@@ -106,5 +106,5 @@ class Audience:
                     self.stop_reason = self.stop_reason or str(stop) or "an observer stopped the run"
 
     def warn(self, text: str) -> None:
-        """Give every observer a warning."""
+        """Give a warning to every observer."""
         self.tell(Message(text, "warning"))

@@ -1,4 +1,4 @@
-"""What more packages make possible, and the exact command that installs them."""
+"""The extras, which are optional packages, and the exact command that installs them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def install_command(*requirements: str) -> str:
     """The command that installs packages into the Python that runs this, whichever `pip` a shell would find."""
     python = sys.executable or "python"
     words = [python, "-m", "pip", "install", *requirements]
-    if importlib.util.find_spec("pip") is None:  # uv makes virtual environments without it
+    if importlib.util.find_spec("pip") is None:  # uv makes virtual environments without pip
         words = ["uv", "pip", "install", "--python", python, *requirements]
-    if sys.platform == "win32":  # whose shell would take < and > for files
+    if sys.platform == "win32":  # its shell redirects at < and >
         return " ".join(f'"{word}"' if re.search(r"[^\w\\/:.-]", word) else word for word in words)
     return shlex.join(words)
 
 
 def missing_modules(extra: str) -> list[str]:
-    """Which modules of an extra are not installed."""
+    """The modules of an extra that are not installed."""
     return [module for module in EXTRAS[extra][1] if importlib.util.find_spec(module) is None]
 
 
 def extra_command(extra: str) -> str:
-    """The command that adds an extra of tensorq, by its packages: that works wherever tensorq was installed from."""
+    """The command that installs the packages of an extra; it works wherever tensorq was installed from."""
     condition = re.compile(rf"""extra\s*==\s*['"]{extra}['"]""")
     try:
         lines = metadata.requires("tensorq") or []

@@ -1,4 +1,4 @@
-"""The command line's options, by argparse. Those of `tensorq train` are made of the settings of every part."""
+"""The command line's options, by argparse. Those of `tensorq train` are made from the settings of every part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses the arguments of one command; what is wrong with them is a TensorqError of one line."""
+    """Parses the arguments of one command; a mistake in them raises a TensorqError of one line."""
 
     def __init__(self, command: str, about: str, usage: str) -> None:
         super().__init__(
@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
         self._flags: set[str] = set()  # options without a value
 
     def option(self, *names: str, into: Any = None, **keywords: Any) -> None:
-        """Add an option or, where its name has no dashes, a positional argument; into a group, if one is given."""
+        """Add an option or, if its name has no dashes, a positional argument; into a group, if one is given."""
         action = (into or self).add_argument(*names, **keywords)
         if action.nargs == 0:
             self._flags |= set(action.option_strings)
 
     def read(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """The options by name; raises TensorqError."""
+        """Parse arguments into options by name; raises TensorqError."""
         try:
             found, unknown = self.parse_known_args(self._joined(arguments))
             if unknown:
@@ -44,12 +44,12 @@ class Parser(argparse.ArgumentParser):
         return vars(found)
 
     def error(self, message: str) -> NoReturn:
-        """Raise TensorqError, where argparse would print the usage and end the process."""
+        """Raise TensorqError; argparse itself would print the usage and end the process."""
         end = "" if message.endswith(("?", ".")) else "."
         raise TensorqError(f"{message}{end} `tensorq {self._command} --help` lists the options.")
 
     def _joined(self, arguments: Sequence[str]) -> list[str]:
-        """The arguments with negative numbers joined to their options, from which argparse does not tell all."""
+        """Join negative numbers to their options by "=", because argparse takes some of them for options."""
         found: list[str] = []
         for argument in arguments:
             name, equals, value = argument.partition("=")
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def _unknown(self, words: list[str], arguments: Sequence[str]) -> str:
-        """What to say of arguments that are not understood: of all options among them, or else of the first value."""
+        """The error for arguments that are not understood: it names all options among them, or else the first value."""
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         names = dict.fromkeys(word.partition("=")[0] for word in words if word.startswith("-"))
         if unknown := [name for name in names if name not in options]:
@@ -80,8 +80,8 @@ class Parser(argparse.ArgumentParser):
         close = similar(name, [each[2:].replace("-", "_") for each in options])
         if close:
             return f"did you mean {' or '.join(map(to_option, close))}?"
-        if "--env-arg" in options and name.isidentifier():  # as tutorials have is_slippery
-            return f"one of the environment's own is --env-arg {name}=VALUE"
+        if "--env-arg" in options and name.isidentifier():  # such as is_slippery in tutorials
+            return f"a keyword of the environment is given as --env-arg {name}=VALUE"
         return ""
 
     def _no_value(self, flag: str, value: str) -> str:
@@ -92,9 +92,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_settings(parser: Parser, parts: Iterable[type[Part]], config: Config) -> None:
-    """An option for each setting of these parts, grouped by part; the help shows what it is in `config`.
+    """Add an option for each setting of these parts, grouped by part; the help shows its value in `config`.
 
-    What is not given is not among the parser's results.
+    Options that are not given are not among the parser's results.
     """
     known: set[str] = set()
     for part in parts:
@@ -138,7 +138,7 @@ def _shown(value: Any) -> str:
 
 
 class _Switch(argparse.BooleanOptionalAction):
-    """--name and --no-name; argparse's own adds the default to the help in words of its own."""
+    """--name and --no-name; argparse's class would add the default to the help in its own words."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, default: Any = None, help: str | None = None) -> None:
         super().__init__(option_strings, dest, default)
@@ -193,12 +193,12 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
 
 def folder(text: str) -> Path:
-    """A path, absolute from here on."""
+    """An absolute path."""
     return absolute(text)
 
 
 def last_value(arguments: list[str], name: str) -> str | None:
-    """The last value of an option before the rest is parsed: the preset decides the other options' defaults."""
+    """The last value of an option, before the rest is parsed: the preset decides the defaults of other options."""
     value = None
     for index, argument in enumerate(arguments):
         if argument == name and index + 1 < len(arguments):
@@ -209,7 +209,7 @@ def last_value(arguments: list[str], name: str) -> str | None:
 
 
 def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
-    """Keywords for an environment from texts such as is_slippery=False: Python literals, or else text as it stands."""
+    """Keywords for an environment from texts such as is_slippery=False: Python literals, or else plain text."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""Paths: absolute inside, whatever becomes of the working directory, and short where a person reads them."""
+"""Paths: absolute in the code, because the working directory may change, and short in texts for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tensorq.errors import TensorqError
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path from the root, with `~` as the home folder; raises TensorqError where the folder it begins in is not."""
+    """The absolute path, with `~` as the home folder; raises TensorqError if the folder where it begins is missing."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -22,19 +22,19 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def shown(text: str | Path) -> str:
-    """A path, or a text that names some, for a person: paths below the current folder begin there.
+    """A path, or a text with paths, for people: paths below the current folder are shown relative to it.
 
-    In a command whose environment, say, has changed the current folder, paths stay absolute: the person's is another.
+    Paths stay absolute if an environment has changed the current folder: the user's folder is another one.
     """
     here = _current_folder()
     if here in (None, os.sep) or _began_in not in (None, here):
         return str(text)
-    # Where a path begins: not within another one.
+    # Only where a path begins, not within another path.
     return re.sub(rf"(?<![^\s'\"`(]){re.escape(f'{here}{os.sep}')}(?=[^\s'\"`])", "", str(text))
 
 
 def remember_current_folder() -> None:
-    """Take the current folder for the one that the person who gave the command stands in."""
+    """Remember the current folder as the one in which the user gave the command."""
     global _began_in
     _began_in = _current_folder()
 

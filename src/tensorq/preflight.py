@@ -1,4 +1,4 @@
-"""What is refused before a run begins: what could not work on this machine, or does not fit into it."""
+"""Checks before a run begins: refuse what cannot work on this machine, or needs more memory or disk than it has."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_HOST_ENVS = 10_000
 
 
 def check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:
-    """Refuse, before anything is written or waited for, what could not work on this machine."""
+    """Refuse what cannot work on this machine, before anything is written and before TensorFlow loads."""
     loop = loop_kind(config, environment)
     if config.single_environment and environment.num_envs is None and config.num_envs > 1:
         raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
@@ -51,7 +51,7 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
         )
     if config.find(QTableSettings):
         if network is not None:
-            raise TensorqError("network: a table of Q-values has none: leave it out, or use preset dqn.")
+            raise TensorqError("network: a table of Q-values has no network: leave it out, or use preset dqn.")
         num_states, _ = table_states(environment.native_observation_space)
         check_table_fits(num_states, int(environment.action_space.n))
         return
@@ -61,8 +61,8 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
         owed, at_once = dqn.updates_owed(config.steps, config.num_envs), dqn.updates_per_call(config.num_envs)
         if owed < at_once:
             raise TensorqError(
-                f"steps: received {config.steps}, of which {owed} updates come, and the host loop makes {at_once} at a "
-                "time, so nothing would be learned: raise steps."
+                f"steps: received {config.steps}, which give {owed} updates, but the host loop makes {at_once} at "
+                "a time, so nothing would be learned: raise steps."
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
     check_fits(config, demands(space, num_actions, loop, network is None and knows(space, config)), available_bytes())
@@ -90,20 +90,20 @@ def available_bytes() -> int | None:
 
 
 class Demand(NamedTuple):
-    """Bytes that a part of a run takes, and the settings that they grow with; none where it is the environment."""
+    """Bytes that a part of a run takes, and the settings on which they depend; none if only the environment does."""
 
     settings: tuple[str, ...]
     bytes: Callable[[Config], float]
 
 
 def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool) -> list[Demand]:
-    """What a deep agent holds in memory, roughly; the network comes first, because the others grow with it.
+    """The memory of a deep agent, roughly; the network comes first, because the others grow with it.
 
     Args:
         space: of observations, a Box or Discrete.
         num_actions: A.
         loop: "compiled" or "host".
-        default_network: whether the layers are those of hidden_sizes; of others nothing is known yet.
+        default_network: whether the layers are those of hidden_sizes; the size of others is not known yet.
     """
     dtype, shape = obs_layout(space)
     obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * input_size(space))
@@ -112,14 +112,14 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         return 4 * 4 * num_params(space, num_actions, config)  # float32: online and target network, Adam's two moments
 
     def one(config: Config) -> float:
-        """One observation on its way through the network."""
+        """Bytes of one observation in a forward pass."""
         head, sizes = config.part(Head), config.part(NetworkSettings).hidden_sizes
         layers = sum(sizes) + (num_actions + 1) * head.outputs_per_action if default_network else 0
         features = sizes[-1] if sizes else input_size(space)
         return 4 * (layers + head.num_fractions * features) + 2 * obs_bytes
 
     def update(config: Config) -> float:
-        """One transition in an update: two networks and the gradient, and pairs of its atoms and the target's."""
+        """Bytes of a transition in an update: two networks, the gradient, and pairs of its atoms and the target's."""
         return 3 * one(config) + 4 * config.part(Head).pairs
 
     def replay(config: Config) -> float:
@@ -127,7 +127,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         if settings is None:
             return 0.0
         row_bytes = row_dtype(settings, dtype, shape).itemsize + (TREE_BYTES if settings.priority_exponent else 0)
-        copies = 5 if loop == "compiled" else 1  # a program's arguments and results, and what saving copies: measured
+        copies = 5 if loop == "compiled" else 1  # measured: a program's arguments and results, and copies for saving
         return copies * settings.replay_capacity * row_bytes
 
     def rollout(config: Config) -> float:
@@ -135,7 +135,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         return 0.0 if settings is None else settings.rollout_length * config.num_envs * one(config)
 
     def episode(config: Config) -> float:
-        return one(config) if loop == "compiled" else 64.0  # all at once, or its seed, length and return
+        return one(config) if loop == "compiled" else 64.0  # compiled: all at once; host: seed, length and return
 
     found = [
         Demand(("num_envs",), lambda config: config.num_envs * one(config)),
@@ -145,7 +145,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         Demand(("rollout_length", "num_envs"), rollout),
     ]
     if default_network:
-        usual = network(Config())  # what no setting, but the environment makes too large
+        usual = network(Config())  # if this is too large, the environment is the reason
         found = [
             Demand((), lambda config: min(network(config), usual)),
             Demand(("hidden_sizes", "num_atoms"), network),
@@ -155,7 +155,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
 
 
 def disk_demand(space: gym.Space) -> Demand:
-    """What the host loop's replay takes on disk."""
+    """The disk space of the host loop's replay."""
 
     def replay(config: Config) -> float:
         rows = config.replay_capacity + slack_rows(config, config.num_envs)
@@ -165,9 +165,9 @@ def disk_demand(space: gym.Space) -> Demand:
 
 
 def check_fits(config: Config, wanted: Sequence[Demand], available: int | None, what: str = "memory") -> None:
-    """Raise TensorqError where something takes more than there is, by the setting that is too large.
+    """Raise TensorqError, with the setting that is too large, if a demand is larger than what is available.
 
-    That is the one of the demand's settings which, at its default, would leave the least.
+    This is the setting of the demand that would reduce it most if it were at its default.
     """
     for settings, bytes_needed in wanted:
         needed = bytes_needed(config)
@@ -185,7 +185,7 @@ def check_fits(config: Config, wanted: Sequence[Demand], available: int | None, 
 
 
 def _at_default(config: Config, name: str) -> Config:
-    """The same without checks: what is asked of it is its sizes alone."""
+    """A copy with one setting at its default. It is not checked, because only its sizes are used."""
     changed, usual = copy.copy(config), getattr(Config, name)
     parts = tuple(copy.copy(part) for part in config.parts)
     for each in (changed, *parts):

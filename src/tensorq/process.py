@@ -1,6 +1,6 @@
-"""The process that a run is in: TensorFlow's start, its age, and the signals that stop it.
+"""The process of a run: TensorFlow's start, the process's age, and the signals that stop it.
 
-It may be the user's own, so a run leaves everything in it as it was.
+It may be the user's own process, so a run leaves everything in it as it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _quiet_stderr() -> Iterator[None]:
     """Hide what TensorFlow's C++ side writes to stderr while it loads; Python's errors are exceptions and stay."""
     try:
         saved = os.dup(2)
-    except OSError:  # nobody gave this process a stderr
+    except OSError:  # this process has no stderr
         yield
         return
     try:
@@ -46,7 +46,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _garbage_left() -> Iterator[None]:
-    """Collect no garbage: TensorFlow's import makes a million objects that stay, looked through again and again."""
+    """Collect no garbage: TensorFlow's import makes a million lasting objects, which would be scanned repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -71,16 +71,16 @@ def default_variable(name: str, value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | None]:
-    """TensorFlow for a run, its settings put back at the end; yields a warning if it was running with other threads.
+    """Start TensorFlow, and restore its settings at the end; yields a warning if it was running with other threads.
 
-    NumPy's matrix products get as many threads: one of OpenBLAS's that has nothing to do spins, so that a second one
+    NumPy's matrix products get as many threads: an idle thread of OpenBLAS waits in a busy loop, so that a second one
     took a core from other runs and gained nothing. `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits
     of their fractions.
     """
     from threadpoolctl import threadpool_limits
 
-    _heard()  # before the variable is there
-    # TensorFlow looks at the variable not only while it is imported.
+    _heard()  # before the variable is set
+    # TensorFlow reads the variable also after its import.
     with default_variable(_LOG_LEVEL, "3"), threadpool_limits(threads, user_api="blas"):
         warning = import_tensorflow(threads)
         import tensorflow as tf
@@ -94,15 +94,15 @@ def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | No
 
 
 def import_tensorflow(threads: int) -> str | None:
-    """Import TensorFlow quietly and set its threads; returns a warning when it was running with others already.
+    """Import TensorFlow quietly and set its threads; returns a warning if it was running with others already.
 
-    It takes a GPU's memory as it needs it, unless it has been told otherwise, so that others find some too.
+    It takes a GPU's memory as needed, unless the user has set a limit, so that other processes get some too.
     """
     _load()
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError, ValueError):  # it is in use, or has a limit of its own
+        with contextlib.suppress(RuntimeError, ValueError):  # the GPU is in use, or has a limit
             tf.config.experimental.set_memory_growth(gpu, True)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -117,7 +117,7 @@ def import_tensorflow(threads: int) -> str | None:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow quietly, where no run has: for a model to look at. Threads are what they are."""
+    """Import TensorFlow quietly without a run, for example to export a model. Its threads are not changed."""
     _load()
     if _heard():
         _compile_once()
@@ -127,20 +127,20 @@ def _load() -> None:
     global _loaded_tensorflow
     require_keras_on_tensorflow()
     refuse_inherited_tensorflow()
-    _heard()  # before TensorFlow is there
+    _heard()  # before TensorFlow is imported
     with default_variable(_LOG_LEVEL, "3"), _quiet_stderr(), _garbage_left():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # of which it would say something later
+        tf.config.list_physical_devices()  # it would print messages about them later
     _loaded_tensorflow = True
     if not gc.get_freeze_count():
-        # All that is alive becomes old, which the collector seldom looks at: 0.6 s less in a run of 8.
+        # All living objects become old ones, which the collector seldom scans: 0.6 s less in a run of 8 s.
         gc.freeze()
         gc.unfreeze()
 
 
 def require_keras_on_tensorflow() -> None:
-    """Raise TensorqError where Keras computes with something else, or would; imports neither."""
+    """Raise TensorqError if Keras uses, or would use, another backend than TensorFlow; imports neither."""
     backend = _keras_backend()
     if backend != "tensorflow":
         raise TensorqError(
@@ -151,13 +151,13 @@ def require_keras_on_tensorflow() -> None:
 
 @functools.cache
 def _heard() -> bool:
-    """Whether somebody else had imported TensorFlow, whose log level is then fixed. The first call decides."""
+    """Whether other code had imported TensorFlow, so that its log level is fixed. The first call decides."""
     return "tensorflow" in sys.modules and _LOG_LEVEL not in os.environ
 
 
 @functools.cache
 def _compile_once() -> None:
-    """Let TensorFlow say here, unheard, what it says when it first computes and compiles."""
+    """Compute and compile once with stderr hidden, because TensorFlow then prints messages the first time."""
     import tensorflow as tf
 
     with _quiet_stderr():
@@ -165,7 +165,7 @@ def _compile_once() -> None:
 
 
 def _keras_backend() -> str:
-    """What Keras computes with, or would if it were imported now."""
+    """The backend that Keras uses, or would use if it were imported now."""
     if keras := sys.modules.get("keras"):
         return str(keras.config.backend())
     if chosen := os.environ.get("KERAS_BACKEND"):
@@ -173,13 +173,13 @@ def _keras_backend() -> str:
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
         saved = json.loads(Path(home, "keras.json").read_text(encoding="utf-8")).get("backend")
-    except (OSError, ValueError, AttributeError):  # as Keras does
+    except (OSError, ValueError, AttributeError):  # Keras ignores this, too
         saved = None
     return str(saved or "tensorflow")
 
 
 def refuse_inherited_tensorflow() -> None:
-    """Raise TensorqError in a process forked from one in which TensorFlow runs: in this one it would wait for ever."""
+    """Raise TensorqError in a process forked from one in which TensorFlow runs: here it would wait for ever."""
     if not _forked_with_tensorflow or _loaded_tensorflow:
         return
     settings = sys.modules["tensorflow"].config.threading
@@ -187,19 +187,19 @@ def refuse_inherited_tensorflow() -> None:
     try:
         settings.set_inter_op_parallelism_threads(threads + 1)
         settings.set_inter_op_parallelism_threads(threads)
-    except RuntimeError as error:  # their number stays as it is once they have been started
+    except RuntimeError as error:  # the number is fixed once the threads have started
         raise TensorqError(
-            "this process was forked from one in which TensorFlow had started its threads, and those it has not: "
-            "start it anew, with multiprocessing.get_context('spawn')."
+            "this process was forked from one in which TensorFlow had started its threads, which a fork does not have: "
+            "start a new process, with multiprocessing.get_context('spawn')."
         ) from error
 
 
-_forked_with_tensorflow = False  # whether TensorFlow was there when this process was forked
+_forked_with_tensorflow = False  # whether TensorFlow was imported when this process was forked
 _loaded_tensorflow = False  # whether it has been loaded here since
 
 
 def process_seconds() -> float:
-    """Seconds since this process started; since Python loaded this module where the system does not tell."""
+    """Seconds since this process started or, if the system does not tell, since Python loaded this module."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
@@ -211,16 +211,16 @@ _LOADED = time.monotonic()
 
 
 class Signals:
-    """While entered: the first SIGINT or SIGTERM is told at once and remembered, a second ends the process."""
+    """While entered, the first SIGINT or SIGTERM is reported at once and remembered, and a second ends the process."""
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
-        """`tell` is called from another thread: this one may be compiling, and runs no handler until that is over."""
+        """`tell` is called from another thread, because this one runs no signal handler while it compiles."""
         self.received = 0
         self._tell = tell
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> bool:
-        """Whether one was received."""
+        """Whether a signal was received."""
         return self.received != 0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -229,25 +229,25 @@ class Signals:
                 if os.isatty(stream):
                     with contextlib.suppress(OSError):
                         os.write(stream, b"\x1b[?25h")  # the cursor, which a live display hides
-            os._exit(128 + number)  # whatever is half written was written aside
+            os._exit(128 + number)  # files are written under temporary names
         self.received = number
 
     def _watch(self) -> None:
         told = False
         while (number := self._reader.recv(1)) not in (b"", _END):
-            if number[0] not in self._previous:  # of another signal: for who was told of it before
+            if number[0] not in self._previous:  # another signal: for the previous descriptor
                 if self._previous_descriptor >= 0:
                     with contextlib.suppress(OSError):
                         os.write(self._previous_descriptor, number)
             elif not told:
                 told = True
-                with contextlib.suppress(Exception):  # nobody to tell must not keep the run from stopping
+                with contextlib.suppress(Exception):  # a failure must not keep the run from stopping
                     self._tell()
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if not _has_handler_in_c(number):  # which Python could not put back
+                if not _has_handler_in_c(number):  # Python could not restore one
                     self._previous[number] = signal.signal(number, self._handle)
             self._reader, self._writer = socket.socketpair()
             self._writer.setblocking(False)
@@ -269,7 +269,7 @@ class Signals:
     def _put_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        with contextlib.suppress(OSError, ValueError):  # it has been closed
+        with contextlib.suppress(OSError, ValueError):  # the descriptor has been closed
             signal.set_wakeup_fd(self._previous_descriptor)
 
 

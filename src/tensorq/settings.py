@@ -1,7 +1,7 @@
-"""Settings: what a part of tensorq can be told. A part is a dataclass whose fields know their bounds and their help.
+"""Settings, and the parts to which they belong: dataclasses whose fields have bounds and a help text.
 
-Settings are flat where people write them (options, keywords, presets, config.json) and belong to parts inside. No
-TensorFlow here, nor where a part is defined: help and errors do not wait for it.
+People write settings flat (options, keywords, presets, config.json); in the code they belong to parts. No TensorFlow
+here, nor where a part is defined, so that help and errors do not wait for it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ P = TypeVar("P", bound="Part")
 
 
 class Choices(Registry):
-    """The alternatives of one setting, by name: parts of which a run has one. Each is imported when it is chosen."""
+    """The alternatives of one setting, by name; a run has one of these parts. Each is imported when it is chosen."""
 
     def part(self, name: str) -> type[Part]:
-        """The class of an alternative; raises KeyError where there is none of that name."""
+        """The class of an alternative; raises KeyError if there is none of that name."""
         if name not in self:
             raise KeyError(name)
         found = self.load(name)
@@ -46,17 +46,17 @@ def setting(
     before: Any = dataclasses.MISSING,
     hidden: bool = False,
 ) -> Any:
-    """A field of a part.
+    """Declare a setting, a field of a part.
 
     Args:
-        default: its value where nothing is given.
-        about: the help.
+        default: its value if it is not given.
+        about: the help text.
         at_least, above, at_most: bounds of the number, or of each number of a tuple.
-        choices: the parts of which the value names one.
-        idle: whether it may be given where no part has it. That suits sizes and what tunes a switch, which presets and
-            sweeps set for several algorithms; other settings would decide what is learned, and are refused there.
+        choices: the parts, if the value is the name of one of them.
+        idle: whether it may be given if no part of the run has it. This suits sizes and the tuning of switches, which
+            presets and sweeps set for several algorithms; other settings decide what is learned, and are refused.
         before: the value in runs whose config.json is older than the setting.
-        hidden: whether it is no option of the command line.
+        hidden: whether the command line has no option for it.
     """
     metadata = {
         "about": about, "at_least": at_least, "above": above, "at_most": at_most, "choices": choices, "idle": idle,
@@ -69,7 +69,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a run with its settings. Making one checks each of them; raises TensorqError."""
+    """A part of a run with its settings. Its constructor checks each of them and raises TensorqError."""
 
     subject: ClassVar[str] = ""
     """The heading of its settings in the help."""
@@ -77,23 +77,23 @@ class Part:
     """The parts that it always comes with."""
 
     def __post_init__(self) -> None:
-        """Check types and bounds; whole floats and NumPy numbers become what the field wants."""
+        """Check types and bounds; convert whole floats and NumPy numbers to the field's type."""
         types = field_types(type(self))
         for field in dataclasses.fields(self):
             value = _checked(field, types[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
 
     def check(self, config: Config) -> None:
-        """Refuse settings that do not go with each other or with those of other parts; raises TensorqError."""
+        """Refuse settings that do not fit each other or those of other parts; raises TensorqError."""
 
 
 def take(part: type[P], flat: Mapping[str, Any]) -> P:
-    """A part with its settings out of flat ones."""
+    """Make a part from flat settings."""
     return part(**{field.name: flat[field.name] for field in dataclasses.fields(part) if field.name in flat})
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """A field's value where nothing is given."""
+    """A field's default value."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
@@ -104,14 +104,14 @@ def choices_of(part: type[Part]) -> list[tuple[str, Choices]]:
 
 
 def chosen_parts(part: type[Part], flat: Mapping[str, Any]) -> list[type[Part]]:
-    """A part, and those that it comes with where these settings choose."""
+    """A part, and the parts that come with it for these settings."""
     chosen = [choices.part(flat.get(name, getattr(part, name))) for name, choices in choices_of(part)]
     found = [part, *(each for other in (*part.uses, *chosen) for each in chosen_parts(other, flat))]
     return list(dict.fromkeys(found))
 
 
 def all_parts(part: type[Part]) -> list[type[Part]]:
-    """A part, and all that it can come with."""
+    """A part, and all parts that can come with it."""
     possible = [choices.part(name) for _, choices in choices_of(part) for name in choices]
     found = [part, *(each for other in (*part.uses, *possible) for each in all_parts(other))]
     return list(dict.fromkeys(found))
@@ -128,14 +128,14 @@ def field_types(part: type[Part]) -> dict[str, Any]:
 
 
 def values_of(field: dataclasses.Field[Any], wanted: Any) -> tuple[str, ...] | None:
-    """The texts among which a field of this type chooses; None where it does not choose."""
+    """The texts that a field of this type allows; None if it is not a choice."""
     if field.metadata["choices"] is not None:
         return tuple(field.metadata["choices"])
     return get_args(wanted) if get_origin(wanted) is Literal else None
 
 
 def _checked(field: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
-    """A value as the field wants it; raises TensorqError."""
+    """Check a value and convert it to the field's type; raises TensorqError."""
     name = field.name
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
@@ -146,7 +146,7 @@ def _checked(field: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
     choices, among = field.metadata["choices"], values_of(field, wanted)
     if among is not None:
         if value not in (among if choices is None else choices):
-            among = values_of(field, wanted) or among  # with those of packages
+            among = values_of(field, wanted) or among  # now with those that packages registered
             raise TensorqError(f"{name}: received {value!r}, expected one of {', '.join(among)}.")
         return value
     if wanted is bool or wanted is str:
@@ -216,7 +216,7 @@ def _plain_arguments(setting_name: str, value: Any) -> dict[str, Any]:
             return value
         raise TensorqError(
             f"{setting_name}: received {value!r} for {name}, expected a finite number, text, true or false, None, or a "
-            "list or dict of these, which config.json can hold; give other things in a function that makes the "
+            "list or dict of these, which config.json can hold; for other values, give a function that makes the "
             "environment."
         )
 

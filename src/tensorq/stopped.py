@@ -1,4 +1,4 @@
-"""What a run that was stopped says: how to go on with it."""
+"""The exception of a stopped run, whose text says how to resume it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tensorq.runs.directory import python_arguments
 
 
 def how_to_resume(run_dir: Path, steps: int, needs: Sequence[str], named: str | None) -> str:
-    """Which call goes on with a run, or which command too, and from where; `needs` and `named` as Started has them."""
+    """The call that resumes a run, the command if there is one, and the step. `needs` and `named` are as in Started."""
     how = f"tq.resume({python_arguments(run_dir, needs)})"
     if named is not None:
         how = f"`tensorq resume {shlex.quote(str(run_dir))}{named}`, or {how} in Python,"
-    return f"{how} goes on from step {steps:,}"
+    return f"{how} continues from step {steps:,}"
 
 
 class Stopped(KeyboardInterrupt):
-    """The user stopped a run that can go on later. No Exception: a loop over seeds that outlives those has to end.
+    """The user stopped a run, which can be resumed. Not an Exception: a loop over seeds that catches those must end.
 
-    `run_dir` is the run's folder, `steps` where it will go on.
+    `run_dir` is the run's folder, `steps` the step from which it continues.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class Stopped(KeyboardInterrupt):
         named: str | None = "",
         finished: bool = False,
     ) -> None:
-        """Name the run, its last step, the signal that ended it, how Started says to go on, and whether it is finished.
+        """Take the run's folder, its last step, the signal, `needs` and `named` as in Started, and whether it finished.
 
-        A finished run was only being drawn.
+        A finished run was stopped while its pictures were drawn.
         """
         run = shlex.quote(str(run_dir))
-        look = f"; `tensorq plot {run}` draws how far it came" if steps else ""
+        look = f"; `tensorq plot {run}` draws its curve so far" if steps else ""
         text = f"stopped; {how_to_resume(run_dir, steps, needs, named)}{look}"
         if finished:
-            text = f"stopped; the run is finished, without all of its pictures: `tensorq plot {run}` draws its curve"
+            text = f"stopped; the run is finished, but not all pictures are drawn: `tensorq plot {run}` draws its curve"
         super().__init__(text)
         self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number

@@ -1,4 +1,4 @@
-"""The command's standard streams: none is missing, and output that cannot be written stops nothing and is noticed."""
+"""The command's standard streams: closed ones are opened, and a failed write stops nothing but is remembered."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TextIO
 
 
 def open_missing() -> None:
-    """Open os.devnull in place of streams that came closed, or a file of the run would get their number and text."""
+    """Open os.devnull in place of closed streams; otherwise a file of the run would get their number and output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
 
@@ -25,7 +25,7 @@ class Output(io.FileIO):
     def __init__(self, stream: TextIO) -> None:
         """Write to the same descriptor as the stream."""
         super().__init__(stream.fileno(), "w", closefd=False)
-        self.stream = stream  # which closes the descriptor when nobody has it any more
+        self.stream = stream  # without a reference, it would close the descriptor
         self.error: OSError | None = None
 
     def write(self, data: Any, /) -> int:
@@ -38,7 +38,7 @@ class Output(io.FileIO):
 
 
 def watch(name: str) -> Output:
-    """Put an Output behind sys.stdout or sys.stderr. A terminal stays as it is: it takes everything."""
+    """Put an Output behind sys.stdout or sys.stderr. A terminal stays as it is, because writing to it does not fail."""
     stream = getattr(sys, name)
     output = Output(stream)
     if not stream.isatty():

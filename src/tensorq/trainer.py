@@ -1,4 +1,4 @@
-"""Train and resume: from what they are given to a run and its folder."""
+"""Train and resume: check the arguments, prepare the run and its folder, and train."""
 
 from __future__ import annotations
 
@@ -49,33 +49,31 @@ def train(
     """Train a new run and return its folder; raises TensorqError, and Stopped after Ctrl-C or SIGTERM.
 
     Args:
-        config: what to do.
-        make: makes the environment, where config.env is not an id of Gymnasium's.
+        config: the settings.
+        make: makes the environment, if config.env is not an id in Gymnasium's registry.
         network: builds the Q-network, instead of an MLP of config.hidden_sizes.
         run_dir: a folder that is new or empty; by default runs/ENV-PRESET-seedN.
         init_from: a run whose kept best parameters this one begins with.
         observers: called with every event.
-        seconds_before: what somebody has waited for already, and seconds_to_solved should count.
+        seconds_before: the seconds that the user has waited already; they count in seconds_to_solved.
     """
     began = time.perf_counter() - seconds_before
     audience = Audience(observers)
-    # Before an environment may change the working directory.
+    # Done now, because an environment may change the working directory.
     folder, other_run = absolute(run_dir or "runs"), None if init_from is None else absolute(init_from)
     if make is not None and config.env_args:
-        raise TensorqError("env_args: received some, and a function that makes the environment: give them in there.")
+        raise TensorqError("env_args: received some, but a function makes the environment: give them in the function.")
     with _described(config.env, make, config, audience) as environment:
         if environment.num_envs is not None:
             if config.num_envs not in (Config.num_envs, environment.num_envs):
-                text = (
-                    f"num_envs is {environment.num_envs}, as the vector environment has it, and not {config.num_envs}"
-                )
+                text = f"num_envs is {environment.num_envs}, the size of the vector environment, not {config.num_envs}"
                 audience.tell(Message(text))
             config = dataclasses.replace(config, num_envs=environment.num_envs)
         preflight.check(config, environment, network, folder)
         space = environment.observation_space
         if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
             first, last = int(space.start), int(space.start + space.n) - 1
-            text = f"the network is given states as the space has them, from {first} to {last}, not counted from 0"
+            text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
             audience.tell(Message(text))
         network = network_function(network)
         kind = network_kind(config, network)
@@ -86,7 +84,7 @@ def train(
             "loop": loop_kind(config, environment),
             "plugins": versions_of(packages(config)),
         }
-        if network is not None:  # by which runs are told apart that differ in nothing else
+        if network is not None:  # tells apart runs that differ only in their functions
             content.update(network_name=network.name, network_space="own")
         initial: bytes | None = None
         if other_run is not None:
@@ -106,7 +104,7 @@ def train(
                     Checkpoints(directory.checkpoints_path).save_initial(initial)
                 training.run()
             except Exception:
-                if not training.ready:  # nothing that could be resumed, and the folder would be in the way
+                if not training.ready:  # nothing can be resumed, and the folder would block another try
                     directory.remove()
                 raise
         return directory.path
@@ -115,11 +113,11 @@ def train(
 def resume(
     run: SavedRun, *, steps: int | None = None, episodes: int | None = None, observers: Sequence[Observer] = ()
 ) -> Path:
-    """Go on with a run from its last checkpoint, exactly as if it had never stopped.
+    """Continue a run from its last checkpoint, exactly as if it had never stopped.
 
     Args:
         run: the run, with the functions that it was started with.
-        steps: train to this many environment steps instead, more than are done.
+        steps: train to this total of environment steps instead; it must be more than are done.
         episodes: the same for a run that is limited by episodes.
         observers: called with every event.
     """
@@ -138,17 +136,17 @@ def resume(
     for name, given in {"make_env": make, network.keyword if network else "network": network}.items():
         if given is not None and name not in run.needs:
             option = " (--env)" if name == "make_env" else ""
-            raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without.")
+            raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without it.")
     for name in run.needs:
         if (make if name == "make_env" else network) is None:
-            hint = "--env MODULE:ID where importing MODULE registers it, or " if name == "make_env" else ""
+            hint = "--env MODULE:ID if importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
     with directory, _described(env, make, config, audience) as environment:
         saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
         loop = loop_kind(config, environment)
         if content.get("loop", loop) != loop:
             raise TensorqError(
-                f"{run_dir} was trained in the {content['loop']} loop, which cannot go on with it: "
+                f"{run_dir} was trained in the {content['loop']} loop, which cannot continue it: "
                 f"{environment.no_world}."
             )
         if environment.num_envs not in (None, config.num_envs):
@@ -161,10 +159,10 @@ def resume(
         for name, now in run_directory.versions().items():
             before = began_with.get(name) if isinstance(began_with, dict) else None
             if before != now:
-                audience.warn(f"{name} is {now}, the run began with {before}: not exact any more")
+                audience.warn(f"{name} is {now}, but the run began with {before}: not exact any more")
 
         def on_restored(steps: int, episodes: int) -> None:
-            """Until here an error leaves a finished run as it was."""
+            """Write the new limits; an error before this leaves a finished run as it was."""
             if config != old:
                 _refuse_reached(run_dir, config.steps, config.episodes, steps, episodes)
                 if config.steps < old.steps:
@@ -188,7 +186,7 @@ def resume(
 
 @contextlib.contextmanager
 def _described(env: str, make: EnvironmentMaker | None, config: Config, audience: Audience) -> Iterator[Environment]:
-    """A run's environment; the only one that there can be does not stay open where nothing was trained in it."""
+    """A run's environment; with single_environment it is closed at the end if nothing was trained in it."""
     environment = describe(env, make, config.env_args, single=config.single_environment, warn=audience.warn)
     try:
         yield environment
@@ -197,24 +195,24 @@ def _described(env: str, make: EnvironmentMaker | None, config: Config, audience
 
 
 def _refuse_reached(run_dir: Path, end_steps: int, end_episodes: int, steps: int, episodes: int) -> None:
-    """Refuse to go on with a run to where it is already."""
+    """Refuse limits that a run has reached already."""
     more = [f"steps (--steps) above {steps}"] if steps >= end_steps else []
     if 0 < end_episodes <= episodes:
         more.append(f"episodes (--episodes) above {episodes} (0 is no limit)")
     if more:
-        raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: go on with {' and '.join(more)}.")
+        raise TensorqError(f"{run_dir} is at {steps} steps and {episodes} episodes: give {' and '.join(more)}.")
 
 
 def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind: str) -> Kept:
-    """The kept best agent of a run that another begins with; raises TensorqError where its network does not fit.
+    """The kept best agent of the run that another begins with; raises TensorqError if its network does not fit.
 
-    Of network functions only the number of parameters can be compared, once they have built their networks.
+    For network functions only the numbers of parameters are compared, and only once they have built their networks.
     """
     saved, run_dir = read_params(run), run.path
     if run.kind != kind:
         raise TensorqError(
-            f"init_from: {run_dir} has {_KINDS.get(run.kind, run.kind)}, this run {_KINDS[kind]}: its "
-            "parameters mean nothing there."
+            f"init_from: {run_dir} has {_KINDS.get(run.kind, run.kind)}, this run has {_KINDS[kind]}: its "
+            "parameters do not fit."
         )
     there = run.environment.observation_space, run.environment.action_space
     here = environment.native_observation_space, environment.native_action_space
@@ -229,7 +227,7 @@ def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind
             its, own = (", ".join(f"{name} {each[name]}" for name in names) for each in (one, other))
             raise TensorqError(
                 f"init_from: the network of {run_dir} has {its}, this run's has {own}: its parameters do not fit. "
-                "Give the same."
+                "Give the same settings."
             )
         if _scaling(run.config, there[0]) != _scaling(config, here[0]):
             its, own = (
@@ -237,7 +235,7 @@ def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind
                 for space, it in ((there[0], run.config), (here[0], config))
             )
             raise TensorqError(
-                f"init_from: the network of {run_dir} is given observations scaled {its}, this run's {own}: its "
+                f"init_from: the network of {run_dir} gets observations scaled {its}, this run's {own}: its "
                 "parameters do not fit. Give the same bounds and pixels."
             )
     return saved
@@ -252,19 +250,19 @@ _KINDS = {
 
 
 def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object, ...]:
-    """What a network sees of an environment: the layout of observations and of their parts, and how many actions."""
+    """What a network sees of an environment: the layout of observations and their parts, and the number of actions."""
     sizes = [gym.spaces.flatdim(leaf) for leaf in leaves(observation_space)]
     return obs_layout(plain_observation_space(observation_space)), sizes, int(plain_action_space(action_space).n)
 
 
 def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
-    """What is subtracted from the numbers of an observation, and what they are multiplied by."""
+    """The centre and the factor by which the numbers of an observation are scaled."""
     centre, factor = config.part(MLPEncoder).scaling(plain_observation_space(observation_space))
     return [np.ravel(centre).tolist(), None if factor is None else np.ravel(factor).tolist()]
 
 
 def _built(config: Config) -> dict[str, object]:
-    """What, beside the environment, the default network is built of."""
+    """The settings that determine the default network, besides the environment."""
     head, names = config.part(Head), ("head", "noisy", "scale_observations")
     return {
         **dataclasses.asdict(config.part(NetworkSettings)),

@@ -1,6 +1,6 @@
-"""One run: drive a loop from stop to stop, keep what it learns, tell whoever watches.
+"""One run: advance a loop from stop to stop, save what it learns, and send events to observers.
 
-TensorFlow is imported when training begins, not when this module is.
+TensorFlow is imported when training begins, not with this module.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from tensorq.runs.tables import CsvTable, read_table
 from tensorq.stopped import Stopped, how_to_resume
 
 EPISODES = ("episode", "steps", "env_index", "length", "return")
-BEST = "best."  # how the names begin, in a checkpoint, of what is kept of the best agent so far
+BEST = "best."  # prefix of the tensors of the best agent in a checkpoint
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
 
 
@@ -68,30 +68,30 @@ class Training:
         goes_on: bool = False,
         has_initial_params: bool = False,
     ) -> None:
-        """Take what `train` takes; when this process began, and what to do once its steps and episodes are known.
+        """Prepare a run that `began` at this time; `on_restored` is called once its steps and episodes are known.
 
-        `goes_on` says that the run had finished before, so that what had stopped it before its end does not any more;
-        `has_initial_params` that it begins with parameters of another run's, which are among its checkpoints.
+        `goes_on`: the run had finished before, so the reason why it was stopped no longer counts. `has_initial_params`:
+        it begins with parameters of another run, which are in its folder of checkpoints.
         """
-        self.ready = False  # to train; an error before that leaves everything as it was
+        self.ready = False  # for training; an error before that changes nothing on disk
         self.config, self.environment, self.directory = config, environment, directory
         self._network = network
         self._needs = needed_functions(config, environment.custom, network_kind(config, network))
         self._named = _named(config, self._needs)
         self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
         self._began, self._on_restored, self._goes_on = began, on_restored, goes_on
-        self._started, self._started_steps = began, 0  # training, in this process
+        self._started, self._started_steps = began, 0  # time and steps when training began in this process
         self._has_initial_params = has_initial_params
         self._checkpoints = Checkpoints(directory.checkpoints_path)
         self._record, self._before = RunRecord(), RunRecord()  # now, and as it was when this process began
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._best_params: dict[str, np.ndarray] = {}
         self._checkpoint_steps = 0
-        self._report: Report | None = None  # of steps that have no row in metrics.csv yet
+        self._report: Report | None = None  # about steps that have no row in metrics.csv yet
         self._told_of_cut_episodes = False
 
     def run(self) -> None:
-        """Train to the end; raises Stopped, and TensorqError for what the user can put right."""
+        """Train to the end; raises Stopped, and TensorqError for what the user can correct."""
         self._refuse_lost_tables()
         with (
             Signals(lambda: self._tell(Message("stopping ...", "activity"))) as signals,
@@ -116,8 +116,8 @@ class Training:
             found = self._checkpoints.latest(self._warn)
             if found is not None and "metrics_bytes" not in found[1]:
                 raise TensorqError(
-                    f"{found[2]} holds an agent and not a whole run, as best.safetensors does: put the original file "
-                    "back; or remove this one, and `tensorq resume` takes the checkpoint before it."
+                    f"{found[2]} holds only an agent, like best.safetensors, not a whole run: put the original file "
+                    "back; or remove this one, and `tensorq resume` uses the checkpoint before it."
                 )
             loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, columns(loop.metric_names))
@@ -131,7 +131,7 @@ class Training:
                 self._started, self._started_steps = time.perf_counter(), loop.steps
                 if self._record.stopped and self._goes_on:
                     self._record.stopped = None
-                    self._save(loop, metrics, episodes)  # or a kill would make the run end where it had been stopped
+                    self._save(loop, metrics, episodes)  # or a run that is killed would count as stopped
                 path, goal = self.directory.path, self.environment.solved_return
                 self._tell(Started(self.config, path, kind, goal, loop.steps, self._needs, self._named))
                 try:
@@ -150,7 +150,7 @@ class Training:
         try:
             if not stopped:
                 self._show()
-        except KeyboardInterrupt as interrupt:  # the command tells which signal it was
+        except KeyboardInterrupt as interrupt:  # exit_code tells which signal it was
             stopped = getattr(interrupt, "exit_code", 128 + signal.SIGINT) - 128
         self._tell(Finished(self.directory.path, result))
         if stopped:
@@ -160,11 +160,11 @@ class Training:
         return Stopped(self.directory.path, steps, signal_number, self._needs, self._named, finished)
 
     def _ended_by(self, failure: BaseException | None, signals: Signals) -> BaseException:
-        """What to raise where training was interrupted, by a signal or by an environment, and the run is saved."""
+        """The exception to raise after a signal or an environment interrupted training and the run was saved."""
         if isinstance(failure, TensorqError):
             how = how_to_resume(self.directory.path, self._checkpoint_steps, self._needs, self._named)
             return TensorqError(f"{str(failure).rstrip('.')}; the run is saved: {how}")
-        # An environment that wants the process to end, because its window was closed, say, speaks for the user.
+        # An environment that ends the process, for example because its window was closed, does so for the user.
         return self._stopped(self._checkpoint_steps, signals.received or signal.SIGINT)
 
     def _warn_of_cut_episodes(self) -> None:
@@ -172,15 +172,15 @@ class Training:
         limit = self.environment.max_episode_steps
         if limit is not None and period < min(2 * limit * count, self.config.steps):
             self._warn(
-                f"every checkpoint resets the host's environments, and with {period // count} steps in each from one "
-                f"to the next many episodes of up to {limit} steps are cut: give checkpoint_period_steps "
+                f"every checkpoint resets the environments of the host loop: with {period // count} steps in each "
+                f"between two checkpoints, many episodes of up to {limit} steps are cut: give checkpoint_period_steps "
                 f"{2 * limit * count} (--checkpoint-period-steps) or more"
             )
 
     # --- the run on disk ------------------------------------------------------------------------------------------
 
     def _loop_config(self, found: Checkpoint | None) -> Config:
-        """The config for the loop, in which updates begin later where the replay was freed."""
+        """The config for the loop; updates begin later if the replay was freed."""
         if found is None:
             return self.config
         config, self._record.refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
@@ -190,7 +190,7 @@ class Training:
         return config
 
     def _restore(self, loop: Loop, found: Checkpoint | None, metrics: CsvTable, episodes: CsvTable) -> None:
-        """Go back to the last good checkpoint, or to the beginning where there is none."""
+        """Go back to the last good checkpoint, or to the beginning if there is none."""
         if found is None:
             self._refuse_lost_checkpoints()
             metrics.truncate(0)
@@ -206,24 +206,24 @@ class Training:
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)
         require_fitting(tensors, fresh, path)
-        if best and self._record.best is None:  # of a mean return that was no number
+        if best and self._record.best is None:  # with a mean return that was not finite
             self._checkpoints.best_path.unlink(missing_ok=True)
-        elif best:  # what was kept later, if anything was, belongs to a future that is given up
+        elif best:  # replaces an agent that was kept after this checkpoint
             self._keep(best)
         if not loop.restore(tensors):
-            self._warn("the same actions led the environments elsewhere: their episodes begin again, not exactly")
+            self._warn("the same actions gave other observations: the episodes begin again, and the run is not exact")
         metrics.truncate(metadata["metrics_bytes"])
         episodes.truncate(metadata["episodes_bytes"])
         self._checkpoint_steps = loop.steps
         self._recent.extend(read_table(self.directory.episodes_path)["return"][-RECENT_EPISODES:].tolist())
 
     def _begin_with(self, taken: dict[str, np.ndarray], loop: Loop) -> None:
-        """Give a loop that has not begun what a run had kept of its best agent; everything else stays new."""
+        """Give a new loop the parameters of another run's kept best agent; everything else stays new."""
         tensors, params = loop.save(), taken["agent.params"]
         expected = tensors["agent.params"].size
         if params.size != expected:
             raise TensorqError(
-                f"init_from: the network that was taken has {params.size:,} parameters, this run's has {expected:,}: "
+                f"init_from: the network of that run has {params.size:,} parameters, this run's has {expected:,}: "
                 "give the network function that it was trained with."
             )
         for name in ("agent.params", "agent.target_params"):
@@ -233,7 +233,7 @@ class Training:
         loop.restore(tensors)
 
     def _refuse_lost_tables(self) -> None:
-        """Refuse to begin tables again where a checkpoint knows how long they were."""
+        """Refuse to resume if there are checkpoints, but a table is missing."""
         if self._checkpoints.newest_steps():
             for path in (self.directory.metrics_path, self.directory.episodes_path):
                 if not path.exists():
@@ -242,12 +242,12 @@ class Training:
                     )
 
     def _refuse_lost_checkpoints(self) -> None:
-        """Refuse to begin again where there must have been a checkpoint; say so where there need not have been one."""
+        """Refuse to begin again if there must have been a checkpoint; otherwise say that training begins again."""
         steps = read_table(self.directory.metrics_path)["steps"]
-        # A row past the first that was due for a checkpoint was written after that had been.
+        # A second row at or after checkpoint_period_steps is written only after a checkpoint.
         if self.directory.result_path.exists() or (steps >= self.config.checkpoint_period_steps).sum() > 1:
             raise TensorqError(
-                f"{self.directory.path} has no checkpoint left to go on from, though it came to step "
+                f"{self.directory.path} has no checkpoint left to continue from, though it came to step "
                 f"{steps.max(initial=0):,.0f}: put its {self.directory.checkpoints_path.name}/step_*.safetensors back, "
                 "or train again into another run_dir (--run-dir)."
             )
@@ -259,7 +259,7 @@ class Training:
         positions = {"metrics_bytes": metrics.position(), "episodes_bytes": episodes.position()}
         metadata = {**self._record.to_metadata(), **positions}
         tensors = {**loop.save(), **self._best_params}
-        if self._report is not None:  # given back, for the row to be written when the run goes on
+        if self._report is not None:  # saved, because the resumed run writes its row
             tensors[UNREPORTED] = self._report.sums
         path = self._checkpoints.save(loop.steps, tensors, metadata)
         self._checkpoint_steps = loop.steps
@@ -277,13 +277,13 @@ class Training:
         if paths:
             return f"The last good checkpoint is {paths[0]}."
         path = self.directory.path
-        return f"No checkpoint had been made: train again, into another run_dir (--run-dir) or once {path} is removed."
+        return f"No checkpoint had been made: train again, into another run_dir (--run-dir) or after removing {path}."
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def _train(self, loop: Loop, metrics: CsvTable, episodes: CsvTable, signals: Signals) -> None:
         config = self.config
-        # A run that was saved at a stop, because an environment failed there, begins with what was due at it.
+        # If an environment failed at a stop and the run was saved there, a resume begins with the work due there.
         while self._record.settled_steps < loop.steps or not self._over(loop):
             self._listen(loop)
             before = self._record.settled_steps
@@ -295,7 +295,7 @@ class Training:
             def due(period: int, before: int = before) -> bool:
                 return self._over(loop) or (period > 0 and loop.steps // period > before // period)
 
-            # Until the row is written nothing may be done that would change when it is done again.
+            # Until the row is written, a resume repeats this work, so it must have the same result when repeated.
             evaluation = self._evaluate(loop, signals) if due(config.evaluation_period_steps) else None
             progress = self._progress(loop, self._report, new_returns, evaluation)
             self._tell(progress)
@@ -308,7 +308,7 @@ class Training:
                 with _interrupting():
                     loop.boundary()
             metrics.append([[progress.steps, progress.updates, progress.episodes, *progress.metrics.values()]])
-            metrics.flush()  # for whoever draws a run that is not over
+            metrics.flush()  # so that an unfinished run can be drawn
             episodes.flush()
             self._report, self._record.settled_steps = None, loop.steps
             if due(config.checkpoint_period_steps):
@@ -327,7 +327,7 @@ class Training:
         return loop.steps >= config.steps or (config.episodes > 0 and self._record.episodes >= config.episodes)
 
     def _next_stop(self, steps: int) -> int:
-        """The next multiple of any period, or the end. A vector of environments may step past it."""
+        """The next multiple of any period, or the end. A vector environment may step past it."""
         config = self.config
         periods = (config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps)
         return min(config.steps, *((steps // period + 1) * period for period in periods if period))
@@ -341,18 +341,18 @@ class Training:
         return returns
 
     def _evaluate(self, loop: Loop, interrupted: Callable[[], bool]) -> float:
-        """Play greedily, and keep the agent if no earlier one did better; a run that reaches its goal is over."""
+        """Play greedy episodes; keep the agent if none before was better; a run that reaches stop_return is over."""
         with _interrupting():
             played = loop.evaluate(interrupted)
-            if self.config.single_environment:  # in which that was played
+            if self.config.single_environment:  # the evaluation was played in it
                 loop.boundary()
         mean, count = played.mean, len(played.returns)
         if played.unfinished and not self._told_of_cut_episodes:
             self._told_of_cut_episodes = True
             self._warn(
                 f"{played.unfinished} of {count} greedy episodes were cut after "
-                f"{self.config.evaluation_max_episode_steps:,} steps and scored as they stood: evaluation_max_episode_"
-                "steps (--evaluation-max-episode-steps) says when"
+                f"{self.config.evaluation_max_episode_steps:,} steps and scored as they stood: the limit is "
+                "evaluation_max_episode_steps (--evaluation-max-episode-steps)"
             )
         self._count(loop)
         known_before = self._record.final_return
@@ -361,10 +361,10 @@ class Training:
             self._keep(loop.kept())
             self._count(loop)
             self._record.note_solved(self.environment.solved_return)
-        elif not math.isfinite(mean) and (known_before is None or math.isfinite(known_before)):  # else it was said
+        elif not math.isfinite(mean) and (known_before is None or math.isfinite(known_before)):  # warn once
             self._warn(
-                f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards that are not "
-                "finite, or whose sum is not. An agent without a number is not kept as the best"
+                f"the greedy evaluation at step {loop.steps:,} gave a mean return of {mean}: rewards or "
+                "their sum are not finite. This agent is not kept as the best"
             )
         goal = self.config.stop_return
         if goal is not None and goal <= mean < math.inf and not self._over(loop):
@@ -406,7 +406,7 @@ class Training:
         return result
 
     def _show(self) -> None:
-        """The curve and the moving picture. Neither is worth losing a finished run for."""
+        """Draw the curve and the video. If this fails, the finished run is still good."""
 
         def curve() -> None:
             from tensorq.show.curve import draw_run
@@ -418,7 +418,7 @@ class Training:
 
             film(run, short=True, warn=self._warn)
 
-        # An environment with an id is made by it, to be drawn; of a single one there is no second, to draw.
+        # An environment with an id is made by the id. With single_environment no second one can be made and filmed.
         env, single = self.config.env, self.config.single_environment
         make = env if ":" in env else self.environment.make if self.environment.custom and not single else None
         run = SavedRun(self.directory.path, make, self._network)
@@ -432,13 +432,13 @@ class Training:
 
 
 def columns(metric_names: Sequence[str]) -> tuple[str, ...]:
-    """Those of metrics.csv, for a loop that reports these metrics of updates."""
+    """The columns of metrics.csv, for a loop that reports these metrics of updates."""
     before, after = ("steps", "updates", "episodes", "epsilon", "learning_rate"), ("mean_return", "evaluation_return")
     return (*before, *metric_names, *after)
 
 
 def _named(config: Config, needs: Sequence[str]) -> str | None:
-    """What names the environment to the commands that go on with a run; None where functions are needed."""
+    """The option that names the environment in commands for a run; None if they would need functions."""
     if not needs:
         return ""
     return f" --env {shlex.quote(config.env)}" if ":" in config.env and needs == ("make_env",) else None
@@ -446,7 +446,7 @@ def _named(config: Config, needs: Sequence[str]) -> str | None:
 
 @contextlib.contextmanager
 def _interrupting() -> Iterator[None]:
-    """Interrupt training where an environment fails apart from a step: in an evaluation or at a boundary."""
+    """Interrupt training if an environment fails in an evaluation or at a boundary."""
     try:
         yield
     except ENVIRONMENT_FAILURES as failure:
@@ -454,5 +454,5 @@ def _interrupting() -> Iterator[None]:
 
 
 def _origin(failure: BaseException | None) -> BaseException | None:
-    """The error that an environment raised, where ours was made of it."""
+    """The error that an environment raised, also if ours was made from it."""
     return failure.__cause__ or failure if failure else None

@@ -68,7 +68,7 @@ class QTable:
         num_states, self._first_state = table_states(observation_space)
         if params.shape != (num_states * num_actions,):
             raise TensorqError(
-                f"{params.size} Q-values are stored, the environment has {num_states} states with {num_actions} "
+                f"{params.size} Q-values are stored, but the environment has {num_states} states with {num_actions} "
                 "actions each."
             )
         self.table = params.reshape(num_states, num_actions)
@@ -84,6 +84,6 @@ def table_states(observation_space: gym.Space) -> tuple[int, int]:
     if not isinstance(observation_space, gym.spaces.Discrete):
         raise TensorqError(
             f"observation space {type(observation_space).__name__}: a table of Q-values needs Discrete observations, "
-            "one row for each; a network learns from others: use preset dqn."
+            "one row for each. For other observations use a network: preset dqn."
         )
     return int(observation_space.n), int(observation_space.start)

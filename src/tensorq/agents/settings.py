@@ -116,7 +116,7 @@ class DQNSettings(Algorithm):
     )
     head: str = setting(
         "expected",
-        "What is learned of the return: its mean (DQN), its distribution (C51, QR-DQN, IQN), its mean as a class.",
+        "What is learned: the mean return (DQN; HL-Gauss by classification), or its distribution (C51, QR-DQN, IQN).",
         choices=HEADS,
     )
     munchausen: bool = setting(
@@ -131,7 +131,7 @@ class DQNSettings(Algorithm):
     update_period_steps: int = setting(
         1,
         "Environment steps between learning phases; a phase runs every update due since the last one. The host loop "
-        "makes updates in lots.",
+        "makes several updates at a time.",
         at_least=1,
     )
     learning_starts_steps: int = setting(1_000, "Environment steps before the first update.", at_least=0)
@@ -154,7 +154,7 @@ class DQNSettings(Algorithm):
         if self.replay_ratio * self.update_period_steps > MOST_UPDATES_AT_ONCE:
             raise TensorqError(
                 f"update_period_steps: received {self.update_period_steps}, which with replay_ratio "
-                f"{self.replay_ratio:g} owes more than {MOST_UPDATES_AT_ONCE:,} updates at once: lower it."
+                f"{self.replay_ratio:g} gives more than {MOST_UPDATES_AT_ONCE:,} updates at once: lower it."
             )
         if self.learning_starts_steps >= config.steps:
             raise TensorqError(
@@ -164,7 +164,7 @@ class DQNSettings(Algorithm):
         if self.updates_owed(config.steps, config.num_envs) < 1:
             left = config.steps - self.learning_starts_steps
             raise TensorqError(
-                f"replay_ratio {self.replay_ratio:g} with update_period_steps {self.update_period_steps} owes no "
+                f"replay_ratio {self.replay_ratio:g} with update_period_steps {self.update_period_steps} gives no "
                 f"update in the {left} steps after learning_starts_steps, so nothing would be learned: raise "
                 "replay_ratio or steps, or lower the others."
             )
@@ -182,7 +182,7 @@ class PQNSettings(Algorithm):
     rollout_length: int = setting(32, "Steps of each environment between two rounds of learning.", at_least=1)
     rollout_epochs: int = setting(
         2,
-        "How often a round goes through them, in shuffled batches of batch_size.",
+        "Passes over these steps in each round, in shuffled batches of batch_size.",
         at_least=1,
         at_most=1_000,
     )
@@ -202,12 +202,12 @@ class PQNSettings(Algorithm):
             below = max(number for number in range(1, self.batch_size) if size % number == 0)
             raise TensorqError(
                 f"batch_size {self.batch_size} does not divide the {size} steps of a rollout, num_envs {count} times "
-                f"rollout_length {length}: {below} does."
+                f"rollout_length {length}: give a divisor, such as {below}."
             )
         if config.steps < size:
             raise TensorqError(
                 f"steps {config.steps} end before the first rollout of {size}, num_envs {count} times rollout_length "
-                f"{length}, so nothing would be learned: raise the one or lower the others."
+                f"{length}, so nothing would be learned: raise steps or lower the others."
             )
 
 
@@ -219,7 +219,7 @@ class QTableSettings(Algorithm):
     uses = (LearningRateSettings, ExplorationSettings)
 
     initial_value: float = setting(
-        0.0, "Q-values of a table at the start; one above what can be earned makes the agent try everything."
+        0.0, "Initial Q-values of a table; a value above every possible return makes the agent try all actions."
     )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
@@ -232,4 +232,4 @@ class QTableSettings(Algorithm):
             raise TensorqError("loop: received compiled, expected host or auto: a table of Q-values learns in Python.")
         rate = config.part(LearningRateSettings)
         if rate.learning_rate > 1 or rate.learning_rate_final > 1:
-            raise TensorqError("learning_rate: expected at most 1 for a table: an update may not go past its target.")
+            raise TensorqError("learning_rate: expected at most 1 for a table: an update must not go past its target.")

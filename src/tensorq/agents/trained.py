@@ -68,7 +68,7 @@ class TrainedAgent:
         of_dict = len(parts) == 2 and isinstance(parts[1], gym.spaces.Dict)
         if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict) and not of_dict:
             raise TensorqError(
-                "received a tuple of an observation and a dict, as reset() returns it: give obs[0] alone."
+                "received a tuple of an observation and a dict, as reset() returns it: give only obs[0]."
             )
         if is_composite(space):
             obs = self._flattened(obs)
@@ -83,7 +83,7 @@ class TrainedAgent:
         if not single and (array.ndim != len(self._shape) + 1 or array.shape[1:] != self._shape or not len(array)):
             raise TensorqError(f"received observations of shape {array.shape}, expected {self._expected()}.")
         if self._dtype.kind == "f" and np.isnan(array).any():
-            raise TensorqError(f"received {excerpt(obs)}, in which NaN is no number, expected {self._expected()}.")
+            raise TensorqError(f"received {excerpt(obs)}, which has NaN, expected {self._expected()}.")
         return (array[None] if single else array), single
 
     def _flattened(self, obs: Any) -> Any:

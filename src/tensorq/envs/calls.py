@@ -91,7 +91,7 @@ def check_step(env: Any, result: Any) -> tuple[Any, Any, Any, Any, Mapping[str, 
         return tuple(result)
     hint = ""
     if isinstance(result, (tuple, list)) and len(result) == 4:
-        hint = " Four values are those of gym before 0.26: its done is terminated, or truncated by a time limit."
+        hint = " Four values are those of gym before 0.26: its done is now terminated, or truncated by a time limit."
     raise TensorqError(
         f"step() of {environment_name(env)} returned {excerpt(result)}, expected five values: observation, reward, "
         f"terminated, truncated and an info that is a dict.{hint}"
@@ -168,8 +168,8 @@ def new_each_time(make: EnvironmentMaker) -> EnvironmentMaker:
         if any(env is other() for other in made):
             raise TensorqError(
                 f"the environment function returned the same {type(getattr(env, 'unwrapped', env)).__name__} again, "
-                "expected a new one each time: make it in the function, as in lambda: gymnasium.make(...); or, where "
-                "there can be just one, set single_environment (--single-environment)."
+                "expected a new one each time: make it in the function, as in lambda: gymnasium.make(...); or, if "
+                "there can be only one, set single_environment (--single-environment)."
             )
         with contextlib.suppress(TypeError):  # the class has no weak references
             made[:] = [*(other for other in made if other() is not None), weakref.ref(env)]
@@ -212,6 +212,6 @@ def _require_no_arguments(make: EnvironmentMaker) -> None:
     except TypeError as error:
         name = getattr(make, "__name__", "make_env")
         raise TensorqError(
-            f"the environment function {name}{signature} needs arguments, expected one of none, such as "
+            f"the environment function {name}{signature} needs arguments, expected a function without any, such as "
             f"lambda: {name}(...)."
         ) from error

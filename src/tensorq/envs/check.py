@@ -38,7 +38,7 @@ def check_world(world: World) -> None:
             _refuse(world, "step", found, "(state, reward, terminated, truncated)")
         next_state, reward, terminated, truncated = found
         if _layout(next_state) != layout:
-            _refuse(world, "step", f"a state of {_layout(next_state)}", f"one as reset gives it, {layout}")
+            _refuse(world, "step", f"a state of {_layout(next_state)}", f"a state like that of reset, {layout}")
         for name, value, dtype in (
             ("reward", reward, tf.float32), ("terminated", terminated, tf.bool), ("truncated", truncated, tf.bool)
         ):  # fmt: skip
@@ -46,9 +46,9 @@ def check_world(world: World) -> None:
                 _refuse(world, f"step's {name}", f"{value.dtype.name} of shape {value.shape}", f"{dtype.name} of [N]")
         again, alone = step(state, action, u), step(*_first_row((state, action, u)))
         if not _equal(found, again):
-            _refuse(world, "step", "another result for the same state, action and u", "the same: u is all its chance")
+            _refuse(world, "step", "another result for the same state, action and u", "the same: u is all randomness")
         if not _equal(_first_row(found), alone):
-            _refuse(world, "step", "another result for a row alone than in a batch", "rows that keep to themselves")
+            _refuse(world, "step", "another result for a row alone than in a batch", "independent rows")
         state = next_state
         _check_observations(world, state)
         over, first = terminated | truncated, reset(uniforms(world.reset_uniforms))

@@ -78,13 +78,13 @@ class Environment:
         """The warnings before training begins in `loop`; `wanted_loop` is the value of Config.loop."""
         told = []
         if self.id in [*WORLDS] and not self.custom and loop == "host" and wanted_loop == "auto":
-            told.append(f"{self.no_world}: the host loop trains on what gymnasium.make gives")
+            told.append(f"{self.no_world}: the host loop trains on the environment of gymnasium.make")
         if self.normalising:
             which = " and ".join(self.normalising)
             told.append(
-                f"the statistics of {which} are not kept with the run: evaluate, load and act see numbers "
-                "that are normalised otherwise, or not at all, and a resume begins them anew; those of the setting "
-                "normalize_observations are kept with the agent"
+                f"the statistics of {which} are not kept with the run: evaluate, load and act get numbers "
+                "that are normalised differently, or not at all, and a resume begins the statistics anew; with the "
+                "setting normalize_observations, the statistics are kept with the agent"
             )
         return told
 
@@ -169,14 +169,14 @@ def _why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: b
     if custom:
         return "an environment that a function makes has no compiled world"
     if single:
-        return "single_environment plays in one environment, and a compiled world is not one"
+        return "single_environment uses one environment, and a compiled world steps a batch"
     return why_no_world(env, env_args)
 
 
 def choose_loop(loop: str, environment: Environment) -> str:
     """ "compiled" or "host" by Config.loop; raises TensorqError if compiled is asked for without a compiled world."""
     if loop == "compiled" and environment.no_world:
-        raise TensorqError(f"loop compiled (--loop): {environment.no_world}: give host, or nothing.")
+        raise TensorqError(f"loop compiled (--loop): {environment.no_world}: give host, or leave it out.")
     return "compiled" if environment.no_world is None and loop != "host" else "host"
 
 

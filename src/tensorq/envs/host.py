@@ -30,7 +30,7 @@ from tensorq.envs.spaces import as_array, check_choice, check_mask, excerpt, pla
 from tensorq.errors import TensorqError
 
 MASK = "action_mask"  # key in an environment's info for the legal actions, as in Taxi and others
-LATE_MASK = "the environment gave an action_mask, and none in the info of its first reset: expected from there on."
+LATE_MASK = "the environment gave an action_mask, but none in the info of its first reset: expected one from there on."
 FINAL_OBS = "final_obs"  # key in a vector environment's info for the last observation of ended episodes
 
 
@@ -224,7 +224,7 @@ class VectorEnvironments:
             if not np.array_equal(obs[~done], next_obs[~done]):
                 raise TensorqError(
                     f"the vector environment {environment_name(self._env)} of mode DISABLED reset episodes that had "
-                    'not ended, expected reset(options={"reset_mask": mask}) to reset those of the mask alone.'
+                    'not ended, expected reset(options={"reset_mask": mask}) to reset only those of the mask.'
                 )
             if mask is not None and fresh is not None:
                 mask = np.where(done[:, None], fresh, mask)
@@ -242,7 +242,7 @@ class VectorEnvironments:
         if array.shape != (self.num_envs,) or array.dtype.kind not in ("biuf" if dtype == "d" else "biu"):
             raise TensorqError(
                 f"the vector environment gave {name} {excerpt(column)}, expected an array of {self.num_envs} "
-                + ("numbers." if dtype == "d" else "truth values.")
+                + ("numbers." if dtype == "d" else "booleans.")
             )
         if dtype == "d" and not np.isfinite(array).all():
             raise TensorqError(f"the vector environment gave {name} {excerpt(column)}, expected finite numbers.")
@@ -255,7 +255,7 @@ class VectorEnvironments:
             old = " Rename final_observation, its name before Gymnasium 1.1." if "final_observation" in info else ""
             raise TensorqError(
                 f"the vector environment of mode SAME_STEP ended an episode in environment {index} without its last "
-                f'observation, expected in info["{FINAL_OBS}"][{index}].{old}'
+                f'observation, expected it in info["{FINAL_OBS}"][{index}].{old}'
             )
         return found
 
@@ -271,7 +271,7 @@ class VectorEnvironments:
         masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
         if present and (not hasattr(info[MASK], "__len__") or len(info[MASK]) != self.num_envs):
             raise TensorqError(
-                f"{MASK}: received {excerpt(info[MASK])}, expected one for each of {self.num_envs} environments."
+                f"{MASK}: received {excerpt(info[MASK])}, expected one mask for each of {self.num_envs} environments."
             )
         for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
             masks[index] = check_mask(info[MASK][index], self.native_action_space)
@@ -296,11 +296,11 @@ def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
     try:
         return AutoresetMode(said)
     except ValueError:
-        received = "does not say" if said is None else f"says {said!r} of"
+        received = "does not say" if said is None else f"says {said!r} about"
         raise TensorqError(
-            f"the vector environment {environment_name(env)} {received} how it resets what has ended: write "
+            f"the vector environment {environment_name(env)} {received} how it resets ended episodes: write "
             'metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP} in its class, or SAME_STEP or DISABLED, whichever '
-            "it does; AutoresetMode is in gymnasium.vector."
+            "is true; AutoresetMode is in gymnasium.vector."
         ) from None
 
 

@@ -142,7 +142,7 @@ class _Leaf:
             return array
         kinds = "fiub" if self.dtype.kind == "f" else "iub"
         if array.dtype.kind not in kinds:
-            raise self._refusal(f"an observation of dtype {array.dtype}", " Return the space's dtype, or change it.")
+            raise self._refusal(f"an observation of dtype {array.dtype}", " Return the space's dtype, or change that.")
         # This also holds if Gymnasium stores a batch of states in another dtype than the space's.
         if self.dtype.kind != "f" and not ((array >= self._least) & (array <= self._most)).all():
             raise self._refusal(f"the observation {excerpt(array.tolist())}")

@@ -27,11 +27,11 @@ def require_known(env: str) -> None:
         load_plugins()  # a package may register a world of this id
     if not colon and "/" not in env and env not in gym.registry:
         close = _similar(env)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"`tensorq envs` lists those there are. {_OWN}"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"`tensorq envs` lists known ones. {_OWN}"
         raise TensorqError(f"unknown environment {env!r}: {hint}")
 
 
-_OWN = "Name an environment of your own as MODULE:ID; importing MODULE has to register ID."
+_OWN = "Name an environment of your own as MODULE:ID; importing MODULE must register ID."
 
 
 def _similar(env: str) -> list[str]:
@@ -80,13 +80,13 @@ def gymnasium_maker(
                 text = f"Python finds no module {error.name!r}, expected it in the current folder, or installed"
                 raise TensorqError(f"environment {env!r}: {text}.") from error
             missing = f"the Python package {error.name!r}, which is not installed"
-            raise TensorqError(f"environment {env!r} needs {missing}: install it, or take another one.") from error
+            raise TensorqError(f"environment {env!r} needs {missing}: install it, or choose another one.") from error
         except (gym.error.Error, ImportError) as error:
             if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(_spec(env).entry_point):
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {extra_command('box2d')}") from error
             own, (module, _, name) = "", env.rpartition(":")
             if isinstance(error, gym.error.UnregisteredEnv):
-                own = f" Importing {module} has to call gymnasium.register(id={name!r}, ...)." if module else f" {_OWN}"
+                own = f" Importing {module} must call gymnasium.register(id={name!r}, ...)." if module else f" {_OWN}"
             raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}{own}") from error
         except Exception as error:  # any exception: the module or class is not ours
             if render_mode is not None and isinstance(error, TypeError):
@@ -127,8 +127,8 @@ def saved_id(env: str) -> str:
     """Return an environment id from a run folder; raises TensorqError if it would import a module."""
     if ":" in env:
         raise TensorqError(
-            f"config.json names the environment {env!r}, which would import the module {env.partition(':')[0]}, and "
-            f"nothing that is loaded may run code: name it again, --env {env}, or give a function that makes it, "
-            "make_env=, in Python."
+            f"config.json names the environment {env!r}, which would import the module {env.partition(':')[0]}, but "
+            f"run folders must not run code: name it again by --env {env}, or in Python give a function that makes "
+            "it, make_env=."
         )
     return env

@@ -61,7 +61,7 @@ def _refuse_unknown(space: gym.Space) -> None:
         if space.low.size > _MOST_BOUNDS and not (_uniform(space.low) and _uniform(space.high)):
             raise TensorqError(
                 f"observation space of shape {space.shape}: its bounds differ from number to number, expected the same "
-                f"ones everywhere where there are more than {_MOST_BOUNDS:,} numbers."
+                f"bounds for all if there are more than {_MOST_BOUNDS:,} numbers."
             )
     elif isinstance(space, spaces.Discrete):
         if not -(2**31) <= space.start <= space.start + space.n - 1 < 2**31:
@@ -90,7 +90,7 @@ def plain_action_space(space: gym.Space) -> spaces.Discrete:
         if count <= MAX_ACTIONS:
             return spaces.Discrete(count)
         raise TensorqError(
-            f"action space {space}: {count:,} combinations, expected at most {MAX_ACTIONS:,}, since each has an output "
+            f"action space {space}: {count:,} combinations, expected at most {MAX_ACTIONS:,}, as each has an output "
             "of the network."
         )
     hint = ""
@@ -143,7 +143,7 @@ def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarr
 def check_choice(masks: np.ndarray) -> None:
     """Refuse masks [A] or [N, A] without a legal action in a row that needs an action."""
     if not masks.any(axis=-1).all():
-        raise TensorqError("action mask: received zeros alone, expected a legal action wherever the episode goes on.")
+        raise TensorqError("action mask: received only zeros, expected a legal action if the episode continues.")
 
 
 def as_array(value: Any) -> np.ndarray:

@@ -73,7 +73,7 @@ def register_world(name: str, home: str) -> None:
     WORLDS.register(name, home)
     entry_point = functools.partial(_view, name)
     if name in gymnasium.registry and getattr(gymnasium.registry[name].entry_point, "func", None) is not _view:
-        raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; take another one.")
+        raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; choose another id.")
     if name not in gymnasium.registry:
         try:
             gymnasium.register(name, entry_point, order_enforce=False, disable_env_checker=True)
@@ -98,7 +98,7 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
     import gymnasium
 
     if env not in list(WORLDS):
-        return f"{env} has no compiled world, as {', '.join(WORLDS)} have"
+        return f"{env} has no compiled world; {', '.join(WORLDS)} have one"
     spec = gymnasium.spec(env)
     if is_view(spec):
         return None
@@ -106,10 +106,10 @@ def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
         return f"the compiled world of {env} takes no {', '.join(env_args)}"
     entry_point, limit = ORIGINALS.get(env, (None, None))
     if spec.entry_point != entry_point or spec.kwargs or spec.additional_wrappers:
-        return f"{env} is registered as another environment than Gymnasium's own"
+        return f"{env} is registered as an environment other than Gymnasium's own"
     if spec.max_episode_steps != limit:
         return (
-            f"{env} is registered with a time limit of {spec.max_episode_steps} steps, its compiled world has {limit}"
+            f"{env} is registered with a time limit of {spec.max_episode_steps} steps, its compiled world with {limit}"
         )
     return None
 

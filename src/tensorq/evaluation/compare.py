@@ -1,4 +1,4 @@
-"""Settings side by side, from runs' folders or tables of returns: the numbers of each."""
+"""Comparison of settings, read from run folders or tables of returns."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Metric = Literal["best", "final", "average"]
 METRIC_NAMES = {"best": "best greedy return", "final": "last greedy return", "average": "mean of greedy returns"}
 ALL_ENVIRONMENTS = "all, normalised:"
 
-# What uniformly random actions earn (means of 1 000 episodes, seeds 0 to 999), and the reward threshold that Gymnasium
-# registers: 0 and 1 of the normalised return, in which environments can be put together.
+# The return of uniformly random actions (mean of 1 000 episodes, seeds 0 to 999), and Gymnasium's reward threshold.
+# They are 0 and 1 of the normalised return, which makes environments comparable.
 REFERENCE_RETURNS = {
     "CartPole-v1": (22.2, 475.0),
     "Acrobot-v1": (-499.1, -100.0),
@@ -31,14 +31,14 @@ REFERENCE_RETURNS = {
 
 
 def compare(paths: Sequence[Path], metric: Metric = "best") -> list[dict[str, Any]]:
-    """One row for each setting, as a plain dict (None where there is nothing to say).
+    """One row for each setting, as a plain dict (None for missing values).
 
     Args:
         paths: run folders, and tables of returns: .csv files with the columns env, setting, seed and METRIC_return.
         metric: which greedy return of a seed counts: the kept best agent's, the last one, or the mean of all.
 
-    A setting that has been tried in several environments of REFERENCE_RETURNS, as each of them has, gets one more row
-    for all of them, of normalised returns: the first ones of each, as many as the least tried has.
+    If `paths` have several environments of REFERENCE_RETURNS, a setting that was run in all of them gets one more row,
+    of normalised returns. It takes the first seeds of each environment, as many as the one with the fewest has.
     """
     files = [path for path in paths if path.suffix == ".csv"]
     folders = [path for path in paths if path.suffix != ".csv"]
@@ -56,9 +56,9 @@ def _row(
     strata: Sequence[Sequence[float]] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """A row with the statistics of (seed, return); `seeds` are those that have a return, in the order of `returns`.
+    """Make a row of statistics of pairs (seed, return). `seeds` are those with a return, in the order of `returns`.
 
-    The interval is that of `strata`, which together hold the returns. One seed has no spread, and so no interval.
+    The interval is that of `strata`, which together are all returns. One seed has no spread, and so no interval.
     """
     known = [(value, seed) for seed, value in returns if value is not None]
     values = [value for value, _ in known]
@@ -126,11 +126,11 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
         if not (env and setting):
             raise TensorqError(f"line {line} of {file} has no env and setting")
         if (first := first_lines.setdefault((env, setting, seed), line)) != line:
-            text = f"warning: line {line} of {file} is left out: env, setting and seed of line {first}"
+            text = f"warning: line {line} of {file} is left out: line {first} has the same env, setting and seed"
             print(shown(text), file=sys.stderr)
         else:
             cells.setdefault((env, setting), []).append(row)
-    environments = list(dict.fromkeys(env for env, _ in cells))  # one after the other, whatever was appended when
+    environments = list(dict.fromkeys(env for env, _ in cells))  # rows of one environment stay together
     return [
         _row(
             env,
@@ -145,7 +145,7 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
 
 
 def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Normalised returns of the settings that were tried in every environment whose references are known."""
+    """Rows of normalised returns, for settings that were run in every environment with reference returns."""
     by_setting: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["env"] in REFERENCE_RETURNS and row["returns"]:
@@ -155,7 +155,7 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
     for found in by_setting.values():
         if len(environments) < 2 or sorted(row["env"] for row in found) != sorted(environments):
             continue
-        count = min(len(row["returns"]) for row in found)  # no environment may count for more than another
+        count = min(len(row["returns"]) for row in found)  # all environments count equally
         strata, pooled = [], []
         for row in found:
             low, high = REFERENCE_RETURNS[row["env"]]

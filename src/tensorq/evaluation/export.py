@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def keras_model(run: SavedRun, which: str = "best") -> keras.Model:
-    """The agent that a run kept: plain observations [N, ...] to Q-values [N, A]; see load.read_kept."""
+    """The agent that a run kept, as a model of plain observations [N, ...] to Q-values [N, A]; see load.read_kept."""
     load_tensorflow()
     from tensorq.networks import standard
 
@@ -34,7 +34,7 @@ def keras_model(run: SavedRun, which: str = "best") -> keras.Model:
 
 
 def save_model(run: SavedRun, file: Path, which: str = "best") -> Path:
-    """Write the agent as a .keras file, atomically, and return where it is."""
+    """Write the agent as a .keras file, atomically, and return its path."""
     if file.suffix != ".keras":
         raise TensorqError(f"output: received {str(file)!r}, expected a file name that ends in .keras.")
     require_folder(file)
@@ -43,9 +43,9 @@ def save_model(run: SavedRun, file: Path, which: str = "best") -> Path:
         written = Path(folder, "agent.keras")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's, about what Keras does
+                warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns about Keras
                 model.save(written)
-        except Exception as error:  # of a user's own layers
+        except Exception as error:  # a user's own layers may raise anything
             raise TensorqError(f"{type(model).__name__} cannot be saved: {where_raised(error)}") from error
         write_atomically(file, written.read_bytes())
     return file

@@ -36,8 +36,8 @@ class Kept(NamedTuple):
 
     run: SavedRun
     params: np.ndarray  # [P]
-    path: Path  # the file that they are in
-    network: Network | None = None  # of what NumPy does not know, once it is built
+    path: Path  # their file
+    network: Network | None = None  # if NumPy cannot compute it, once it is built
 
     @property
     def spaces(self) -> tuple[gym.Space, int]:
@@ -47,7 +47,7 @@ class Kept(NamedTuple):
         return space, int(plain_action_space(environment.action_space).n)
 
     def agent(self) -> TrainedAgent:
-        """To act with."""
+        """Make the agent, to act with."""
         (space, num_actions), config, environment = self.spaces, self.run.config, self.run.environment
         if config.find(QTableSettings):
             q_function: QFunction = QTable(self.params, space, num_actions)
@@ -59,7 +59,7 @@ class Kept(NamedTuple):
 
 
 def read_kept(run: SavedRun, which: str = "best") -> Kept:
-    """What a run kept of its agent; raises TensorqError where it does not go with its settings or the network.
+    """Read the agent that a run kept; raises TensorqError if it does not fit the run's settings or the network.
 
     Args:
         run: the run, with the function that built its network if it was started with one.
@@ -74,24 +74,24 @@ def read_kept(run: SavedRun, which: str = "best") -> Kept:
         call = f": in Python, tq.load({load}) or tq.open_run({open_run})" if network is None else ""
         raise TensorqError(f"{run_dir} {needs}, the function that built its Q-network{call}.")
     if config.find(QTableSettings):
-        return kept  # which QTable checks
+        return kept  # QTable checks its size
     if network is None and knows(kept.spaces[0], config):
         expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
         function = run.network_function()
         built = build_network(*kept.spaces, config, function, run.environment.observation_space)
         kept = kept._replace(network=built)
-        expected, whose = built.initial_params().size, "the network function built" if network else "its parts build"
+        expected, whose = built.initial_params().size, "the network function built" if network else "its settings build"
     if kept.params.shape != (expected,):
-        raise TensorqError(f"{run_dir}: {kept.params.size} parameters are stored, {whose} {expected}.")
+        raise TensorqError(f"{run_dir}: {kept.params.size} parameters are stored, but {whose} {expected}.")
     return kept
 
 
 def read_params(run: SavedRun, which: str = "best") -> Kept:
-    """The same with nothing compared, and no network built."""
+    """The same without checks, and without building a network."""
     if which not in ("best", "last"):
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
-    run.config, run.environment  # noqa: B018  # raise what is wrong with config.json before what is with the agent
+    run.config, run.environment  # noqa: B018  # first raise errors in config.json
     checkpoints = Checkpoints(run.files.checkpoints_path)
     if which == "best":
         path = checkpoints.best_path
@@ -110,7 +110,7 @@ def read_params(run: SavedRun, which: str = "best") -> Kept:
 
 
 def _why_no_best(run: SavedRun, checkpoints: Checkpoints) -> str:
-    """Whether there has been a best agent, and what there is instead."""
+    """Why there is no best agent, and what can be used instead."""
     instead = _instead(checkpoints)
     if run.files.metrics_path.exists() and np.isfinite(run.metrics.get("evaluation_return", [])).any():
         return f"{checkpoints.best_path} is missing: put it back{instead}."
@@ -118,7 +118,7 @@ def _why_no_best(run: SavedRun, checkpoints: Checkpoints) -> str:
 
 
 def _instead(checkpoints: Checkpoints) -> str:
-    return "; the last agent is there: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
+    return "; the last agent can be used: --which last, or which='last' in Python" if checkpoints.step_paths() else ""
 
 
 def _keras_q_function(network: Network, space: gym.Space, config: Config, params: np.ndarray) -> QFunction:
@@ -133,7 +133,7 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
 
     def q_function(obs: np.ndarray) -> np.ndarray:
         if isinstance(space, gym.spaces.Discrete):
-            state_rows(obs, int(space.start), int(space.n))  # refuse others: Keras' one_hot makes zeros of them
+            state_rows(obs, int(space.start), int(space.n))  # refuses others: Keras' one_hot makes zeros of them
         result: np.ndarray = rate(tf.constant(obs)).numpy()
         return result
 
@@ -141,7 +141,7 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
 
 
 def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", warn: Warn = warnings.warn) -> Episodes:
-    """Greedy episodes in Gymnasium's own environment, on seeds that neither training nor selection has used."""
+    """Play greedy episodes in Gymnasium's own environment, on seeds that training and selection do not use."""
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     if episodes > MOST_EVALUATION_EPISODES:

@@ -12,11 +12,11 @@ from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import HostEnvironments, make_host_environments, seeds_for
 
-SELECTION_ENVS = 5  # in which an agent is rated while it trains
+SELECTION_ENVS = 5  # environments for greedy evaluations during training
 
 
 class Episodes(NamedTuple):
-    """What was played."""
+    """The results of greedy episodes."""
 
     returns: np.ndarray  # [episodes], raw
     lengths: np.ndarray  # [episodes], in environment steps
@@ -36,14 +36,14 @@ class Episodes(NamedTuple):
 
 
 def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[int], max_steps: int) -> Episodes:
-    """One greedy episode for each seed, num_envs at a time.
+    """Play one greedy episode for each seed, num_envs at a time.
 
     Args:
-        envs: where to play; reset for each group of episodes.
-        q_values: rates actions; the first of the best is taken.
-        seeds: of the environments, one an episode: episode i is the same whatever num_envs is, but in vector
-            environments that take one seed for all.
-        max_steps: a greedy agent can loop for ever, so an episode is cut here and scored as it stands.
+        envs: the environments, which are reset for each group of episodes.
+        q_values: gives the Q-values; of equally good actions, the first is taken.
+        seeds: one for each episode. Episode i does not depend on num_envs, except in vector environments that take one
+            seed for all rows.
+        max_steps: an episode is cut after so many steps and scored as it stands, as a greedy agent can loop for ever.
     """
     count = envs.num_envs
     returns, lengths, unfinished = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64), 0
@@ -64,18 +64,18 @@ def play_episodes(envs: HostEnvironments, q_values: QFunction, seeds: Sequence[i
 
 
 class Selection:
-    """Rates an agent while it trains: greedy episodes in environments of their own, on seeds that only this uses."""
+    """Evaluates an agent during training: greedy episodes in separate environments, on seeds used for nothing else."""
 
     def __init__(self, config: Config, make: EnvironmentMaker, shared: HostEnvironments | None = None) -> None:
-        """Take what makes environments; or, with single_environment, training's own, whose episode then ends."""
+        """`make` makes environments. With single_environment, `shared` is training's own, whose episode then ends."""
         self._config, self._make = config, make
         self._shared = shared is not None
-        self._envs = shared  # others are made when they are needed, and kept: some take long to make
+        self._envs = shared  # if None, made when needed, and kept: some take long to make
 
     def play(self, q_values: QFunction, steps: int) -> Episodes:
-        """Play some episodes, once `steps` environment steps are done.
+        """Play some greedy episodes after `steps` environment steps.
 
-        Where a few episodes reach config.stop_return, more are played, and all of them count: as many as decide.
+        If their mean reaches config.stop_return, more are played, up to SOLVED_EPISODES, and all of them count.
         """
         config = self._config
         episodes = config.num_evaluation_episodes("host")

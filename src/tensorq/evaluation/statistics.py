@@ -59,7 +59,7 @@ def interquartile_mean(values: npt.ArrayLike) -> float:
 def interquartile_mean_interval(strata: Sequence[npt.ArrayLike]) -> tuple[float, float]:
     """95 % interval of the interquartile mean of all values together, by the stratified bootstrap.
 
-    `strata` holds a row of values (one per seed) for each environment. Each is drawn anew from itself alone, so that
+    `strata` holds a row of values (one per seed) for each environment. Each row is resampled on its own, so that
     every draw has as many values of each environment as there are (Agarwal et al. 2021, section 4.3). The same values
     give the same interval. Raises TensorqError as `bootstrap_interval` does.
     """

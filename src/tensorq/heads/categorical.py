@@ -25,10 +25,10 @@ class Categorical(DistributionalHead):
 
     value_min: float = setting(
         -100.0,
-        "Lowest return that categorical and hl_gauss can tell; |reward| / (1 - gamma) bounds it.",
+        "Lowest return that categorical and hl_gauss can represent; |reward| / (1 - gamma) bounds the return.",
         idle=True,
     )
-    value_max: float = setting(100.0, "Highest return that categorical and hl_gauss can tell.", idle=True)
+    value_max: float = setting(100.0, "Highest return that categorical and hl_gauss can represent.", idle=True)
 
     @property
     def support(self) -> tuple[float, float, int]:

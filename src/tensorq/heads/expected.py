@@ -20,7 +20,7 @@ class Expected(Head):
     in_numpy = True
 
     loss: Literal["mse", "huber"] = setting(
-        "huber", "Error of a TD error d: d^2, or Huber's (d^2 / 2 within 1, linear outside)."
+        "huber", "Loss of a TD error d: d^2 (mse), or d^2 / 2 within 1 and linear outside (huber)."
     )
 
     def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:

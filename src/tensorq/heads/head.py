@@ -68,7 +68,7 @@ class DistributionalHead(Head):
     """A head with num_atoms outputs for each action."""
 
     num_atoms: int = setting(
-        51, "Atoms, quantiles, fractions drawn in an update, or bins of the head.", at_least=1, idle=True
+        51, "Number of atoms, quantiles, fractions in an update, or bins of the head.", at_least=1, idle=True
     )
 
     @property

@@ -28,7 +28,7 @@ class HLGauss(Categorical):
     hl_gauss_deviation: float = setting(0.75, "Deviation of hl_gauss's target histogram, in bins.", above=0, idle=True)
     hl_gauss_spare_bins: int = setting(
         3,
-        "How many of hl_gauss's bins lie beyond value_min, and as many beyond value_max: without them ends are biased.",
+        "Bins of hl_gauss below value_min, and as many above value_max; without them, returns at the ends are biased.",
         at_least=0,
         idle=True,
         before=0,
@@ -62,5 +62,5 @@ class HLGauss(Categorical):
         if self.num_atoms < least:
             raise TensorqError(
                 f"num_atoms: received {self.num_atoms}, of which hl_gauss_spare_bins {self.hl_gauss_spare_bins} lie on "
-                f"each side of the returns, expected at least {least}, or fewer spare bins."
+                f"each side of the returns: expected at least {least}, or fewer spare bins."
             )

@@ -43,7 +43,7 @@ def build_loop(config: Config, environment: Environment, network: NetworkBuilder
     except Exception as error:
         if not (others := packages(config)):
             raise
-        raise TensorqError(f"what {' or '.join(others)} adds to tensorq raised {where_raised(error)}") from error
+        raise TensorqError(f"an extension by the package {' or '.join(others)} raised {where_raised(error)}") from error
 
 
 def _build(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:

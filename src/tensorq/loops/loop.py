@@ -130,6 +130,6 @@ def require_fitting(tensors: Tensors, fresh: Tensors, path: Path) -> None:
         found, expected = shape(tensors, name), shape(fresh, name)
         if found != expected:
             raise TensorqError(
-                f"{path} does not go with config.json: for {name}, received {found}, expected {expected}. Put back the "
+                f"{path} does not fit config.json: for {name}, received {found}, expected {expected}. Put back the "
                 "config.json and the network that the run was started with, or train anew."
             )

@@ -105,11 +105,11 @@ def build_network(
         return Network(build_q_network(space, num_actions, config), space, normalized)
     if on := [switch for switch in _SWITCHES[function.keyword] if getattr(config, switch)]:
         off = ", ".join(f"{switch}=False" for switch in on)
-        how = f"give {off}, if it was the preset that has it on, or leave out the function"
-        raise TensorqError(f"{function.keyword}= takes the place of layers that have {' and '.join(on)}: {how}.")
+        how = f"give {off} if the preset has switched it on, or leave out the function"
+        raise TensorqError(f"{function.keyword}= replaces the layers that have {' and '.join(on)}: {how}.")
     if function.keyword == "network" and config.part(Head).num_fractions:
         raise TensorqError(
-            f"head {config.head} needs a network that is told the fractions: give another head, such as quantile, or "
+            f"head {config.head} needs a network that gets fractions as input: give another head, such as quantile, or "
             "give the function as features=, which makes features for that network."
         )
     from tensorq.networks.custom import build_custom

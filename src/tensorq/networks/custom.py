@@ -134,5 +134,5 @@ def _hint(model: Any, space: gym.Space) -> str:
     if shape is not None and space.shape is not None and shape != wanted:
         return f" It takes inputs of shape {shape}, expected {wanted}: begin with keras.Input({wanted[1:]})."
     if isinstance(space, gym.spaces.Discrete) and space.start:
-        return f" States come as the space has them, from {space.start} to {space.start + space.n - 1}."
+        return f" States are numbered as in the space, from {space.start} to {space.start + space.n - 1}."
     return ""

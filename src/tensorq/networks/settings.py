@@ -21,16 +21,16 @@ class NetworkSettings(Part):
 
     subject = "network"
 
-    encoder: str = setting("mlp", "What makes features of an observation.", choices=ENCODERS)
+    encoder: str = setting("mlp", "The part that computes features from an observation.", choices=ENCODERS)
     hidden_sizes: tuple[int, ...] = setting(
-        (256,), "Units of each hidden layer after the encoder; () in Python is none.", at_least=1, idle=True
+        (256,), "Units of each hidden layer after the encoder; () in Python means none.", at_least=1, idle=True
     )
     layer_norm: bool = setting(False, "Normalise each hidden layer before its ReLU (Ba 2016).")
     dueling: bool = setting(False, "Separate outputs for the state's value and the actions' advantages (Wang 2016).")
 
     normalize_observations: bool = setting(
         False,
-        "Bring each number of an observation to mean 0 and deviation 1 by running statistics, which the agent keeps.",
+        "Scale each number of an observation to mean 0 and deviation 1 by running statistics, which the agent keeps.",
     )
 
     def check(self, config: Config) -> None:
@@ -53,7 +53,7 @@ class NoiseSettings(Part):
         "Noisy dense layers explore in place of random actions (Fortunato 2018); lower epsilon with it.",
     )
     noisy_deviation: float = setting(
-        0.5, "Deviation of noisy layers at the start, divided by the root of their inputs.", above=0, idle=True
+        0.5, "Initial deviation of noisy layers, divided by the root of their number of inputs.", above=0, idle=True
     )
 
 

@@ -80,7 +80,7 @@ def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.
         weight.assign(value)
     assert network.space is not None
     if not config.part(Head).in_numpy:
-        raise TensorqError(f"head {config.head} cannot be written as layers of Keras': use tq.load, which knows it.")
+        raise TensorqError(f"head {config.head} cannot be written as Keras' own layers: use tq.load, which can use it.")
     inputs, head = keras_inputs(network.space), config.part(Head)
     x = inputs
     if network.normalized:

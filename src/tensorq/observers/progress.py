@@ -1,6 +1,6 @@
 """Observers of a run's events: live in a terminal, plain lines in a file, JSON lines for a program, or nothing.
 
-An observer never stops a training: when nobody can read any more (a closed pipe, a full disk) it falls silent.
+An observer never stops a run: if its output cannot be written (a closed pipe, a full disk), the output is lost.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Mode = Literal["auto", "live", "plain", "json", "quiet"]
 _SPARK_COLUMNS, _SPARK_EPISODES, _RECENT_EVENTS = 24, 240, 20
 _MEAN_RETURN = f"mean return: last {RECENT_EPISODES} training episodes"  # fits beside the sparkline in 80 columns
 _PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
-_LARGEST = 1e300  # the differences of larger returns overflow, so that they count as missing, as infinities do
+_LARGEST = 1e300  # the differences of larger returns overflow, so they count as missing, like infinities
 
 
 class SafeStream:
-    """A text stream that replaces what its encoding cannot say, and falls silent when it cannot be written to."""
+    """A text stream that replaces letters which its encoding lacks, and drops text that cannot be written."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Write to this stream, or nowhere: sys.stdout is None where it was closed."""
+        """Write to this stream, or nowhere: sys.stdout is None if it was closed."""
         self._stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self.unicode = self.encoding.lower().startswith("utf")
@@ -56,7 +56,7 @@ class SafeStream:
 
 
 class ProgressObserver:
-    """Takes events and, as it stands, shows nothing: errors are exceptions, and whoever calls prints them."""
+    """The base of all: takes events and shows nothing. Errors are exceptions, which the caller prints."""
 
     def __init__(self, stream: SafeStream) -> None:
         """Write to this stream."""
@@ -66,14 +66,14 @@ class ProgressObserver:
         """Take one event."""
 
     def close(self) -> None:
-        """Give the terminal back; may be called at any time, and more than once."""
+        """Restore the terminal; may be called at any time, and more than once."""
 
 
 def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObserver:
     """Return an observer that writes to `stream` (stdout); "auto" is live in a terminal and plain elsewhere."""
     stream = sys.stdout if stream is None else stream
     if mode == "auto":
-        # Not rich's own opinion: FORCE_COLOR makes it take a file for a terminal.
+        # Not rich's own check: with FORCE_COLOR it takes a file for a terminal.
         terminal = stream is not None and not stream.closed and stream.isatty()
         mode = "live" if terminal and os.environ.get("TERM") not in ("dumb", "unknown") else "plain"
     kinds = {"live": LiveObserver, "plain": PlainObserver, "json": JsonObserver, "quiet": ProgressObserver}
@@ -93,7 +93,7 @@ class JsonObserver(ProgressObserver):
 
 
 class TextObserver(ProgressObserver):
-    """What the plain and the live one share: the status of the run, and the lines that stay."""
+    """The base of the plain and the live one: the status of the run, and the lines that stay."""
 
     def __init__(self, stream: SafeStream) -> None:
         """Write to this stream; nothing is shown before the first event."""
@@ -120,10 +120,10 @@ class TextObserver(ProgressObserver):
 
 
 class PlainObserver(TextObserver):
-    """Lines for a file or a pipe: some ten in a run, more in a run of hours."""
+    """Lines for a file or a pipe: about ten in a run, more in a run of hours."""
 
     def __call__(self, event: Event) -> None:
-        """Write a line when there is something worth one."""
+        """Write a line at each tenth of the run, or after a pause."""
         super().__call__(event)
         status, now = self._status, time.monotonic()
         if isinstance(event, Message) and event.kind == "activity":
@@ -133,7 +133,7 @@ class PlainObserver(TextObserver):
             self._write(f"training {status.title}, run folder {event.run_dir}\n{_MEAN_RETURN}")
         elif isinstance(event, Progress) and status is not None:
             tenth = int(_PLAIN_LINES * status.fraction)
-            # The pause grows with the run, so that a night is told in some sixty lines and not in thousands.
+            # The pause grows with the run, so that a run of a night has about sixty lines, not thousands.
             if tenth > self._tenth or now - self._last > max(_PLAIN_PERIOD_SECONDS, 0.1 * (now - self._begin)):
                 self._tenth, self._last = tenth, now
                 self._write(status.line())
@@ -143,7 +143,7 @@ class LiveObserver(TextObserver):
     """A panel that a thread of rich redraws in place, and a summary at the end."""
 
     def __init__(self, stream: SafeStream) -> None:
-        """Write to this stream, whatever it is, as to a terminal."""
+        """Write to this stream as to a terminal, whatever it is."""
         from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
@@ -169,7 +169,7 @@ class LiveObserver(TextObserver):
         super().__call__(event)
 
     def close(self) -> None:
-        """Clear the panel; a run that was interrupted leaves one line that says how far it came."""
+        """Clear the panel; a run that was interrupted leaves one line with its status."""
         if self._live.is_started:
             self._live.stop()
             if self._status is not None and self._status.values:
@@ -204,7 +204,7 @@ class LiveObserver(TextObserver):
 
 
 class Status:
-    """What is known by now of a run that trains, in words."""
+    """The status of a run that trains, as text."""
 
     def __init__(self, started: Started, unicode: bool) -> None:
         """Begin with what is known at the start."""
@@ -221,10 +221,10 @@ class Status:
         self._count(started.steps_done, 0, None)
 
     def take(self, event: Progress) -> None:
-        """Add what is new."""
+        """Update the status."""
         self._recent.append(event)
         first, speed = self._recent[0], finite_number(event.steps_per_second)
-        if event.seconds > first.seconds:  # else the mean since the start, which has compiling in it
+        if event.seconds > first.seconds:  # else the mean since the start, which includes compiling
             speed = (event.steps - first.steps) / (event.seconds - first.seconds)
         self._count(event.steps, event.episodes, speed)
         self.sparkline = self._draw(event.new_returns)
@@ -238,7 +238,7 @@ class Status:
         }
 
     def _count(self, steps: int, episodes: int, speed: float | None) -> None:
-        """Say how much is done of the limit that will end the run, and how long the rest takes at this speed."""
+        """Set the share done of the limit that will end the run, and the time that the rest takes at this speed."""
         config = self.started.config
         limits = [(episodes, config.episodes, "episodes"), (steps, config.steps, "steps")]
         done, limit, unit = max((each for each in limits if each[1]), key=lambda each: each[0] / each[1])
@@ -248,12 +248,12 @@ class Status:
             self.left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
 
     def line(self) -> str:
-        """All of it in one line."""
+        """The status in one line."""
         values = [f"{name} {value:<6}" for name, value in self.values.items()]
         return "  ".join([f"{self.done:<22}", *values, self.left]).rstrip()
 
     def _draw(self, new_returns: Sequence[float]) -> str:
-        """Recent training returns, each column the mean of a few, between the lowest and the highest of the run."""
+        """Recent training returns: each column is a mean of a few, scaled from the lowest to the highest of the run."""
         new = [float(value) for value in new_returns if abs(value) < _LARGEST]
         self._low, self._high = min([self._low, *new]), max([self._high, *new])
         self._returns.extend(new)

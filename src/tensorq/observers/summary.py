@@ -1,4 +1,4 @@
-"""What is said of a run when it is over."""
+"""The summary of a run that is over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tensorq.show.numbers import format_return
 
 
 def summary(event: Finished, started: Started) -> list[str]:
-    """What a person wants to know when a run is over: solved or not, at what cost, where things are, what next."""
+    """The lines of the summary: solved or not, at what cost, where the files are, what can be done next."""
     result, run_dir = event.result, event.run_dir
     counts = ", ".join(f"{result[name]:,} {name}" for name in ("steps", "updates", "episodes"))
     drawn = [path for name in ("curve.png", "video.gif", "video.mp4") if (path := run_dir / name).exists()]
@@ -32,7 +32,7 @@ def summary(event: Finished, started: Started) -> list[str]:
 
 
 def _outcome(result: Mapping[str, Any], started: Started) -> list[str]:
-    """Whether the run is solved and since when, on the clock only if it was in this process; which agent is kept."""
+    """Whether the run is solved and when, in seconds only if it was in this process; which agent is kept."""
     best, goal = result["best"], finite_number(started.solved_return)
     if best is None:
         return ["finished; no greedy evaluation gave a finite return, so no agent was kept"]
@@ -45,18 +45,18 @@ def _outcome(result: Mapping[str, Any], started: Started) -> list[str]:
     if not result["solved"]:
         return [f"not solved: {kept} (goal {goal:g})"]
     text, steps = f"solved: the goal of {goal:g} was reached", result["steps_to_solved"]
-    if steps is not None:  # else the goal was another one until this process
-        clock = "of all processes, start included" if started.steps_done else "after the start"
+    if steps is not None:  # else the goal was another one before this process
+        clock = "over all processes, start included" if started.steps_done else "after the start"
         when = f"{result['seconds_to_solved']:.1f} s {clock}" if steps > started.steps_done else "before this process"
         text += f" at step {steps:,}, {when}"
     return [text, f"kept the agent with the {kept}"]
 
 
 def _following(event: Finished, started: Started, films: bool) -> list[str]:
-    """What can be done next: by commands, or in Python where they cannot be given the functions that the run needs.
+    """What can be done next: commands, or Python if the run needs functions that commands cannot take.
 
-    `films` is whether it can be filmed. A run that was stopped goes on to the end that it was given; one that was ended
-    by its episodes goes on when it is given more of those.
+    `films`: whether it can be filmed. A run that was stopped continues to its own end; a run that reached its limit of
+    episodes needs more of them.
     """
     limit, number = "steps", 2 * event.result["steps"]
     if 0 < started.config.episodes <= event.result["episodes"]:

@@ -1,6 +1,6 @@
 """TensorBoard's event files: an observer that writes metrics and hyperparameters, without TensorBoard.
 
-A file is a row of records, each an Event in the protocol buffer encoding. The numbers below are those of the fields in
+A file consists of records, each an Event in the protocol buffer encoding. The numbers below are those of the fields in
 event.proto, summary.proto and hparams' plugin_data.proto.
 """
 
@@ -16,20 +16,20 @@ from typing import Any, BinaryIO
 from tensorq.events import Event, Finished, Progress, Started
 
 FOLDER = "tensorboard"  # in a run's folder
-_START = 1  # of a SessionLog's statuses: TensorBoard then forgets what was written of this step and later ones
+_START = 1  # the status START of a SessionLog: TensorBoard then drops this step and later ones
 
 
 class TensorBoard:
     """An observer: `tensorboard --logdir RUN` shows what it wrote into the run's folder.
 
-    A run that is resumed writes another file, from which TensorBoard takes what came after the checkpoint.
+    A run that is resumed writes another file, from which TensorBoard takes the steps after the checkpoint.
     """
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write what is new."""
+        """Write an event to the file."""
         if isinstance(event, Started):
             self._file = _create(event.run_dir / FOLDER)
             self._write(_field(3, b"brain.Event:2"))
@@ -43,7 +43,7 @@ class TensorBoard:
             self._file = None
 
     def _write(self, fields: bytes) -> None:
-        """Write one record, an Event of now with these fields: its length, the data, and the checksum of each."""
+        """Write one record, an Event with these fields and the time: its length, the data, and the checksum of each."""
         if self._file is not None:
             data = _field(1, time.time()) + fields
             length = struct.pack("<Q", len(data))
@@ -52,14 +52,14 @@ class TensorBoard:
 
 
 def _create(folder: Path) -> BinaryIO:
-    """A new file, whose name sorts behind those before it."""
+    """A new file, whose name sorts after those of earlier files."""
     folder.mkdir(exist_ok=True)
     taken = len([*folder.iterdir()])
     return open(folder / f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{taken:04d}", "xb")
 
 
 def _scalars(values: dict[str, float | None]) -> bytes:
-    """A Summary of simple values; what there is not yet is left out."""
+    """A Summary of simple values; missing values are left out."""
     present = [(name.encode(), _float32(value)) for name, value in values.items() if value is not None]
     return b"".join(_field(1, _field(1, name) + _varint(2 * 8 + 5) + value) for name, value in present)
 
@@ -97,7 +97,7 @@ def _field(number: int, value: bytes | float) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """A whole number, seven bits a byte, the lowest first."""
+    """A whole number, with seven bits in each byte, the lowest first."""
     found = b""
     while number > 127:
         found, number = found + bytes([number % 128 + 128]), number // 128

@@ -28,14 +28,14 @@ def preset_names() -> list[str]:
 
 
 def register_preset(name: str, file: str) -> None:
-    """Make a preset known by a name: `file` is the path of a TOML file, say beside the module that registers it."""
+    """Register a preset under a name. `file` is the path of a TOML file, for example beside the package's module."""
     _OTHERS.register(name, str(file))
 
 
 def load_preset(name: str) -> dict[str, Any]:
     """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`.
 
-    `name` is that of a preset or, where it ends in .toml, a file.
+    `name` is that of a preset or, if it ends in .toml, a file.
     """
     if name in preset_names():
         return tomllib.loads((resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def load_preset(name: str) -> dict[str, Any]:
 
 
 def preset_settings(env: str, preset: str) -> dict[str, Any]:
-    """What a preset sets for env: the settings of the one that it extends, then its own, then its section for env."""
+    """The settings of a preset for env: those of the preset that it extends, then its own, then its section for env."""
     content = load_preset(preset)
     content.pop("about", None)
     base = content.pop("extends", None)
@@ -62,7 +62,7 @@ def preset_settings(env: str, preset: str) -> dict[str, Any]:
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
     """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides.
 
-    What the preset sets of a head, say, goes where the overrides choose another that does not have it.
+    If the overrides choose another head, for example, the preset's settings that this head does not have are left out.
     """
     settings = {
         **preset_settings(env, preset),

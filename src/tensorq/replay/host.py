@@ -204,7 +204,7 @@ def _reserve(path: Path, size: int) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
-        why = "it is a link, remove that" if path.is_symlink() else error.strerror
+        why = "it is a link; remove it" if path.is_symlink() else error.strerror
         raise TensorqError(f"cannot open the replay {path}: {why}.") from error
     try:
         present = os.fstat(descriptor).st_size
@@ -218,7 +218,7 @@ def _reserve(path: Path, size: int) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             if present == 0:
                 os.unlink(path)
-            raise TensorqError(f"{path}: the replay needs {size:,} bytes of disk, and they are not free.") from error
+            raise TensorqError(f"{path}: the replay needs {size:,} bytes of disk, but they are not free.") from error
         raise
     finally:
         os.close(descriptor)

@@ -28,21 +28,21 @@ class ReplaySettings(Part):
     replay_capacity: int = setting(100_000, "Transitions kept for replay.", at_least=1, idle=True)
     n_step: int = setting(
         1,
-        "Rewards summed before the target takes over; fewer where an episode ends (Sutton 1988).",
+        "Number of rewards in a target, before the value of the next state; fewer if the episode ends (Sutton 1988).",
         at_least=1,
         at_most=MOST_STEPS,
     )
     priority_exponent: float = setting(
         0.0,
-        "How strongly replay prefers transitions of large TD error; 0 draws all alike (Schaul 2016).",
+        "How strongly replay prefers transitions of large TD error; 0 draws uniformly (Schaul 2016).",
         at_least=0,
         at_most=MOST_PRIORITY_EXPONENT,
     )
     importance_exponent: float = setting(
-        0.4, "How far importance weights correct for that preference at the start.", at_least=0, at_most=1, idle=True
+        0.4, "Initial exponent of importance weights, which correct for priorities.", at_least=0, at_most=1, idle=True
     )
     importance_exponent_final: float = setting(
-        1.0, "How far they do after importance_anneal_updates; 1 corrects fully.", at_least=0, at_most=1, idle=True
+        1.0, "Importance exponent after importance_anneal_updates; 1 corrects fully.", at_least=0, at_most=1, idle=True
     )
     importance_anneal_updates: int = setting(
         50_000, "Updates over which the importance exponent anneals linearly.", at_least=0, idle=True

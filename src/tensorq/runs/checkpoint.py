@@ -18,7 +18,7 @@ import numpy as np
 from tensorq.errors import TensorqError
 
 HEADER_LIMIT_BYTES = 16 * 1024 * 1024
-# What `write_atomically` writes before it gets its name: .NAME.PROCESS.tmp, of what a run's folder holds.
+# The temporary files of `write_atomically`, .NAME.PROCESS.tmp, for every kind of file in a run's folder.
 _LEFTOVER = re.compile(r"\..+\.(json|safetensors|png|svg|pdf|gif|mp4)\.[0-9]+\.tmp")
 DTYPES = [
     "bool",
@@ -43,7 +43,7 @@ class DamagedCheckpoint(TensorqError):
 
 
 def writing_failed(path: Path, error: OSError, bytes_needed: int | None = None, kept: str = "") -> TensorqError:
-    """Return the error to raise when `path` could not be written: why, what was needed and free, what is safe."""
+    """Make the error for a `path` that could not be written: the reason, bytes needed and free, what is intact."""
     parts = [f"cannot write {path}: {error.strerror or error}"]
     if bytes_needed is not None:
         with contextlib.suppress(OSError):
@@ -54,15 +54,15 @@ def writing_failed(path: Path, error: OSError, bytes_needed: int | None = None, 
 
 
 def require_folder(path: Path) -> None:
-    """Refuse to write to a `path` whose folder is not there: a slip of the keyboard should not make one."""
+    """Refuse to write to a `path` whose folder does not exist: a typing error should not create a folder."""
     if not path.parent.is_dir():
-        raise TensorqError(f"cannot write {path}: there is no folder {path.parent}; make it first, or give another")
+        raise TensorqError(f"cannot write {path}: there is no folder {path.parent}; create it, or give another path")
 
 
 def write_atomically(path: Path, data: bytes, kept: str | None = None) -> None:
-    """Replace `path` by `data`: after a failure or a crash at any instant, the old or the new file is there, whole."""
+    """Replace the file `path` by `data`. After a failure or crash, the old or the new file is there, whole."""
     if kept is None:
-        kept = "the file that was there is intact" if os.path.lexists(path) else ""
+        kept = "the old file is intact" if os.path.lexists(path) else ""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -86,12 +86,12 @@ def write_atomically(path: Path, data: bytes, kept: str | None = None) -> None:
 
 
 def open_in_place(path: Path) -> int:
-    """Open a file of a run folder for reading and writing in place, and never what a link there leads to."""
+    """Open a file of a run folder to read and write it in place. Links are not followed."""
     try:
         descriptor = _open_no_link(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if os.path.islink(path):
-            raise TensorqError(f"{path} is a link; a file of a run folder has to be a file, remove the link") from error
+            raise TensorqError(f"{path} is a link, expected a regular file; remove the link") from error
         raise writing_failed(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -100,30 +100,30 @@ def open_in_place(path: Path) -> int:
 
 
 def _open_no_link(path: Path, flags: int) -> int:
-    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # the last, or a pipe would be waited for
+    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # O_NONBLOCK: do not wait for a pipe
         flags |= getattr(os, name, 0)
     return os.open(path, flags, 0o666)
 
 
 def require_inside(path: Path, folder: Path) -> None:
-    """Refuse a `path` that leads, through links, out of `folder`."""
+    """Refuse a `path` that leads out of `folder` through links."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a link to itself
         inside = False
     if not inside:
         raise TensorqError(
-            f"{path} is a link that leads out of the run folder {folder}; replace it by what it links to"
+            f"{path} is a link that leads out of the run folder {folder}; replace it by a copy of its target"
         )
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether this is what `write_atomically` left when it was killed, and not somebody else's hidden file."""
+    """Whether this is a temporary file that a killed `write_atomically` left, and not a hidden file of the user."""
     return bool(_LEFTOVER.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `write_atomically` left in `folder` when it was killed. Only for who holds the run's lock."""
+    """Remove the temporary files that a killed `write_atomically` left. The caller must hold the run's lock."""
     for leftover in filter(is_leftover, folder.glob(".*.tmp")):
         with contextlib.suppress(OSError):
             leftover.unlink()
@@ -136,7 +136,7 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, Any]
     arrays = {name: _plain(name, tensors[name]) for name in sorted(tensors)}
     content = {"metadata": metadata, "sha256": _digest(arrays, metadata)}
     data = safetensors.numpy.save(arrays, {METADATA_KEY: _canonical_json(content)})
-    write_atomically(path, data, "the last checkpoint is intact: put this right, then `tensorq resume` goes on from it")
+    write_atomically(path, data, "the last checkpoint is intact: correct this, then `tensorq resume` continues from it")
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -150,7 +150,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise
     except OSError as error:
         raise TensorqError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except Exception as error:  # whatever a parser says about bytes that are not ours
+    except Exception as error:  # parsers raise all kinds of errors for foreign bytes
         reason = f"{type(error).__name__} {error}".strip()[:200]
         raise DamagedCheckpoint(f"{path} is damaged or not a checkpoint ({reason})") from error
     if not isinstance(metadata, dict) or digest != _digest(arrays, metadata):
@@ -168,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise DamagedCheckpoint(f"{path} is damaged: it has {size} bytes")
         if header_bytes > min(size - 8, HEADER_LIMIT_BYTES):
             raise DamagedCheckpoint(
-                f"{path} is damaged or not a checkpoint: {size:,} bytes with a header said to be of {header_bytes:,}"
+                f"{path} is damaged or not a checkpoint: it has {size:,} bytes, its header claims {header_bytes:,}"
             )
         file.seek(0)
         data = file.read()
@@ -178,7 +178,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _plain(name: str, tensor: np.ndarray) -> np.ndarray:
-    # safetensors reads raw memory: strides and byte order have to be the plain ones. asarray keeps the shape ().
+    # safetensors reads raw memory, so the array must be contiguous and in native byte order. asarray keeps shape ().
     array = np.asarray(tensor, order="C")
     if array.dtype.name not in DTYPES or name == "__metadata__":
         raise TypeError(f"cannot store {name!r} of dtype {array.dtype} in a checkpoint; expected one of {DTYPES}")
@@ -202,7 +202,7 @@ class Checkpoints:
     """The checkpoints of one run: the last two and the best. `folder` lies in the run folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Touch nothing yet: a reader may look while a run is being trained."""
+        """Create nothing yet: a reader may look at a run that is being trained."""
         self.folder = folder
         self._ready = False
 
@@ -213,7 +213,7 @@ class Checkpoints:
 
     @property
     def initial_path(self) -> Path:
-        """The parameters that a run began with where they are another run's: a copy of the file that they were in."""
+        """The copy of another run's checkpoint whose parameters this run began with (init_from), if it did."""
         return self.folder / "initial.safetensors"
 
     def step_paths(self) -> list[Path]:
@@ -228,7 +228,7 @@ class Checkpoints:
         return [self.folder / match[0] for match in sorted(matches, key=lambda match: int(match[1]), reverse=True)]
 
     def newest_steps(self) -> int:
-        """The environment steps of the newest checkpoint, verified or not; 0 where there is none."""
+        """The environment steps of the newest checkpoint, verified or not; 0 if there is none."""
         paths = self.step_paths()
         return int(paths[0].stem.removeprefix("step_")) if paths else 0
 
@@ -239,7 +239,7 @@ class Checkpoints:
         save(path, tensors, metadata)
         paths = self.step_paths()
         position = paths.index(path)
-        # Those above are of a future that was given up: damaged, or later than where the run was resumed.
+        # Newer files are damaged, or later than the checkpoint from which the run was resumed.
         for old in paths[:position] + paths[position + 2 :]:
             with contextlib.suppress(OSError):
                 old.unlink()
@@ -257,7 +257,7 @@ class Checkpoints:
         write_atomically(self.initial_path, data)
 
     def latest(self, warn: Callable[[str], None]) -> tuple[dict[str, np.ndarray], dict[str, Any], Path] | None:
-        """Load the newest checkpoint that is good, or None when there are none; say so when it is not the newest."""
+        """Load the newest good checkpoint; None if there are no checkpoints. Warns if newer ones cannot be used."""
         require_inside(self.folder, self.folder.parent)
         errors: list[TensorqError] = []
         for path in self.step_paths():

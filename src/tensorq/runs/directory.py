@@ -1,4 +1,4 @@
-"""The folder of a run: where everything is, how it begins, and how two processes are kept out of each other's way."""
+"""The folder of a run: its paths, how it is created, and the lock that keeps a second process out."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class RunDirectory:
     """A run's folder and the paths in it. `with run:` locks it: one process trains in a folder at a time."""
 
     def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
-        """Name the folder; `create` and `open` also look at it. `made` are those made for it, outermost first."""
+        """Set the paths; the disk is not touched. `made` are the folders made for this run, outermost first."""
         self.path, self._made = path, made
         self.config_path = path / "config.json"  # all that is needed to run it again
         self.metrics_path = path / "metrics.csv"  # a row for each stop of training
         self.episodes_path = path / "episodes.csv"  # a row for each finished episode
         self.checkpoints_path = path / "checkpoints"  # the folder for `checkpoint.Checkpoints`
         self.replay_path = path / "replay.bin"  # the host loop's replay, which only a resume needs
-        self.result_path = path / "result.json"  # what a finished run has come to
+        self.result_path = path / "result.json"  # the outcome of a finished run
         self.curve_path = path / "curve.png"
         self.video_path = path / "video.gif"
         self._lock = FolderLock(path)
 
     def lock(self) -> None:
-        """Keep other processes from training here until `unlock`, or until this process ends in whatever way."""
+        """Keep other processes from training here until `unlock`, or until this process ends for any reason."""
         self._lock.acquire()
         remove_leftovers(self.path)
 
     def is_locked(self) -> bool:
-        """Whether a process trains here now. Looks without leaving a trace."""
+        """Whether a process trains here now. Changes nothing on disk."""
         return self._lock.is_held()
 
     def unlock(self) -> None:
@@ -52,7 +52,7 @@ class RunDirectory:
         self._lock.release()
 
     def remove(self) -> None:
-        """Take back a run that never began: its files, and the folders that were made for it, if nothing else is in."""
+        """Remove a run that never began: its files, and the folders made for it if they are then empty."""
         tables = (self.metrics_path, self.episodes_path)
         initial = Checkpoints(self.checkpoints_path).initial_path
         for file in (self.config_path, *tables, self.replay_path, initial, self._lock.path):
@@ -79,7 +79,7 @@ def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
 
 
 def create_in_first_free(paths: Iterable[Path], config_json: dict[str, Any]) -> RunDirectory:
-    """Begin a run in the first of these folders that is new, also where others look for one at the same time."""
+    """Begin a run in the first of these folders that does not exist, even if other processes do so at the same time."""
     for path in paths:
         if path in (made := _make_folders(path)):
             return _begin(path, made, config_json)
@@ -87,7 +87,7 @@ def create_in_first_free(paths: Iterable[Path], config_json: dict[str, Any]) -> 
 
 
 def _make_folders(path: Path) -> list[Path]:
-    """Make a folder and those above it that are missing; returns those that nobody else made, outermost first."""
+    """Make a folder and its missing parents; returns the folders that this process made, outermost first."""
     made = []
     try:
         for folder in reversed([path, *path.parents]):
@@ -119,7 +119,7 @@ def _begin(path: Path, made: list[Path], config_json: dict[str, Any]) -> RunDire
 
 
 def open(path: Path) -> RunDirectory:
-    """Return the run in `path`; refuse what is not one, and links by which it could write anywhere else."""
+    """Return the run in `path`; refuses other folders, and a run with links that lead out of its folder."""
     run = RunDirectory(path)
     if not os.path.isfile(run.config_path):
         found = "is a file" if os.path.exists(path) else "does not exist"
@@ -129,8 +129,8 @@ def open(path: Path) -> RunDirectory:
         inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()] if os.path.isdir(path) else []
         hint = f"; did you mean {nearby[0]}?" if nearby else ""
         if inside:
-            hint = f"; it holds runs: give one of them, such as {inside[0]}, or where several are taken {path / '*'}"
-        raise TensorqError(f"{path} {found}; expected the folder of a run, as `tensorq train` leaves it{hint}")
+            hint = f"; it contains runs: give one, such as {inside[0]}, or {path / '*'} if the command takes several"
+        raise TensorqError(f"{path} {found}; expected the folder of a run, as `tensorq train` makes it{hint}")
     for folder in (path, run.checkpoints_path):
         for entry in _entries(folder) if os.path.isdir(folder) else []:
             if entry.is_symlink():
@@ -139,7 +139,7 @@ def open(path: Path) -> RunDirectory:
 
 
 def default_run_dirs(parent: Path, env: str, preset: str, seed: int) -> Iterator[Path]:
-    """Where a run may be if it is not told: in runs/CartPole-v1-dqn-seed1, say, or with -2, -3 ... where that is."""
+    """The default folders of a run: for example runs/CartPole-v1-dqn-seed1, then the same name with -2, -3 ..."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{env}-{preset}-seed{seed}").lstrip(".-")[-150:]
     yield parent / name
     yield from (parent / f"{name}-{number}" for number in count(2))
@@ -170,7 +170,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, way_out: str = PUT_BACK) -> dict[str, Any]:
-    """Return the object in a JSON file, which is data and is never run or followed; what to do if it is damaged."""
+    """Return the object in a JSON file, which is only data. `way_out` is how to correct a damaged file, for errors."""
     try:
         if not os.path.isfile(path):
             raise TensorqError(f"there is no file {path}")
@@ -179,14 +179,14 @@ def read_json(path: Path, way_out: str = PUT_BACK) -> dict[str, Any]:
     except OSError as error:
         raise TensorqError(f"cannot read {path}: {error.strerror or error}") from error
     if len(text) > JSON_LIMIT_BYTES:
-        raise TensorqError(f"{path} is larger than {JSON_LIMIT_BYTES:,} bytes, tensorq did not write that; {way_out}")
+        raise TensorqError(f"{path} is larger than {JSON_LIMIT_BYTES:,} bytes, so tensorq did not write it; {way_out}")
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         why = "it is empty" if not text.strip() else f"it is not JSON ({error})"
         raise TensorqError(f"{path} is damaged, {why}; {way_out}") from error
     if not isinstance(data, dict):
-        raise TensorqError(f"{path} is damaged, it holds a {type(data).__name__} and not names with values; {way_out}")
+        raise TensorqError(f"{path} is damaged, expected a JSON object, received a {type(data).__name__}; {way_out}")
     return data
 
 
@@ -205,7 +205,7 @@ def versions() -> dict[str, str | None]:
 
 
 def python_arguments(run_dir: Path, needs: Iterable[str] = ()) -> str:
-    """What tq.resume and tq.open_run are given for this run, which `needs` the functions of these names."""
+    """The arguments of tq.resume and tq.open_run for this run: its folder, and the functions that it `needs`."""
     return ", ".join([repr(str(run_dir)), *(f"{name}={name}" for name in needs)])
 
 
@@ -223,9 +223,9 @@ def _refuse_taken(path: Path) -> None:
         return
     if os.path.exists(path / "config.json"):
         raise TensorqError(
-            f"{path} holds a run already; go on with it by `tensorq resume {path}`, or give another run_dir (--run-dir)"
+            f"{path} is a run already; continue it by `tensorq resume {path}`, or give another run_dir (--run-dir)"
         )
-    # The lock, and a file that was being written, are what a beginning leaves that was killed.
+    # A run that was killed at its start leaves only the lock and a temporary file.
     found = [entry.name for entry in _entries(path) if entry.name != "lock" and not is_leftover(entry)]
     if found:
         raise TensorqError(
@@ -238,7 +238,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def plain_data(value: Any) -> Any:
-    """Numbers, text, lists and dicts for JSON; what is not finite becomes None."""
+    """Convert a value to numbers, text, lists and dicts for JSON; numbers that are not finite become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     elif hasattr(value, "tolist"):  # NumPy

@@ -1,6 +1,6 @@
-"""Freeing the replays of finished runs: most of what a run takes on disk, and of use to a resume alone.
+"""Freeing the replays of finished runs: they take most of a run's disk space, and only a resume needs them.
 
-A checkpoint that was freed says so in its metadata, and lacks the replay's tensors. A resume fills a new replay first.
+A freed checkpoint says so in its metadata, and has no tensors of the replay. A resume fills a new replay first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.directory import read_result
 from tensorq.runs.saved import SavedRun
 
-# In a checkpoint's metadata: whether its replay was freed, and for how many steps replays have filled again by then.
+# In a checkpoint's metadata: whether its replay was freed, and the steps that new replays have taken to fill so far.
 FREED, REFILL = "replay_freed", "refill_steps"
 # How the names of a replay's tensors begin, in a checkpoint of the host loop and of the compiled loop.
 REPLAY_TENSORS = ("replay.", "memory.")
@@ -35,14 +35,14 @@ def replay_bytes(run: SavedRun) -> int:
     for path in Checkpoints(files.checkpoints_path).step_paths():
         try:
             tensors, _ = checkpoint.load(path)
-        except TensorqError:  # of no use to anybody, and left as it is
+        except TensorqError:  # a damaged checkpoint is left as it is
             continue
         total += sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(REPLAY_TENSORS))
     return total
 
 
 def free_replay(run: SavedRun) -> None:
-    """Drop a finished run's replay; raises TensorqError for another run, and for one that a process trains."""
+    """Drop a finished run's replay; raises TensorqError for other runs, and if a process trains the run."""
     with run.files as files:
         if read_result(run.path) is None or not _has_replay(run):
             raise TensorqError(f"{run.path} has no replay to free: only finished runs that learn from replay have one.")
@@ -58,18 +58,18 @@ def free_replay(run: SavedRun) -> None:
 
 
 def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) -> tuple[Config, int, int]:
-    """How a run goes on from a checkpoint: the config for its loop, REFILL from now on, and the steps to fill now.
+    """How a run continues from a checkpoint: the config for its loop, the new REFILL, and the steps to fill now.
 
-    learning_starts_steps grows by the steps in which a replay fills again: until these are done no update is owed, and
-    none is made up for. Raises TensorqError where the run would end before anything is learned.
+    learning_starts_steps grows by the steps that fill a new replay: no update is due during them, and none is made
+    later in their place. Raises TensorqError if the run would end before anything is learned.
     """
     begins, refill_steps, filling = config.learning_starts_steps, metadata.get(REFILL, 0), 0
     if metadata.get(FREED):
         steps, filling = metadata["steps"], max(begins, config.batch_size)
         if config.steps <= steps + filling:
             raise TensorqError(
-                f"{run_dir} has no replay any more, it was freed: {filling:,} steps fill a new one before anything is "
-                f"learned, so go on with steps (--steps) above {steps + filling}."
+                f"the replay of {run_dir} was freed: {filling:,} steps fill a new one before anything is learned, so "
+                f"give steps (--steps) above {steps + filling}."
             )
         refill_steps += max(min(steps - begins - refill_steps, 0) + filling, 0)
     if refill_steps:
@@ -80,12 +80,12 @@ def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) ->
 def with_empty_replay(
     tensors: dict[str, np.ndarray], metadata: Mapping[str, Any], fresh: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A checkpoint's tensors, with those of the replay of a fresh loop in place of what was freed."""
+    """A checkpoint's tensors; if its replay was freed, the replay's tensors come from a fresh loop."""
     if not metadata.get(FREED):
         return tensors
     return {**{name: tensor for name, tensor in fresh.items() if name.startswith(REPLAY_TENSORS)}, **tensors}
 
 
 def _has_replay(run: SavedRun) -> bool:
-    """Whether a run learns from replay; PQN's rollout goes by the same names, and is small."""
+    """Whether a run learns from replay. PQN's rollout has tensors of the same names, but is small."""
     return run.config.find(ReplaySettings) is not None

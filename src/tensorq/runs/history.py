@@ -1,4 +1,4 @@
-"""What runs say of themselves, gathered by setting: those that differ in nothing but their seed."""
+"""The tables and results of runs, grouped by setting: the runs of one setting differ only in their seed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tensorq.runs.directory import finite_number, read_result
 from tensorq.runs.saved import SavedRun
 
 FloatArray = npt.NDArray[np.float64]
-LARGEST = 1e300  # what is beyond cannot be drawn, as differences overflow: it counts as missing, as infinities do
+LARGEST = 1e300  # the differences of larger numbers overflow, so they count as missing, like infinities
 _NAMELESS = "environment of a function"
 
 
 @dataclass(frozen=True)
 class History:
-    """What a run folder says: its settings, tables and, once it is finished, its result."""
+    """The content of a run folder: settings, tables and, if the run is finished, its result."""
 
     path: Path
     config: dict[str, Any]
-    setting: dict[str, Any]  # config without the seed, and what else makes runs differ in more than luck
+    setting: dict[str, Any]  # config without the seed, and everything else in which settings can differ
     solved_return: float | None
     metrics: Mapping[str, FloatArray]
     episodes: Mapping[str, FloatArray]
@@ -39,7 +39,7 @@ class History:
 
     @property
     def env(self) -> str:
-        """How to call the environment: by its id, or the name of the function that makes it, where that has one."""
+        """The environment's name: its id, or the name of the function that makes it, if this has one."""
         name = str(self.config.get("env", "?"))
         return _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
 
@@ -58,10 +58,10 @@ class History:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
-    `changes` is what sets them apart from others of their environment and preset, `unusual` the part of it that most of
-    those do otherwise.
+    `changes` are the fields in which settings of the same environment and preset differ. `unusual` are those of them
+    whose value here is shared by at most half of these settings.
     """
 
     env: str
@@ -72,12 +72,12 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """How to call it in a legend that names the environment elsewhere."""
+        """Its name in a legend; the environment is named elsewhere."""
         return label(self.preset, self.unusual)
 
 
 def read_history(run: SavedRun) -> History:
-    """Read a run's files, whether it is finished or not; raises TensorqError where it is no run, or damaged."""
+    """Read a run's files, whether it is finished or not; raises TensorqError if it is no run, or damaged."""
     document, files = run.document, run.files
     environment = document.get("environment")
     environment = environment if isinstance(environment, dict) else {}
@@ -91,7 +91,7 @@ def read_history(run: SavedRun) -> History:
     ):
         missing = [column for column in columns if column not in table]
         if missing:
-            raise TensorqError(f"{path} has no column {missing[0]!r}; is it what `tensorq train` wrote?")
+            raise TensorqError(f"{path} has no column {missing[0]!r}; expected the table that `tensorq train` wrote")
         if not all(0 <= steps < 2**63 and steps.is_integer() for steps in table["steps"].tolist()):
             raise TensorqError(
                 f"{path} is damaged: its steps are not all whole numbers; put the original file back, or "
@@ -101,7 +101,7 @@ def read_history(run: SavedRun) -> History:
             values[~(np.abs(values) <= LARGEST)] = np.nan
     try:
         result = read_result(run.path)
-    except TensorqError as error:  # the tables say what it would
+    except TensorqError as error:  # the tables have the same numbers
         print(shown(f"warning: {error}"), file=sys.stderr)
         result = {}
     return History(
@@ -116,7 +116,7 @@ def read_history(run: SavedRun) -> History:
 
 
 def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
-    """What makes runs differ in more than luck, written alike whichever version of tensorq wrote the run."""
+    """Everything but the seed in which runs can differ, in the same form for runs of every version of tensorq."""
     document, deep = run.document, True
     try:
         full, deep = run.config.to_dict(), run.config.find(QTableSettings) is None
@@ -127,11 +127,11 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
         if not matters:
             full[name] = getattr(Config, name)
     world = full.get("env") in [*WORLDS] and deep and full.get("loop") != "host"
-    full["loop"] = document.get("loop", "compiled" if world else "host")  # the one that was taken, where it says auto
+    full["loop"] = document.get("loop", "compiled" if world else "host")  # the loop that was used, not "auto"
     if environment.get("custom"):
-        del full["loop"]  # a function's environment has no other
+        del full["loop"]  # the environment of a function is always in the host loop
     arguments, known = full.pop("env_args", None), environment
-    if not environment.get("custom") and ":" not in str(full.get("env")):  # id and arguments say what it looks like
+    if not environment.get("custom") and ":" not in str(full.get("env")):  # id and arguments determine its spaces
         known = {name: value for name, value in environment.items() if not name.endswith("_space")}
     return {
         **{name: value for name, value in full.items() if name != "seed"},
@@ -143,7 +143,7 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_short(value: Any) -> Any:
-    """Spaces with one bound for all numbers where all have the same, as they are kept today."""
+    """A description of a space with one bound in place of a list of equal ones, as newer runs store it."""
     if not isinstance(value, dict):
         return value
     bounds = {name: value[name] for name in ("low", "high") if isinstance(value.get(name), list)}
@@ -152,10 +152,10 @@ def _in_short(value: Any) -> Any:
 
 
 def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object] = lambda run: None) -> list[Setting]:
-    """Read runs and gather those whose settings are equal apart from the seed, in the order given.
+    """Read runs and group those whose settings are equal apart from the seed, in the order given.
 
-    Runs that cannot be read, or that `check` raises TensorqError for, are left out, and so is a seed that comes again
-    in a setting: the same run twice would make an interval look too narrow. A line on stderr says so.
+    Left out, with a line on stderr, are runs that cannot be read or for which `check` raises TensorqError, and a second
+    run of the same setting and seed, which would make an interval too narrow.
     """
     if not run_dirs:
         raise TensorqError("no runs given: name one or more run folders, such as runs/*")
@@ -170,7 +170,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object
             continue
         seed, group = str(run.config.get("seed")), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
         if (kept := group.setdefault(seed, run)) is not run:
-            text = f"warning: {run_dir} is left out: the same setting and seed as {kept.path}"
+            text = f"warning: {run_dir} is left out: it has the same setting and seed as {kept.path}"
             print(shown(text), file=sys.stderr)
     if not groups and len(errors) == 1:
         raise errors[0]
@@ -195,7 +195,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object
 def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]], *, unusual: bool) -> dict[str, Any]:
     """The fields in which settings of the same environment and preset differ, with their values in this one.
 
-    `unusual` leaves out those whose value more than half of the settings have.
+    `unusual` leaves out fields whose value more than half of these settings share.
     """
     kin = [other for other in settings if all(other.get(name) == setting.get(name) for name in ("env", "preset"))]
     same = {name: sum(other.get(name) == value for other in kin) for name, value in setting.items()}
@@ -204,12 +204,12 @@ def _changes(setting: dict[str, Any], settings: Sequence[dict[str, Any]], *, unu
 
 
 def label(preset: str, unusual: dict[str, Any]) -> str:
-    """A setting in a line: its preset, and what sets it apart."""
+    """A setting in a line: its preset, and the fields in which it differs."""
     return " ".join([preset, *(f"{name}={short(value)}" for name, value in unusual.items())])
 
 
 def short(value: Any) -> str:
-    """A setting's value in few letters: sizes as 256x256, numbers without the digits that rounding has left."""
+    """A setting's value as short text: sizes as 256x256, numbers without the digits that rounding errors add."""
     if isinstance(value, (list, tuple)):
         return "x".join(map(str, value)) or "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The lock of a run's folder: one process trains in it at a time, and whatever ends that process ends the lock."""
+"""The lock of a run's folder: one process trains in it at a time. The lock ends with the process, however it ends."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class FolderLock:
     """The file `lock` in a folder, locked by the operating system; it also says which process holds it."""
 
     def __init__(self, folder: Path) -> None:
-        """Touch nothing yet."""
+        """Set the path; nothing is opened yet."""
         self.path = folder / "lock"
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, if it is not held by this object already; raises TensorqError where another holds it."""
+        """Take the lock, unless this object holds it already; raises TensorqError if another process holds it."""
         if self._descriptor is not None:
             return
         descriptor = open_in_place(self.path)
@@ -46,19 +46,19 @@ class FolderLock:
             )
         _held.add(descriptor)
         self._descriptor = descriptor
-        with contextlib.suppress(OSError):  # who holds it is good to know, and a full disk must not stop a resume
+        with contextlib.suppress(OSError):  # the number is only for errors: a full disk must not stop a resume
             os.truncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others take it."""
+        """Release the lock."""
         if self._descriptor in _held:
             _held.remove(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = None
 
     def is_held(self) -> bool:
-        """Whether anybody holds the lock now. Looks without leaving a trace."""
+        """Whether any process holds the lock now. Changes nothing on disk."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError:
@@ -70,7 +70,7 @@ class FolderLock:
 
 
 def _take(descriptor: int) -> bool:
-    """Lock an open file, unless somebody else has; on a file system without locks nobody ever has."""
+    """Lock an open file; False if another process has locked it. On a file system without locks, always True."""
     import filelock  # not at the top: it takes 0.1 s, and few commands need it
 
     try:
@@ -82,6 +82,6 @@ def _take(descriptor: int) -> bool:
 def _owner(descriptor: int) -> str:
     try:
         found = re.match(rb"[0-9]+", os.read(descriptor, 20))
-    except OSError:  # Windows lets nobody else read what is locked
+    except OSError:  # on Windows, other processes cannot read a locked file
         found = None
     return f"process {found[0].decode()}" if found else "another process"

@@ -1,6 +1,6 @@
-"""A run on disk: opened once, for whoever evaluates, draws, films, exports or resumes it.
+"""A run on disk, opened once to evaluate, draw, film, export or resume it.
 
-Gymnasium is imported when a method needs it: whoever lists or compares runs does not wait for it.
+Gymnasium is imported only when a method needs it, so that listing and comparing runs do not wait for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run's folder and the functions that it needs besides. config.json is read once, when it is first needed.
+    """A run's folder, and the functions that the run needs. config.json is read once, when it is first needed.
 
     Args:
         path: the folder; it is kept as an absolute path.
@@ -40,17 +40,17 @@ class SavedRun:
     network: NetworkBuilder | None = None
 
     def __post_init__(self) -> None:
-        """Keep the folder, whatever becomes of the working directory."""
+        """Make the path absolute, because the working directory may change."""
         object.__setattr__(self, "path", absolute(self.path))
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """All of config.json; raises TensorqError where the folder is not a run's."""
+        """All of config.json; raises TensorqError if the folder is not a run."""
         return directory.read_config(directory.open(self.path).path)
 
     @cached_property
     def config(self) -> Config:
-        """The settings that it was trained with."""
+        """The settings with which it was trained."""
         return Config.from_saved(self.document["config"])
 
     @cached_property
@@ -62,12 +62,12 @@ class SavedRun:
 
     @property
     def kind(self) -> str:
-        """What holds the Q-values, as config.json names it: "mlp", "custom", "features" or "table"."""
+        """The kind of its network or table, as in config.json: "mlp", "custom", "features" or "table"."""
         return str(self.document.get("network"))
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The functions without which it cannot go on."""
+        """The keywords of the functions that a resume needs."""
         return needed_functions(self.config, self.environment.custom, self.kind)
 
     @property
@@ -91,7 +91,7 @@ class SavedRun:
         return directory.read_result(self.path) or {}
 
     def maker(self, render_mode: str | None = None) -> EnvironmentMaker | None:
-        """The function that `make_env` is or names; None where none was given."""
+        """The function `make_env`, or one that makes the environment of this id; None if `make_env` is None."""
         if isinstance(self.make_env, str):
             from tensorq.envs.registry import gymnasium_maker
 
@@ -99,7 +99,7 @@ class SavedRun:
         return self.make_env
 
     def environment_maker(self, render_mode: str | None = None) -> EnvironmentMaker:
-        """The same, or else what makes the environment by its id; raises TensorqError where it has none."""
+        """The same or, without `make_env`, a maker for the run's id; raises TensorqError if the run has no id."""
         from tensorq.envs.calls import new_each_time
         from tensorq.envs.registry import gymnasium_maker, saved_id
 
@@ -115,7 +115,7 @@ class SavedRun:
         return gymnasium_maker(saved_id(self.config.env), self.config.env_args, render_mode)
 
     def network_function(self) -> NetworkFunction | None:
-        """`network`, as the run was started with it; raises TensorqError where that was one of another kind."""
+        """`network` with its keyword; raises TensorqError if the run was started with the other keyword."""
         from tensorq.networks.build import network_function
 
         found = network_function(self.network)
@@ -123,22 +123,22 @@ class SavedRun:
             return None
         started_with = {"custom": "network", "features": "features"}.get(self.kind, found.keyword)
         if found.keyword != started_with:
-            raise TensorqError(f"{self.path} was started with {started_with}= and not {found.keyword}=: give it so.")
+            raise TensorqError(f"{self.path} needs {started_with}=, received {found.keyword}=: give {started_with}=.")
         return dataclasses.replace(found, own_space=self.document.get("network_space") == "own")
 
 
 def network_kind(config: Config, network: NetworkFunction | None) -> str:
-    """What holds the Q-values of a run with this network function, as config.json names it."""
+    """The kind of network or table of a run with this network function, as in config.json."""
     if network is None:
         return "table" if config.find(QTableSettings) else "mlp"
     return "features" if network.keyword == "features" else "custom"
 
 
 def needed_functions(config: Config, custom: bool, kind: str) -> tuple[str, ...]:
-    """The functions that a run of this kind of network goes on with, by the names of the keywords that take them.
+    """The keywords of the functions that a resume of a run with this kind of network needs.
 
-    An environment is one of them where it is `custom`, or where its id would import a module: that is not looked up in
-    a run's folder.
+    make_env is one of them if the environment is `custom`, or if its id would import a module: ids in a run's folder
+    never import modules.
     """
     functions = {"make_env": custom or ":" in config.env, "network": kind == "custom", "features": kind == "features"}
     return tuple(name for name, needed in functions.items() if needed)

@@ -1,4 +1,4 @@
-"""The runs in a folder at a glance: how far each has come, what it reached and what it takes on disk."""
+"""An overview of the runs in a folder: the progress, best return and disk space of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tensorq.runs.saved import SavedRun
 
 @dataclass(frozen=True)
 class RunState:
-    """A run at a glance. `stopped` is a run that can be resumed; of a damaged one, `problem` says what is wrong."""
+    """An overview of one run. A `stopped` run can be resumed; `problem` says what is wrong with a `damaged` one."""
 
     run: Path
     state: Literal["finished", "stopped", "training", "damaged"]
@@ -39,13 +39,13 @@ class RunState:
 
     @property
     def steps_text(self) -> str:
-        """Steps done, and of how many where they are not all."""
+        """Steps done, and the planned steps if the run is not finished."""
         planned = "" if self.state == "finished" or not self.planned_steps else f" of {self.planned_steps:,}"
         return f"{self.steps:,}{planned}"
 
 
 def look(run: SavedRun) -> RunState:
-    """What a run's folder says, whatever state it is in: what cannot be read makes it damaged, and raises nothing."""
+    """Read the state of a run from its folder. Never raises TensorqError: a run that cannot be read is `damaged`."""
     disk_bytes = _disk_bytes(run.path)
     try:
         config, result, locked = run.config, read_result(run.path), run.files.is_locked()
@@ -65,7 +65,7 @@ def look(run: SavedRun) -> RunState:
 
 
 def _reached(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finished run has come to."""
+    """The outcome of a finished run."""
     best, solved = result.get("best"), result.get("solved")
     return {
         "steps": int(finite_number(result.get("steps")) or 0),
@@ -76,7 +76,7 @@ def _reached(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _progress(run: SavedRun) -> dict[str, Any]:
-    """What a run has come to that is not finished; its first rows may not be written yet."""
+    """The progress of an unfinished run; its first rows may not be written yet."""
     steps = Checkpoints(run.files.checkpoints_path).newest_steps()
     if not os.path.lexists(run.files.metrics_path):
         return {"steps": steps}
@@ -90,7 +90,7 @@ def _progress(run: SavedRun) -> dict[str, Any]:
 
 
 def _disk_bytes(folder: Path) -> int:
-    """Bytes that a folder takes on disk; links are not followed, and files that vanish meanwhile take none."""
+    """Bytes that a folder takes on disk; links are not followed, and files that are deleted meanwhile do not count."""
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:
@@ -101,9 +101,9 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def find_runs(folder: Path) -> list[SavedRun]:
-    """The runs in a folder and in its subfolders, or the folder itself if it is one; seed 2 comes before seed 10."""
+    """The runs in a folder and its subfolders, or the folder itself if it is a run; seed 2 comes before seed 10."""
     if not folder.is_dir():
-        raise TensorqError(f"there is no folder {folder}; expected one that holds runs, as `tensorq train` makes it")
+        raise TensorqError(f"there is no folder {folder}; expected a folder of runs, as `tensorq train` makes it")
     if _is_run(folder):
         return [SavedRun(folder)]
     found = []
@@ -113,7 +113,7 @@ def find_runs(folder: Path) -> list[SavedRun]:
 
 
 def _natural(path: Path) -> list[str | int]:
-    """What sorts seed2 before seed10: text and numbers in turn."""
+    """A key that sorts seed2 before seed10: text and numbers in turn."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", str(path)))]
 
 

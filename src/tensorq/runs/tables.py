@@ -15,10 +15,10 @@ from tensorq.runs.checkpoint import open_in_place, writing_failed
 
 
 class CsvTable:
-    """A table of numbers that grows by rows. What is appended waits in memory until `flush` or `position`."""
+    """A table of numbers that grows by rows. Appended rows wait in memory until `flush` or `position`."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        """Open `path`, or begin it with the header; one that exists must have the same columns."""
+        """Open `path`, or create it with a header; an existing file must have the same columns."""
         self.path = path
         self.columns = tuple(columns)
         self._header = (",".join(columns) + "\n").encode()
@@ -26,7 +26,7 @@ class CsvTable:
         self._file = os.fdopen(open_in_place(path), "r+b", buffering=0)
         try:
             found = self._file.read(len(self._header))
-            if found != self._header and self._header.startswith(found):  # new, or killed while it began
+            if found != self._header and self._header.startswith(found):  # new, or killed while it wrote the header
                 self._file.truncate(0)
                 self._pending += self._header
                 self.flush()
@@ -38,14 +38,14 @@ class CsvTable:
             raise
 
     def append(self, rows: Iterable[Sequence[object]]) -> None:
-        """Add rows; None becomes an empty cell. Equal numbers give equal text, whatever type carries them."""
+        """Add rows; None becomes an empty cell. Equal numbers give equal text, whatever their type."""
         for row in rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.path}: a row of {len(row)} cells {row}, expected {self.columns}")
             self._pending += (",".join([_cell(value) for value in row]) + "\n").encode()
 
     def flush(self) -> None:
-        """Write what was appended. After an error the file still ends with a whole row, and nothing is forgotten."""
+        """Write the appended rows. After an error the file still ends with a whole row, and memory keeps the rows."""
         size = self._file.seek(0, os.SEEK_END)
         written = 0
         try:
@@ -53,12 +53,12 @@ class CsvTable:
                 written += self._file.write(memoryview(self._pending)[written:])
         except OSError as error:
             self._file.truncate(size)
-            kept = "the rows before it and the last checkpoint are intact"
+            kept = "earlier rows and the last checkpoint are intact"
             raise writing_failed(self.path, error, len(self._pending), kept) from error
         self._pending.clear()
 
     def position(self) -> int:
-        """Flush, wait for the disk, and return the size in bytes, for a checkpoint to remember."""
+        """Flush, wait for the disk, and return the size in bytes, which a checkpoint stores."""
         self.flush()
         try:
             os.fsync(self._file.fileno())
@@ -108,7 +108,7 @@ def _cell(value: Any) -> str:
 class Table(Mapping[str, np.ndarray]):
     """The columns of a table by name, [rows] float64 each and NaN where a cell is empty: table["steps"], table.steps.
 
-    The name `return` is a word of Python's, so that column is table["return"] alone.
+    `return` is a keyword of Python, so this column is available only as table["return"].
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
@@ -120,7 +120,7 @@ class Table(Mapping[str, np.ndarray]):
         return self._columns[name]
 
     def __getattr__(self, name: str) -> np.ndarray:
-        columns = self.__dict__.get("_columns", {})  # none yet while a copy is made
+        columns = self.__dict__.get("_columns", {})  # missing while a copy is made
         if name not in columns:
             raise AttributeError(f"there is no column {name!r}: {nearest(name, columns)}")
         return columns[name]
@@ -139,7 +139,7 @@ class Table(Mapping[str, np.ndarray]):
         return f"<Table of {rows:,} row{'' if rows == 1 else 's'}: {', '.join(self._columns)}>"
 
     def to_pandas(self) -> Any:
-        """The same as a pandas.DataFrame; raises TensorqError where pandas is not installed."""
+        """The same as a pandas.DataFrame; raises TensorqError if pandas is not installed."""
         try:
             import pandas
         except ImportError as error:
@@ -160,7 +160,7 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
         header, _, body = text.partition("\n")
         columns = header.split(",")
         if not all(columns) or len(set(columns)) < len(columns):
-            raise ValueError(f"the first line should name the columns, and is {header[:100]!r}")
+            raise ValueError(f"expected the names of columns in line 1, received {header[:100]!r}")
         values = _numbers(body, len(columns))
     except ValueError as error:
         why = "it is not text" if isinstance(error, UnicodeDecodeError) else error
@@ -185,7 +185,7 @@ def _numbers(body: str, num_columns: int) -> np.ndarray:
 
 
 def _first_damage(lines: Sequence[str], num_columns: int) -> str:
-    for number, line in enumerate(lines, start=2):  # the first names the columns
+    for number, line in enumerate(lines, start=2):  # line 1 names the columns
         cells = line.split(",")
         if len(cells) != num_columns:
             return f"line {number} has {len(cells)} cells instead of {num_columns}"
@@ -193,5 +193,5 @@ def _first_damage(lines: Sequence[str], num_columns: int) -> str:
             try:
                 float(cell)
             except ValueError:
-                return f"line {number} has {cell[:40]!r} where a number belongs"
+                return f"line {number} has {cell[:40]!r}, expected a number"
     return "its lines are not rows of numbers"

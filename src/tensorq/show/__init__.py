@@ -1,1 +1,1 @@
-"""What a person looks at: curves, videos and tables."""
+"""Output for people: curves, videos and tables."""

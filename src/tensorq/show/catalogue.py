@@ -1,4 +1,4 @@
-"""What there is to use: environments, presets, and the state of this installation."""
+"""Lists of environments and presets, and the state of this installation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tensorq.extras import EXTRAS, extra_command, missing_modules
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.runs.history import short
 
-OTHER = "another"  # environment than those that have sections
+OTHER = "another"  # stands for an environment without a section
 SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasium.envs.box2d")
 
 
 def print_environments() -> None:
-    """A table of environments by name: how they run, their time limit, and when they count as solved."""
+    """Print environments by name: how they run, their time limit, and when they count as solved."""
     import gymnasium as gym
     from gymnasium.envs.registration import find_highest_version
     from rich.console import Console
@@ -31,7 +31,7 @@ def print_environments() -> None:
     specs = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(SCANNED)]
     newest = [spec.id for spec in specs if spec.version == find_highest_version(spec.namespace, spec.name)]
     for env in sorted(newest, key=lambda env: (env not in [*WORLDS], env)):
-        with contextlib.suppress(TensorqError):  # of continuous actions, or of the box2d extra
+        with contextlib.suppress(TensorqError):  # continuous actions, or the box2d extra is missing
             found = describe(env)
             limits = (found.max_episode_steps, found.solved_return)
             loop = "compiled, host" if env in [*WORLDS] else "host"
@@ -43,7 +43,7 @@ def print_environments() -> None:
 
 
 def print_presets() -> None:
-    """The presets, what each sets everywhere, and its sections for environments."""
+    """Print the presets, what each sets everywhere, and its sections for environments."""
     contents = {name: load_preset(name) for name in preset_names()}
     for name, content in contents.items():
         extends = content.get("extends")
@@ -54,12 +54,12 @@ def print_presets() -> None:
             for field, value in section.items():
                 print(f"    {field:<30} {short(value)}")
     alone = ", ".join(name for name in contents if "extends" not in contents[name] and name != DEFAULT_PRESET)
-    print(f"\nAll but {alone} take {DEFAULT_PRESET}'s sections too; what they set themselves goes before those.")
+    print(f"\nAll but {alone} use {DEFAULT_PRESET}'s sections too; their own settings replace those.")
     print("`tensorq presets NAME` shows one in full.")
 
 
 def print_preset(name: str) -> None:
-    """One preset in full: what it sets everywhere, and what it changes in environments that have a section."""
+    """Print a preset in full: what it sets everywhere, and what it changes in environments that have a section."""
     content = load_preset(name)
     base = load_preset(content["extends"]) if "extends" in content else {}
     print(f"{name}: {content['about']}" + (f"\n\nextends {content['extends']}" if base else ""))
@@ -79,7 +79,7 @@ def _print_differences(config: Config, usual: Config) -> None:
 
 
 def print_diagnosis() -> None:
-    """Versions, devices, threads and extras. TensorFlow must have been imported."""
+    """Print versions, devices, threads and extras. TensorFlow must have been imported."""
     import tensorflow as tf
 
     print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -88,9 +88,9 @@ def print_diagnosis() -> None:
     devices = ", ".join(device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices())
     print(f"devices      {devices}")
     if "GPU" in devices:
-        print("             not tested on a GPU; the same seed need not give the same bits there, nor a resume")
+        print("             not tested on a GPU; there, a seed or a resume need not give the same bits")
     else:
-        print(f"             no GPU; where there is one: {extra_command('gpu')}")
+        print(f"             no GPU; if there is one: {extra_command('gpu')}")
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
     for name, (purpose, _) in EXTRAS.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PIPE_COLUMNS = 200  # a pipe has no width, and lines that are cut at 80 are of no use to anybody
+_PIPE_COLUMNS = 200  # a pipe has no width, and lines cut at 80 columns would lose text
 
 
 def new_table(*left: str, right: Iterable[str]) -> Table:

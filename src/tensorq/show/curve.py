@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CYCLE = (BLUE, "#E69F00", "#CC79A7", "#56B4E9", VERMILION, GREY, INK)
 # Solid, dashed, dotted, dash-dotted, in multiples of the width: short enough to be told apart in a legend.
 _LINES = tuple((0, pattern) for pattern in ((), (1.8, 1.2), (0.6, 1.0), (2.4, 0.9, 0.6, 0.9)))
-_DOTS, _POINTS = 3000, 1500  # more than these cannot be told apart, and cost seconds
+_DOTS, _POINTS = 3000, 1500  # more than these look the same, and cost seconds
 _MOST_MARKS = 60
 _LABEL_LETTERS, _LEGEND_LINE_INCHES = 80, 0.22  # of a line of the legend: what fits into the width, and its height
 
@@ -32,9 +32,9 @@ _LABEL_LETTERS, _LEGEND_LINE_INCHES = 80, 0.22  # of a line of the legend: what 
 def draw_run(saved: SavedRun, output: Path | None = None) -> Path:
     """Draw one run's episodes, their moving mean, greedy evaluations and epsilon to a .png, .svg or .pdf.
 
-    Below them, of a run that learns a table, the table: over the environment's map where it has one, which for an
-    environment of the user's own the run's make_env tells. Raises TensorqError when the folder is no run, its tables
-    are damaged or still empty, or output cannot be written.
+    If the run learns a table, the table is drawn below: over the environment's map, if it has one. An environment of
+    the user's own needs the run's make_env for this. Raises TensorqError if the folder is no run, its tables are
+    damaged or still empty, or output cannot be written.
     """
     run, output = read_history(saved), output or saved.files.curve_path
     check_output(output)
@@ -58,21 +58,21 @@ def _draw_returns(figure: SubFigure, run: History, exploration: ExplorationSetti
     axes, lowest = _axes_with_epsilon(figure, exploration, last_step)
     window = _window(returns.size)
     mean = moving_mean(returns, window)
-    # Everything is shown but the very worst episodes: one disaster must not flatten the curve. The mean counts from
-    # where it is one of so many episodes: before, it may be that of a single disaster.
+    # Everything is shown but the very worst episodes: one disaster must not flatten the curve. The mean counts once it
+    # is over a whole window: before, it may be the mean of a single disaster.
     lines = np.concatenate([mean[min(window, mean.size) - 1 :], evaluation_returns])
     floor = min(np.quantile(np.concatenate([returns, evaluation_returns]), 0.005), lines.min())
     floor -= 0.04 * (max(returns.max(initial=floor), lines.max()) - floor)
     if returns.size:
         dots: dict[str, Any] = {"color": BLUE, "markeredgewidth": 0, "rasterized": True}
         alpha = np.clip(8 / np.sqrt(returns.size), 0.18, 0.5)
-        worst = returns < floor  # they point down from there
+        worst = returns < floor  # drawn as triangles at the floor
         axes.plot(*_thin(_DOTS, steps[~worst], returns[~worst]), ".", markersize=7, alpha=alpha, **dots)
-        axes.plot([], [], ".", markersize=9, alpha=0.6, label="training episode", **dots)  # paler could not be seen
+        axes.plot([], [], ".", markersize=9, alpha=0.6, label="training episode", **dots)  # paler is hard to see
         line = _thin(_POINTS, steps, np.where(mean < floor, np.nan, mean))
         axes.plot(*line, color=BLUE, linewidth=2, label=f"mean of {window:,} episodes")
         axes.plot(steps[worst], np.full(worst.sum(), floor), "v", markersize=6, alpha=0.6, **dots)
-    if evaluation_returns.size:  # many marks would hide everything: then the mean of some in front of a thin line
+    if evaluation_returns.size:  # if marks would hide everything, a moving mean in front of a thin line
         many = evaluation_returns.size // _MOST_MARKS
         axes.plot(evaluation_steps, evaluation_returns, color=VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
         axes.plot(
@@ -86,8 +86,8 @@ def _draw_returns(figure: SubFigure, run: History, exploration: ExplorationSetti
 
 
 def _axes_with_epsilon(figure: SubFigure, exploration: ExplorationSettings, last_step: float) -> tuple[Axes, Axes]:
-    """The axes of the returns, and the lowest ones: those of epsilon, or the same where epsilon is always 0."""
-    # The schedule itself, not the rows of metrics.csv: between two of those it may have come to its end.
+    """The axes of the returns, and the lowest ones: those of epsilon, or the same if epsilon is always 0."""
+    # The schedule itself, not the rows of metrics.csv, because the schedule may end between two rows.
     steps = np.array([0.0, min(exploration.epsilon_anneal_steps, last_step), last_step])
     epsilon = np.array([exploration.epsilon_at(step) for step in steps])
     if not epsilon.any():
@@ -104,8 +104,8 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     """Draw runs over each other: one line for each setting, the mean over its seeds with a 95 % bootstrap interval.
 
     Each environment has a picture of its own, one below the other. The lines are greedy evaluations or, in a setting
-    that has none, the moving means of training episodes. Where a run has not begun or has ended, the others go on
-    without it. Raises TensorqError as `draw_run` does.
+    that has none, the moving means of training episodes. Before the first step of a run and after its last, the mean
+    is over the other runs. Raises TensorqError as `draw_run` does.
     """
     check_output(output)
     by_environment: dict[str, list[Setting]] = {}
@@ -145,8 +145,8 @@ def _overlay(axes: Axes, settings: Sequence[Setting]) -> None:
         axes.plot(grid, mean, linewidth=0.9, markersize=2.5, **style)
         axes.plot(grid, np.where(all_there, mean, np.nan), linewidth=2, markersize=4, label=label, **style)
         axes.fill_between(grid, *_band(values), color=style["color"], alpha=0.2, linewidth=0)
-        if all_there.mean() < 0.98:  # training ends within an episode
-            details = "mean and 95 % bootstrap interval, thin: of fewer seeds"
+        if all_there.mean() < 0.98:  # a small part is normal: training ends within an episode
+            details = "mean and 95 % bootstrap interval, thin: fewer seeds"
         elif len(curves) > 1:
             details = details or "mean over seeds and 95 % bootstrap interval"
     dress_returns(axes, axes, settings[0].env, details, unit, settings[0].runs[0].solved_return)
@@ -167,18 +167,18 @@ def _episodes(run: History) -> tuple[FloatArray, FloatArray]:
 
 
 def _require_curve(run: History) -> None:
-    """Raise TensorqError for a run of which there is nothing to draw."""
+    """Raise TensorqError if there is nothing to draw of a run."""
     if not run.evaluations[0].size and not _episodes(run)[0].size:
         raise TensorqError(f"{run.path} has no finished episode and no evaluation to draw yet: train it for longer")
 
 
 def _window(count: int) -> int:
-    """How many episodes to average: 20, or some hundredth of very many."""
+    """The number of episodes to average: about a hundredth of all, but at least 20."""
     return max(20, int(float(f"{count // 100:.0e}")))
 
 
 def _band(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The interval at each point (seeds, points) of the seeds that are there; NaN where these are fewer than two."""
+    """The interval at each point of (seeds, points), of the seeds with a value; NaN if these are fewer than two."""
     there = np.isfinite(values)
     low, high = np.full((2, values.shape[1]), np.nan)
     for seeds in np.unique(there, axis=1).T:
@@ -189,7 +189,7 @@ def _band(values: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _thin(most: int, *columns: FloatArray) -> list[FloatArray]:
-    """At most so many rows of the columns, evenly spread, the first and the last among them."""
+    """At most `most` rows of the columns, evenly spread, with the first and the last."""
     size = columns[0].size
     kept = np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.intp))
     return [column[kept] for column in columns]

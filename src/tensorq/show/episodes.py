@@ -1,4 +1,4 @@
-"""What greedy episodes have come to, in a line or as JSON."""
+"""The results of greedy episodes, in a line or as JSON."""
 
 from __future__ import annotations
 

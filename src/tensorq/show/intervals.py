@@ -1,4 +1,4 @@
-"""Settings side by side as a picture: a panel for each environment, an interval and its numbers for each setting."""
+"""A picture that compares settings: a panel for each environment, an interval and its numbers for each setting."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tensorq.show.tables import formatter
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLUMNS = 3  # panels in a row: more, and a page that is 900 pixels wide makes the text too small to read
-_POINTS, _LETTER_INCHES, _LINE_INCHES = 9.0, 0.078, 0.16  # the size of the text, and about how large that is
-_LABEL_LETTERS, _TITLE_LETTERS, _PANEL_LETTERS = 44, 25, 30  # in a line; as wide is a panel besides its numbers
+_COLUMNS = 3  # panels in a row; with more, the text is too small on a page 900 pixels wide
+_POINTS, _LETTER_INCHES, _LINE_INCHES = 9.0, 0.078, 0.16  # the size of the text, and of a letter and a line, roughly
+_LABEL_LETTERS, _TITLE_LETTERS, _PANEL_LETTERS = 44, 25, 30  # letters in a line; width of a panel without its numbers
 
 
 def draw_intervals(rows: list[dict[str, Any]], metric: Metric, output: Path) -> Path:
-    """Draw the rows of evaluation.compare: interquartile means, their 95 % intervals, and each seed as a dot.
+    """Draw the rows of compare.compare: interquartile means, their 95 % intervals, and each seed as a dot.
 
-    Raises TensorqError where there is nothing to draw, or output cannot be written.
+    Raises TensorqError if there is nothing to draw, or output cannot be written.
     """
     rows = [row for row in rows if row["returns"]]
     if not rows:
@@ -33,7 +33,7 @@ def draw_intervals(rows: list[dict[str, Any]], metric: Metric, output: Path) -> 
     titles = {row["env"]: textwrap.fill(row["env"].removesuffix(":"), _TITLE_LETTERS) for row in rows}
     down = -(-len(titles) // _COLUMNS)
     columns = -(-len(titles) // down)
-    # The page is about as large as its texts need; where they stand is left to matplotlib.
+    # The page is about as large as its texts need; matplotlib places them.
     mean_letters, interval_letters = (max(map(len, texts)) for texts in zip(*map(_numbers, rows), strict=True))
     title_lines, label_lines = (max(text.count("\n") + 1 for text in texts.values()) for texts in (titles, labels))
     letters = min(_LABEL_LETTERS, max(map(len, names))) + columns * (_PANEL_LETTERS + mean_letters + interval_letters)
@@ -54,7 +54,7 @@ def draw_intervals(rows: list[dict[str, Any]], metric: Metric, output: Path) -> 
 
 
 def _draw_row(axes: Axes, row: dict[str, Any], y: int, beside_points: float) -> None:
-    """The seeds, interval and mean of a setting at height y, and the numbers so far beside the axes."""
+    """Draw the seeds, interval and mean of a setting at height y, and the numbers so many points beside the axes."""
     axes.plot(row["returns"], [y] * len(row["returns"]), ".", color=GREY, alpha=0.6, markeredgewidth=0)
     if row["interquartile_low"] is not None:
         interval = row["interquartile_low"], row["interquartile_high"]
@@ -68,7 +68,7 @@ def _draw_row(axes: Axes, row: dict[str, Any], y: int, beside_points: float) -> 
 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, str]:
-    """The interquartile mean and its interval, as text; of one seed there is no interval."""
+    """The interquartile mean and its interval, as text; one seed has no interval."""
     shown, low, high = formatter(row["env"]), row["interquartile_low"], row["interquartile_high"]
     interval = "" if low is None else f"{shown(low)} to {shown(high)}"
     mean = shown(row["interquartile_mean"])
@@ -76,9 +76,9 @@ def _numbers(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _caption(rows: list[dict[str, Any]], metric: Metric) -> str:
-    """What is drawn: intervals only where there are some."""
+    """The caption, which mentions intervals only if there are some."""
     several = [row["interquartile_low"] is not None for row in rows]
     if not any(several):
         return f"{METRIC_NAMES[metric]} of one seed"
-    of_which = "" if all(several) else " of more than one"
+    of_which = "" if all(several) else " if there are several"
     return f"{METRIC_NAMES[metric]}: interquartile mean over seeds, 95 % bootstrap interval{of_which}"

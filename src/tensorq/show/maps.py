@@ -1,4 +1,4 @@
-"""How the states of Gymnasium's grid worlds lie on maps."""
+"""Maps of Gymnasium's grid worlds: which state lies in which cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class World(NamedTuple):
     titles: Sequence[str] = ("",)  # of each map
     targets: Sequence[tuple[int, int]] = ()  # of each map: the cell (row, column) that is to be reached
     walls: Sequence[Sequence[int]] = ()  # cells (row, column) with a wall to their right
-    across: int = 1  # how many maps lie side by side, and as many below each other
+    across: int = 1  # the number of maps in a row, and of rows of maps
 
 
 def find_world(env: Any) -> World | None:
@@ -44,11 +44,11 @@ def find_world(env: Any) -> World | None:
 
 
 def _taxi(env: Any) -> World:
-    """A map for each place where the passenger is and each where he wants to be."""
+    """A map for each place of the passenger and each destination."""
     places, origins = "RGYB", ("from R", "from G", "from Y", "from B", "in the taxi,")
     names = np.full((5, 5), "")
     names[tuple(np.transpose(env.locs))] = list(places)
-    states = np.arange(500).reshape(5, 5, 5, 4)  # [rows, columns, origins, places where the passenger wants to be]
+    states = np.arange(500).reshape(5, 5, 5, 4)  # [rows, columns, origins, destinations]
     pairs = [(start, target) for target in range(4) for start in range(5) if start != target]
     return World(
         np.stack([states[:, :, start, target] for start, target in pairs]),

@@ -8,7 +8,7 @@ from tensorq.runs.directory import finite_number
 
 
 def format_number(value: Any, form: str) -> str:
-    """The number as text, or "-" where there is none."""
+    """The number as text, or "-" if there is none."""
     number = finite_number(value)
     return "-" if number is None else format(number, form)
 
@@ -21,6 +21,6 @@ def format_bytes(count: float) -> str:
 
 
 def format_return(value: Any) -> str:
-    """A return: where it is small, two decimals rather than one."""
+    """A return as text with one decimal, or two if it is below 10."""
     number = finite_number(value)
     return format_number(number, ".1f" if number is None or abs(number) >= 10 else ".2f")

@@ -1,4 +1,4 @@
-"""The runs in a folder as a table, as JSON or in a notebook, and the disk that their replays take."""
+"""The runs in a folder as a table, as JSON or in a notebook, and freeing the disk space of their replays."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def print_runs(folder: Path, *, as_json: bool = False) -> None:
 
 
 def free_replays(folder: Path, agreed: bool) -> None:
-    """List the replays of finished runs, and drop them if the user has agreed or says yes now."""
+    """List the replays of finished runs, and delete them if the user has agreed or agrees now."""
     finished = [run for run in find_runs(folder) if look(run).state == "finished"]
     sizes = [(run, size) for run in finished if (size := replay_bytes(run))]
     if not sizes:
-        print(f"nothing to free in {shown(folder)}: only finished runs that learned from replay have something")
+        print(f"nothing to free in {shown(folder)}: only finished runs that learned from replay have a replay")
         return
     for run, size in sizes:
         print(f"{format_bytes(size):>10}  {_printable(run.path)}")
     total = f"{format_bytes(sum(size for _, size in sizes))} of {_count(len(sizes))}"
-    print("These replays are of use to `tensorq resume` alone: without them it fills a new one, and is not exact.")
+    print("Only `tensorq resume` uses these replays: without them it fills a new one, and is not exact.")
     if not agreed:
         if not sys.stdin.isatty():
-            raise TensorqError(f"nothing was freed: give --yes to free {total}, as there is no terminal to ask on")
+            raise TensorqError(f"nothing was freed: give --yes to free {total}, as no terminal can ask you")
         print(f"free {total}? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             print("nothing was freed")
@@ -78,7 +78,7 @@ def in_a_line(run: RunState) -> str:
 
 
 def to_html(saved: SavedRun) -> str:
-    """A run as a notebook shows it, the curve within the text. Like `look` it raises nothing, whatever is there."""
+    """A run as a notebook shows it, with the curve inside. Like `look` it raises nothing."""
     run = look(saved)
     rows: dict[str, object] = {"run": run.run, "state": in_a_line(run)}
     if not run.problem:
@@ -107,5 +107,5 @@ def _count(runs: int) -> str:
 
 
 def _printable(text: object) -> str:
-    """Text from a folder without what could not be printed, or would be an order to the terminal."""
+    """Text from a folder, with "?" for letters that cannot be printed or that control the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in shown(str(text)))

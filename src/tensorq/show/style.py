@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind eyes can tell apart.
 BLUE, VERMILION, GREEN, GREY, INK, SOFT_INK = "#0072B2", "#D55E00", "#009E73", "#8A919B", "#2B3036", "#5B626B"
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 8.0, 4.6, 150  # text stays legible when a page shows a picture 700 pixels wide
-LEGEND_LETTERS = 92  # of all labels, with 6 for each line before one: as many fit into the width
+LEGEND_LETTERS = 92  # of all labels, with 6 for the line before each: so many fit into the width
 
 
 def new_page(heights_inches: Sequence[float], width_inches: float = WIDTH_INCHES) -> tuple[Figure, list[SubFigure]]:
-    """A white page of parts below each other; what stands in a part's subplots and beside them finds its own room."""
+    """A white page of parts below each other; matplotlib makes room for the texts of their subplots."""
     # Not pyplot: it keeps figures alive, looks for a display, and takes longer to import.
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -35,7 +35,7 @@ def new_page(heights_inches: Sequence[float], width_inches: float = WIDTH_INCHES
 
 
 def dress_returns(axes: Axes, lowest: Axes, title: str, details: str, unit: str, solved_return: float | None) -> None:
-    """Give returns their title, legend, labels and the line of solved; `lowest` are the axes that number the steps."""
+    """Add title, legend, labels and the line of the solved return; `lowest` are the axes with the steps' numbers."""
     if solved_return is not None:
         label = f"solved, {solved_return:g}"
         axes.axhline(solved_return, color=GREEN, linewidth=1.4, linestyle=(0, (5, 3)), label=label)
@@ -60,7 +60,7 @@ def dress_returns(axes: Axes, lowest: Axes, title: str, details: str, unit: str,
 
 
 def dress(axis: Axis, most_numbers: int) -> None:
-    """Give an axis its grid, round numbers in few letters, and its axes the look that all pictures have."""
+    """Give an axis its grid and short, round numbers, and its axes the look of all pictures."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     def write(value: float, _: int) -> str:
@@ -79,7 +79,7 @@ def dress(axis: Axis, most_numbers: int) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raise TensorqError for a file that cannot be drawn to."""
+    """Raise TensorqError for a file to which no picture can be written."""
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise TensorqError(f"cannot draw to {str(output)!r}: give a file name that ends in .png, .svg or .pdf")
     require_folder(output)
@@ -90,7 +90,7 @@ def save(figure: Figure, output: Path) -> Path:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # what stands between two $ is no mathematics
+        text.set_parse_math(False)  # text between two $ is not mathematics
     picture = io.BytesIO()
     figure.savefig(picture, format=output.suffix[1:].lower())
     write_atomically(output, picture.getvalue())

@@ -1,4 +1,4 @@
-"""A table of Q-values as a picture: over the environment's map where it has one, else states by actions."""
+"""A table of Q-values as a picture: over the environment's map if it has one, else states by actions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-MOST_STATES = 200  # of a picture without a map
+MOST_STATES = 200  # in a picture without a map
 _SCALE, _UNKNOWN = ("#FCF8EC", "#D5E6EE", "#8CC0E0", "#2E86C1"), "#ECEEF0"
-_ENDS = {"hole": "#46515E", "goal": GREEN, "cliff": VERMILION}  # cells in which there is nothing to decide
-_TIE = 1e-6  # of the whole range: what rounding alone leaves between equal values
+_ENDS = {"hole": "#46515E", "goal": GREEN, "cliff": VERMILION}  # cells without a decision
+_TIE = 1e-6  # share of the whole range: rounding alone separates equal values by less
 _LEFT, _WIDTH = 0.1, 0.87  # of maps and texts, as shares of the width
 _TOP_INCHES, _BOTTOM_INCHES = 0.74, 0.48  # above and below the maps
 
@@ -41,12 +41,12 @@ class TableMap:
     initial_value: float
     world: World | None
     details: str
-    first_state: int = 0  # what the environment calls the first row
+    first_state: int = 0  # the environment's number for the first row
     first_action: int = 0
 
     @property
     def height_inches(self) -> float:
-        """How high the picture is at the width of a curve."""
+        """The height of the picture at the width of a curve."""
         if self.world:
             cells = _cell_inches(self.world) * self.world.across * len(self.world.names)
         else:
@@ -54,7 +54,7 @@ class TableMap:
         return _TOP_INCHES + cells + _BOTTOM_INCHES
 
     def greedy(self) -> npt.NDArray[np.bool_]:
-        """Which actions [S, A] are the best of their state, ties all; none where all is as at the start."""
+        """Which actions [S, A] are the best of their state, with all ties; none if all values are as at the start."""
         best = np.fmax.reduce(self.table, axis=1, keepdims=True)
         range_of_values = np.fmax.reduce(self.table, axis=None) - np.fmin.reduce(self.table, axis=None)
         return self.table >= best - _TIE * range_of_values
@@ -140,7 +140,7 @@ class TableMap:
         tied = greedy.sum(axis=2) > 1
         row, column, action = np.nonzero(greedy[..., : len(world.steps)])
         is_tied, step = tied[row, column], np.transpose(world.steps)[:, action]
-        # A single arrow lies in the middle of its cell; several begin above it, so that none reaches the number.
+        # A single arrow is in the middle of its cell; several begin above it, so that none reaches the number.
         tail = np.array([column, row]) - np.where(is_tied, [[0.0], [0.1]], 0.23 * step)
         axes.quiver(
             *tail, *np.where(is_tied, 0.32, 0.46) * step, angles="xy", scale_units="xy", scale=1, units="x",
@@ -158,7 +158,7 @@ def _cell_inches(world: World) -> float:
 
 
 def read_table_map(run: SavedRun, which: str = "best") -> TableMap | None:
-    """The table of a qtable run to draw: that of the kept best agent, or else the last one; None if there is nothing.
+    """The table of a qtable run to draw: that of the kept best agent, or else of the last; None if there is none.
 
     A run on an environment of the user's own has a map only if `run` has the function that makes the environment.
     """
@@ -170,13 +170,13 @@ def read_table_map(run: SavedRun, which: str = "best") -> TableMap | None:
     table = agent.q_values(np.arange(space.start, space.start + space.n))
     learned = (table != run.config.initial_value).any(axis=1, keepdims=True)
     world = None
-    with suppress(TensorqError):  # of an environment that is not installed here, or the user's own
+    with suppress(TensorqError):  # the environment is not installed here, or is the user's own
         env = run.environment_maker()()
         inner = getattr(env, "unwrapped", env)
         world = find_world(inner)
         if world and hasattr(inner, "action_mask"):
             learned = learned & np.array([inner.action_mask(state) for state in range(len(table))], bool)
-        close_or_warn(env, lambda text: None)  # it has told what it had to
+        close_or_warn(env, lambda text: None)  # a failure has been reported before
     if world is None and len(table) > MOST_STATES:
         return None
     table = np.where(learned, table, np.nan)

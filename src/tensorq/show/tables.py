@@ -1,4 +1,4 @@
-"""Settings side by side, in a terminal or as JSON."""
+"""The comparison of settings, as a table in a terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], metric: Metric, *, as_json: bool = False) -> None:
-    """Print what `compare` returns, for a person or as a JSON list."""
+    """Print the rows of `compare`, for a person or as a JSON list."""
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
@@ -24,7 +24,7 @@ def print_rows(rows: Sequence[dict[str, Any]], metric: Metric, *, as_json: bool 
 
 
 def table_of(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
-    """What `compare` returns, as a table to print."""
+    """The rows of `compare`, as a table to print."""
     title = f"{METRIC_NAMES[metric]}\nIQM, 95 % interval"  # interquartile mean
     table = new_table("setting", right=("seeds", "steps", title, "worst\nseed", "seconds\nsteps/s"))
     for row in rows:
@@ -45,5 +45,5 @@ def table_of(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
 
 
 def formatter(env: str) -> Callable[[Any], str]:
-    """What writes returns of an environment as text."""
+    """The function that writes returns of an environment as text."""
     return (lambda value: format_number(value, ".3f")) if env == ALL_ENVIRONMENTS else format_return

@@ -24,11 +24,11 @@ class MLPEncoder(Encoder):
 
     scale_observations: bool = setting(
         False,
-        "Bring observations whose space has finite bounds to [-1, 1]; pixels are always brought to [0, 1].",
+        "Scale observations whose space has finite bounds to [-1, 1]; pixels are always scaled to [0, 1].",
     )
     pixels: Literal["by_bounds", "by_dtype"] = setting(
         "by_bounds",
-        "What is divided by 255: uint8 with bounds 0 and 255, also in a Dict or Tuple; before, any uint8 alone.",
+        "Which numbers are divided by 255: uint8 with bounds 0 and 255 (by_bounds), or a space of uint8 (by_dtype).",
         idle=True,
         before="by_dtype",
         hidden=True,
