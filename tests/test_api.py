@@ -42,7 +42,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"observers": [3]}, r"observers: received \[3\], expected a list of functions"),
     ({"observers": print}, "observers: received <built-in function print>, expected a list"),
     ({"run_dir": 3}, "run_dir: received 3, expected a path, such as 'runs/mine'"),
-    ({"run_dir": ""}, "run_dir: received '', expected its path"),
+    ({"run_dir": ""}, "run_dir: received '', expected a path"),
     ({"quiet": True}, r"unknown setting 'quiet': did you mean progress\?"),
     ({"run_directory": "a"}, "unknown setting 'run_directory': did you mean run_dir"),
 ]
@@ -76,7 +76,7 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
         with pytest.raises(tq.TensorqError, match=f"seed: received {seed!r}, expected a whole number"):
             run.record(seed=seed)  # type: ignore[arg-type]
     for draw in (run.record, run.plot):
-        with pytest.raises(tq.TensorqError, match="output: received 5, expected its path"):
+        with pytest.raises(tq.TensorqError, match="output: received 5, expected a path"):
             draw(5)  # type: ignore[operator]
     for use in (tq.open_run, tq.resume):
         with pytest.raises(tq.TensorqError, match="make_env: received 5, expected the function"):

@@ -83,7 +83,7 @@ REFUSED = [
     (["train", "CartPole-v1", "--hidden-sizes"], "--hidden-sizes: received nothing, expected whole numbers such as"),
     (["train", "CartPole-v1", "--hidden-sizes", "64x0"], "hidden_sizes: received (64, 0)"),
     (["train", "CartPole-v1", "--seed"], "tensorq: --seed: expected one argument. `tensorq"),
-    (["train", "CartPole-v1", "--run-dir", ""], "run_dir: received '', expected a folder that is new or empty"),
+    (["train", "CartPole-v1", "--run-dir", ""], "run_dir: received '', expected a path, such as"),
     (["evaluate"], "tensorq: expected the run's folder, such as runs/"),
     (["evaluate", "nowhere", "--which", "first"], "--which: received 'first', expected one of best, last. `tens"),
     (["evaluate", "nowhere", "--json", "no"], "--json takes no value: leave it out"),

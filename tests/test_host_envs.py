@@ -316,7 +316,7 @@ def test_a_first_mask_without_legal_actions_is_refused(mode: AutoresetMode | Non
         def info(obs: np.ndarray) -> dict[str, Any]:
             return {"action_mask": np.zeros(3, np.int8)}
 
-    with pytest.raises(TensorqError, match="action mask: received zeros alone"):
+    with pytest.raises(TensorqError, match="action mask: received only zeros"):
         several(Nothing, mode)
 
 
@@ -409,7 +409,7 @@ def world(step: Any = None, reset: Any = None, **attributes: Any) -> type[gym.En
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((FLOATS, 1.0, False, {}), r"step\(\) of World returned \(array.*, expected five values: .*its done is termin"),
+        ((FLOATS, 1.0, False, {}), r"step\(\) of World returned \(array.*, expected five values: .*its done is now"),
         (FLOATS, r"step\(\) of World returned array.*, expected five values"),
         ((), r"step\(\) of World returned \(\), expected five values"),
         ((FLOATS, 1.0, False, False, None), "expected five values: .* and an info that is a dict"),

@@ -165,7 +165,7 @@ def test_a_run_on_an_id_with_a_module_goes_on_with_a_function(tmp_path: Path) ->
     uses: list[Any] = [trainer.resume, evaluate_run, film]
     for use in uses:
         with pytest.raises(
-            TensorqError, match="import the module module, and .*: name it again by --env module:.*make_env="
+            TensorqError, match="import the module module, but .*: name it again by --env module:.*make_env="
         ):
             use(SavedRun(run))
         with pytest.raises(TensorqError, match=r"the environment function raised Made .*test_load.py, line \d+\)"):

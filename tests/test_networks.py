@@ -407,7 +407,7 @@ def test_a_network_of_the_users_own(settings: dict[str, Any], function: Any) -> 
         (
             {"dueling": True, "noisy": True},
             own(3),
-            "network= replaces the layers that have dueling and noisy: give dueling=False, noisy=False,",
+            "network= replaces the layers that have dueling and noisy: give dueling=False, noisy=False ",
         ),
         (
             {"scale_observations": True, "layer_norm": True},

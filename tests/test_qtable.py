@@ -203,7 +203,7 @@ def test_what_a_table_has_no_use_for_is_refused(
 
 
 def test_a_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TensorqError, match="network: a table of Q-values has none"):
+    with pytest.raises(TensorqError, match="network: a table of Q-values has no network"):
         trainer.train(Config(**SMALL), make=Rooms, network=lambda space, count: None, run_dir=tmp_path / "run")
 
 

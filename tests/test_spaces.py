@@ -174,7 +174,7 @@ def test_no_observation_is_no_batch() -> None:
 
 def test_what_reset_returns_is_told_apart_from_a_tuple_of_parts() -> None:
     parts = spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (1,))])
-    with pytest.raises(tq.TensorqError, match="as reset.. returns it: give obs.0. alone"):
+    with pytest.raises(tq.TensorqError, match="as reset.. returns it: give only obs.0."):
         agent_of(parts).act(((1, np.zeros(1)), {}))
     assert agent_of(spaces.Tuple([spaces.Discrete(2), spaces.Dict(a=spaces.Discrete(2))])).act((0, {"a": 1})) == 1
 

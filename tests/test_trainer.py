@@ -570,7 +570,7 @@ def test_an_environment_that_changes_the_folder_tears_no_run(
 
 def test_a_run_that_fails_before_its_first_checkpoint_says_how_to_go_on(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, loss="mse", learning_rate=1e18, learning_rate_final=1e18)
-    with pytest.raises(TensorqError, match=rf"not finite .* train again, into another .* once {tmp_path}/run is rem"):
+    with pytest.raises(TensorqError, match=rf"not finite .* train again, into another .* removing {tmp_path}/run"):
         trainer.train(config, make=make, run_dir=tmp_path / "run")
 
 
@@ -1109,7 +1109,7 @@ def test_what_does_not_fit_is_not_begun_with(finished: Path, tmp_path: Path) -> 
         ),
         ({"dueling": True}, make, None, "dueling False, this run's has dueling True"),
         ({}, partial(gym.make, "Acrobot-v1"), None, r"was trained on observations Box.* this run's are Box.*\(6,\)"),
-        ({}, make, custom, "has the default network, this run a network function's network"),
+        ({}, make, custom, "has the default network, this run has a network function's network"),
     ]
     for settings, maker, network, message in cases:
         config = dataclasses.replace(CONFIG, **settings)

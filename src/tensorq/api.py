@@ -84,7 +84,7 @@ class Run(SavedRun):
     def keras_model(self, which: str = "best") -> Any:
         """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
 
-        Observations are those of the space, in its dtype; those of a Dict, Tuple, MultiDiscrete or MultiBinary are
+        Observations have the space's form and dtype; those of a Dict, Tuple, MultiDiscrete or MultiBinary are
         flat, as gymnasium.spaces.flatten(space, observation) makes them. Scaling and the mean of a distributional head
         are part of the model.
 

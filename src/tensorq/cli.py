@@ -135,7 +135,7 @@ def train(arguments: list[str]) -> None:
     chosen = {name: value for name, value in wanted.items() if value is not None and value in choosing[name]}
     try:
         usual = resolve(env, preset, **chosen)
-    except TensorqError:  # reading all arguments reports it, unless they mend it
+    except TensorqError:  # parsing reports it, unless other arguments correct it
         usual = resolve(env, preset)
     add_settings(parser, [*all_parts(RunSettings), *(type(part) for part in usual.parts)], usual)
     given = parser.read(arguments)
@@ -185,7 +185,7 @@ def _mode(quiet: bool, json: bool) -> Mode:
         "--steps INT",
         "Train to this total of environment steps; a finished run needs more than it has. (default: the run's own)",
     ),
-    _option("--episodes INT", "The same for a run that is limited by episodes. (default: the run's own)"),
+    _option("--episodes INT", "The same in episodes, if these limit the run. (default: the run's own)"),
     ENV,
     TENSORBOARD,
     OBSERVER,

@@ -186,7 +186,7 @@ def without_use(flat: Mapping[str, Any], across_algorithms: bool = False) -> set
     try:
         used = _names(chosen_parts(RunSettings, flat))
         possible = set(FIELD_NAMES) if across_algorithms else _names(all_parts(ALGORITHMS.part(algorithm)))
-    except (KeyError, TypeError):  # a choice that there is not, of which the error tells
+    except (KeyError, TypeError):  # an unknown choice, which is reported later
         return set()
     idle = {field.name for field in dataclasses.fields(config_class(flat)) if field.metadata["idle"]}
     return possible - used - idle
@@ -221,7 +221,7 @@ def config_class(values: Mapping[str, Any]) -> type[Config]:
     """Config; if these values choose parts of other packages, with their settings too."""
     try:
         parts = chosen_parts(RunSettings, values)
-    except (KeyError, TypeError):  # a choice that there is not, of which the error tells
+    except (KeyError, TypeError):  # an unknown choice, which is reported later
         return Config
     known = set(FIELD_NAMES)
     others = tuple(part for part in parts if any(field.name not in known for field in dataclasses.fields(part)))

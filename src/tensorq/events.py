@@ -32,7 +32,7 @@ class Started:
     solved_return: float | None
     steps_done: int
     needs: tuple[str, ...] = ()  # the functions that a resume needs: make_env, network, features
-    named: str | None = ""  # the option that commands need, " --env MODULE:ID" or none; None if they cannot resume
+    named: str | None = ""  # the option that commands need, " --env MODULE:ID" or ""; None if they cannot be used
 
 
 @dataclass(frozen=True)

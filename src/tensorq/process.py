@@ -247,7 +247,7 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if not _has_handler_in_c(number):  # Python could not restore one
+                if not _has_handler_in_c(number):  # Python could not restore such a handler
                     self._previous[number] = signal.signal(number, self._handle)
             self._reader, self._writer = socket.socketpair()
             self._writer.setblocking(False)

@@ -25,7 +25,7 @@ class Output(io.FileIO):
     def __init__(self, stream: TextIO) -> None:
         """Write to the same descriptor as the stream."""
         super().__init__(stream.fileno(), "w", closefd=False)
-        self.stream = stream  # without a reference, it would close the descriptor
+        self.stream = stream  # kept: a stream without references closes its descriptor
         self.error: OSError | None = None
 
     def write(self, data: Any, /) -> int:

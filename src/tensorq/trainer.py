@@ -136,7 +136,7 @@ def resume(
     for name, given in {"make_env": make, network.keyword if network else "network": network}.items():
         if given is not None and name not in run.needs:
             option = " (--env)" if name == "make_env" else ""
-            raise TensorqError(f"{run_dir} was started without {name}{option}: resume it without it.")
+            raise TensorqError(f"{run_dir} was started without {name}{option}: leave it out.")
     for name in run.needs:
         if (make if name == "make_env" else network) is None:
             hint = "--env MODULE:ID if importing MODULE registers it, or " if name == "make_env" else ""

@@ -182,7 +182,7 @@ class PQNSettings(Algorithm):
     rollout_length: int = setting(32, "Steps of each environment between two rounds of learning.", at_least=1)
     rollout_epochs: int = setting(
         2,
-        "Passes over these steps in each round, in shuffled batches of batch_size.",
+        "Passes over the rollout in each round of learning, in shuffled batches of batch_size.",
         at_least=1,
         at_most=1_000,
     )

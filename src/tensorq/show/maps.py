@@ -17,7 +17,7 @@ class World(NamedTuple):
     states: npt.NDArray[np.intp]  # [maps, rows, columns]
     names: npt.NDArray[np.str_]  # [rows, columns], of special cells; empty for all others
     steps: Sequence[tuple[int, int]]  # (right, down) of each of the first actions
-    signs: Sequence[str] = ()  # of each of the other actions: a sign, and what it means
+    signs: Sequence[str] = ()  # for each of the other actions, a sign and its meaning
     titles: Sequence[str] = ("",)  # of each map
     targets: Sequence[tuple[int, int]] = ()  # of each map: the cell (row, column) that is to be reached
     walls: Sequence[Sequence[int]] = ()  # cells (row, column) with a wall to their right
