@@ -26,7 +26,7 @@ from tensorq.events import Observer
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder, NetworkFunction, network_function
 from tensorq.observers.progress import Mode, observer
 from tensorq.paths import absolute
-from tensorq.presets import resolve
+from tensorq.presets import preset_settings, resolve
 from tensorq.runs import directory
 from tensorq.runs.saved import SavedRun
 from tensorq.runs.state import look
@@ -149,7 +149,7 @@ def train(
     else:
         make, name = env, getattr(env, "__name__", "custom").strip("<>")
     others = ("network", "features", "run_dir", "init_from", "progress", "observers", "seconds_before")
-    known = [field.name for field in dataclasses.fields(config_class(settings))]
+    known = [field.name for field in dataclasses.fields(config_class({**preset_settings(name, preset), **settings}))]
     check_names(settings, others, known)
     config = resolve(name, preset, **settings)
     show = observer(progress)
