@@ -81,6 +81,11 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
     for use in (tq.open_run, tq.resume):
         with pytest.raises(tq.TensorqError, match="make_env: received 5, expected the function"):
             use(path, make_env=5)  # type: ignore[operator]
+        with pytest.raises(tq.TensorqError, match="make_env: received '', expected the function"):
+            use(path, make_env="")  # type: ignore[operator]
+    for seconds in ("x", -1, float("nan")):
+        with pytest.raises(tq.TensorqError, match="seconds_before: received .*, expected a number of at least 0"):
+            tq.train("CartPole-v1", seconds_before=seconds, progress="quiet")
 
 
 def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> None:
@@ -95,6 +100,7 @@ def test_arguments_of_an_environment_are_kept_with_the_run(tmp_path: Path) -> No
     assert tq.open_run(run.path).evaluate(3).returns.tolist() == [1, 1, 1]
     assert tq.open_run(run.path).evaluate(3).lengths.tolist() == [2, 2, 2]
     tq.resume(run.path, steps=2_100, progress="quiet")
+    assert run.config.steps == 2_100 and "2,100 steps" in repr(run)  # as the files are now, not as they were
     assert run.record(tmp_path / "a.gif").exists()
     hash(run.config)
     small = tq.open_run(run.path, make_env=lambda: gym.make("FrozenLake-v1", render_mode="rgb_array"))

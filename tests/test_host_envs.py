@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from tensorq.config import Config
 from tensorq.envs.calls import new_each_time
 from tensorq.envs.description import choose_loop, describe
+from tensorq.envs.gymnasium_ids import _similar, gymnasium_maker
 from tensorq.envs.host import (
     HostEnvironments,
     SingleEnvironments,
@@ -33,7 +34,6 @@ from tensorq.envs.host import (
     seeds_for,
 )
 from tensorq.envs.observations import ObservationReader
-from tensorq.envs.registry import _similar, gymnasium_maker
 from tensorq.envs.spaces import obs_layout
 from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Selection, greedy, play_episodes

@@ -122,6 +122,11 @@ def test_what_a_run_needs_is_asked_for_at_once(tmp_path: Path) -> None:
     for use, name in ((read_kept, "open_run"), (evaluate_run, "open_run"), (trainer.resume, "resume")):
         with pytest.raises(TensorqError, match=given.format(name)):
             use(SavedRun(run))  # type: ignore[operator]
+    for kind in ("of a newer version", None):
+        directory.write_json(run / "config.json", {**content, "network": kind})
+        for use in (read_kept, evaluate_run, trainer.resume):
+            with pytest.raises(TensorqError, match="needs (network|make_env)"):
+                use(SavedRun(run, make_env=make))
 
 
 DAMAGE: dict[str, Any] = {

@@ -404,6 +404,36 @@ def test_a_picture_numbers_states_and_actions_as_their_spaces_do_and_says_that_n
         assert caption == "nothing has been learned yet: all Q-values are still 0.5, as at the start"
 
 
+def test_cells_in_which_an_episode_ends_have_no_actions(tmp_path: Path) -> None:
+    """The second run begins with values of the first, so those of holes and goal are not its own initial values."""
+    settings: dict[str, Any] = {"preset": "qtable", "steps": 300, "progress": "quiet"}
+    first = tq.train("FrozenLake-v1", initial_value=1.0, run_dir=tmp_path / "a", **settings)
+    run = tq.train("FrozenLake-v1", initial_value=0.0, init_from=first, run_dir=tmp_path / "b", **settings)
+    picture = read_table_map(run.saved)
+    assert picture is not None
+    assert np.flatnonzero(np.isnan(picture.table).all(axis=1)).tolist() == [5, 7, 11, 12, 15]
+    assert "grey" not in drawn(picture)[1]
+
+
+class Single(gym.Wrapper):
+    """A lake that counts how often it is made."""
+
+    made = 0
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(gym.make("FrozenLake-v1", **keywords))
+        Single.made += 1
+
+
+def test_of_a_single_environment_no_second_one_is_made_for_the_map(tmp_path: Path) -> None:
+    gym.register("Single-v0", Single)
+    run = tq.train("test_qtable:Single-v0", preset="qtable", single_environment=True, steps=300, progress="quiet",
+                   run_dir=tmp_path / "run")  # fmt: skip
+    assert Single.made == 1 and (run.path / "curve.png").exists()
+    run.plot()
+    assert Single.made == 1
+
+
 def test_signs_lie_beside_the_arrows_that_they_tie_with() -> None:
     table = np.zeros((500, 6))
     picture = on_map(table, "Taxi-v4")

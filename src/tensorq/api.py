@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from gymnasium.vector import VectorEnv
 
 from tensorq import trainer
 from tensorq.agents.trained import TrainedAgent
-from tensorq.config import DEFAULT_PRESET, check_names, config_class
+from tensorq.config import DEFAULT_PRESET, Config, check_names, config_class
 from tensorq.envs.calls import EnvironmentMaker, Warn
-from tensorq.envs.registry import require_known
+from tensorq.envs.gymnasium_ids import require_known
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run, read_kept
@@ -30,23 +31,59 @@ from tensorq.presets import preset_settings, resolve
 from tensorq.runs import directory
 from tensorq.runs.saved import SavedRun
 from tensorq.runs.state import look
+from tensorq.runs.tables import Table
 from tensorq.show.runs import in_a_line, to_html
 
 
 @dataclass(frozen=True)
-class Run(SavedRun):
-    """A run's folder, with methods to evaluate, draw, film and export its agent. `path` is absolute."""
+class Run:
+    """A run's folder, and what can be done with the run. Its files are read again each time.
+
+    Args:
+        path: the folder; it is kept as an absolute path.
+        make_env: for a run on an environment of your own, the function that makes it, or its id MODULE:ID.
+        network: the function that built the network or its features, if the run was started with one.
+    """
+
+    path: Path
+    make_env: EnvironmentMaker | str | None = None
+    network: NetworkBuilder | None = None
 
     def __post_init__(self) -> None:
         """Refuse a value that is not a path."""
         object.__setattr__(self, "path", _path("path", self.path))
 
+    @property
+    def saved(self) -> SavedRun:
+        """The run as it is on disk now."""
+        return SavedRun(self.path, self.make_env, self.network)
+
+    @property
+    def config(self) -> Config:
+        """The settings that it was trained with."""
+        return self.saved.config
+
+    @property
+    def metrics(self) -> Table:
+        """The columns of metrics.csv: `steps`, `loss`, `mean_q`, `evaluation_return` ...; NaN where a cell is empty."""
+        return self.saved.metrics
+
+    @property
+    def episodes(self) -> Table:
+        """The columns of episodes.csv, a row for each finished training episode: `steps`, `length`, `return` ..."""
+        return self.saved.episodes
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of result.json: steps, seconds, the best and the final evaluation. Empty until it is finished."""
+        return self.saved.result
+
     def __repr__(self) -> str:
-        return f"<Run {str(self.path)!r}: {in_a_line(look(self))}>"
+        return f"<Run {str(self.path)!r}: {in_a_line(look(self.saved))}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the result and the learning curve."""
-        return to_html(self)
+        return to_html(self.saved)
 
     def evaluate(self, episodes: int = 100, which: str = "best", *, warn: Warn = warnings.warn) -> Episodes:
         """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
@@ -54,13 +91,13 @@ class Run(SavedRun):
         `.mean` of the result is their mean return. `warn` is called with one line of text if closing an environment
         fails.
         """
-        return evaluate_run(self, episodes, which=which, warn=warn)
+        return evaluate_run(self.saved, episodes, which=which, warn=warn)
 
     def plot(self, output: str | Path | None = None) -> Path:
         """Draw the learning curve (to curve.png in the run's folder) and return its path."""
         from tensorq.show.curve import draw_run
 
-        return draw_run(self, None if output is None else _path("output", output))
+        return draw_run(self.saved, None if output is None else _path("output", output))
 
     def record(
         self,
@@ -75,11 +112,11 @@ class Run(SavedRun):
         from tensorq.show.film import film
 
         file = None if output is None else _path("output", output)
-        return film(self, file, plain=plain, which=which, seed=seed, warn=warn)
+        return film(self.saved, file, plain=plain, which=which, seed=seed, warn=warn)
 
     def agent(self, which: str = "best") -> TrainedAgent:
         """The agent to act with: the best by greedy evaluation, or the last."""
-        return read_kept(self, which).agent()
+        return read_kept(self.saved, which).agent()
 
     def keras_model(self, which: str = "best") -> Any:
         """The agent as a keras.Model with its weights: observations [N, ...] in, Q-values [N, A] out.
@@ -93,13 +130,13 @@ class Run(SavedRun):
         """
         from tensorq.evaluation.export import keras_model
 
-        return keras_model(self, which)
+        return keras_model(self.saved, which)
 
     def save(self, output: str | Path, which: str = "best") -> Path:
         """Write keras_model() as a .keras file, which keras.models.load_model reads, even without tensorq."""
         from tensorq.evaluation.export import save_model
 
-        return save_model(self, _path("output", output), which)
+        return save_model(self.saved, _path("output", output), which)
 
 
 def train(
@@ -137,6 +174,8 @@ def train(
         Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` continues from there.
     """
     _check_environment(env)
+    if not isinstance(seconds_before, (int, float)) or not 0 <= seconds_before < math.inf:
+        raise TensorqError(f"seconds_before: received {seconds_before!r}, expected a number of at least 0.")
     built = _functions(network, features, observers)
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
@@ -187,10 +226,10 @@ def resume(
     run = _run(path, make_env, _functions(network, features, observers, make_env))
     show = observer(progress)
     try:
-        trainer.resume(run, steps=steps, episodes=episodes, observers=[show, *observers])
+        trainer.resume(run.saved, steps=steps, episodes=episodes, observers=[show, *observers])
     finally:
         show.close()
-    return Run(run.path, run.make_env, run.network)  # reads config.json again: its steps may have changed
+    return run
 
 
 def open_run(
@@ -221,7 +260,8 @@ def load(
 def _run(path: Run | str | Path, make_env: EnvironmentMaker | str | None, network: NetworkBuilder | None) -> Run:
     """The run in a folder, or a copy of a Run, which keeps its own functions if none are given."""
     if isinstance(path, Run):
-        return Run(path.path, make_env or path.make_env, network or path.network)
+        make_env = path.make_env if make_env is None else make_env
+        return Run(path.path, make_env, path.network if network is None else network)
     return Run(_path("path", path), make_env, network)
 
 
@@ -255,9 +295,8 @@ def _functions(network: Any, features: Any, observers: Any = (), make_env: Any =
     """The user's network function, if any; refuses, before a folder is made, arguments that cannot be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
-    if not (make_env is None or isinstance(make_env, str) or callable(make_env)) or isinstance(
-        make_env, (gym.Env, VectorEnv)
-    ):
+    named = isinstance(make_env, str) and make_env
+    if not (make_env is None or named or callable(make_env)) or isinstance(make_env, (gym.Env, VectorEnv)):
         raise TensorqError(
             f"make_env: received {make_env!r}, expected the function that makes the run's environment, or its id "
             "MODULE:ID."

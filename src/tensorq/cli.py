@@ -116,7 +116,7 @@ TRAIN_OPTIONS = (
 @command(*TRAIN_OPTIONS)
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
-    from tensorq.envs.registry import require_known
+    from tensorq.envs.gymnasium_ids import require_known
 
     env = Config.env
     if arguments and not arguments[0].startswith("-"):
@@ -218,7 +218,7 @@ def resume(
 )
 def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) -> None:
     """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen."""
-    from tensorq.show.episodes import print_episodes
+    from tensorq.show.tables import print_episodes
 
     print_episodes(run, which, _open(run, env).evaluate(episodes, which, warn=_warn), json)
 
@@ -232,11 +232,12 @@ def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) 
 )
 def plot(runs: list[Path], output: Path | None) -> None:
     """Draw the learning curve of one run, or several overlaid; seeds of one setting become a mean with an interval."""
-    if len(runs) == 1:
-        print(shown(_open(runs[0]).plot(output)))
-    else:
-        from tensorq.show.curve import draw_runs
+    from tensorq.runs.saved import SavedRun
+    from tensorq.show.curve import draw_run, draw_runs
 
+    if len(runs) == 1:  # without the Python interface, which would import Gymnasium
+        print(shown(draw_run(SavedRun(runs[0]), output)))
+    else:
         print(shown(draw_runs(runs, output or absolute("curves.png"))))
 
 

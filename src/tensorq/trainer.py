@@ -17,7 +17,7 @@ from tensorq import preflight
 from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe
-from tensorq.envs.registry import saved_id
+from tensorq.envs.gymnasium_ids import saved_id
 from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
@@ -97,8 +97,16 @@ def train(
         else:
             directory = run_directory.create(folder, content)
         with directory:
-            taken = initial is not None
-            training = Training(config, environment, network, directory, audience, began, has_initial_params=taken)
+            training = Training(
+                config,
+                environment,
+                network,
+                directory,
+                audience,
+                began,
+                env_id=config.env if ":" in config.env else None,
+                has_initial_params=initial is not None,
+            )
             try:
                 if initial is not None:
                     Checkpoints(directory.checkpoints_path).save_initial(initial)
@@ -133,12 +141,12 @@ def resume(
     saved, make, network = run.environment, run.maker(), run.network_function()
     env = config.env if make else saved_id(config.env)
     call = f"tq.resume({python_arguments(run_dir, run.needs)})"
-    for name, given in {"make_env": make, network.keyword if network else "network": network}.items():
-        if given is not None and name not in run.needs:
+    given = {"make_env": make, network.keyword if network else "network": network}
+    for name in {*given, *run.needs}:
+        if given.get(name) is not None and name not in run.needs:
             option = " (--env)" if name == "make_env" else ""
             raise TensorqError(f"{run_dir} was started without {name}{option}: leave it out.")
-    for name in run.needs:
-        if (make if name == "make_env" else network) is None:
+        if given.get(name) is None and name in run.needs:
             hint = "--env MODULE:ID if importing MODULE registers it, or " if name == "make_env" else ""
             raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
     with directory, _described(env, make, config, audience) as environment:
@@ -178,6 +186,7 @@ def resume(
             audience,
             began,
             on_restored,
+            env_id=run.make_env if isinstance(run.make_env, str) else None,
             goes_on=result is not None,
             has_initial_params="init_from" in content,
         ).run()

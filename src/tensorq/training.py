@@ -65,17 +65,19 @@ class Training:
         began: float,
         on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
         *,
+        env_id: str | None = None,
         goes_on: bool = False,
         has_initial_params: bool = False,
     ) -> None:
         """Prepare a run that `began` at this time; `on_restored` is called once its steps and episodes are known.
 
-        `goes_on`: the run had finished before, so the reason why it was stopped no longer counts. `has_initial_params`:
-        it begins with parameters of another run, which are in its folder of checkpoints.
+        `env_id`: the id MODULE:ID that was given for the environment. `goes_on`: the run had finished before, so the
+        reason why it was stopped no longer counts. `has_initial_params`: it begins with another run's parameters, which
+        are in its folder of checkpoints.
         """
         self.ready = False  # for training; an error before that changes nothing on disk
         self.config, self.environment, self.directory = config, environment, directory
-        self._network = network
+        self._network, self._env_id = network, env_id
         self._needs = needed_functions(config, environment.custom, network_kind(config, network))
         self._named = _named(config, self._needs)
         self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
@@ -418,9 +420,9 @@ class Training:
 
             film(run, short=True, warn=self._warn)
 
-        # An environment with an id is made by the id. With single_environment no second one can be made and filmed.
-        env, single = self.config.env, self.config.single_environment
-        make = env if ":" in env else self.environment.make if self.environment.custom and not single else None
+        # With single_environment no second one can be made and filmed.
+        single = self.config.single_environment
+        make = self._env_id or (self.environment.make if self.environment.custom and not single else None)
         run = SavedRun(self.directory.path, make, self._network)
         pictures = [curve] if single else [curve, video]
         self._tell(Message(f"drawing the {' and the '.join(draw.__name__ for draw in pictures)} ...", "activity"))

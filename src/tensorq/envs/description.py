@@ -14,7 +14,7 @@ from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers import vector as vector_wrappers
 
 from tensorq.envs.calls import EnvironmentMaker, OnlyOne, Warn, close_or_warn, environment_name, new_each_time
-from tensorq.envs.registry import gymnasium_maker
+from tensorq.envs.gymnasium_ids import gymnasium_maker
 from tensorq.envs.spaces import (
     plain_action_space,
     plain_observation_space,

@@ -93,7 +93,7 @@ def _row_of_setting(setting: Setting, metric: Metric) -> dict[str, Any]:
     return _row(
         setting.env,
         setting.preset,
-        [(run.config.get("seed"), _greedy_return(run, metric)) for run in runs],
+        [(run.settings.get("seed"), _greedy_return(run, metric)) for run in runs],
         [str(run.path) for run in runs],
         changes=setting.changes,
         unusual=setting.unusual,

@@ -20,7 +20,7 @@ from tensorq.errors import TensorqError
 from tensorq.events import RECENT_EPISODES, Event, Finished, Message, Progress, Started
 from tensorq.observers.summary import summary
 from tensorq.paths import shown
-from tensorq.runs.directory import finite_number, plain_data
+from tensorq.runs.directory import LARGEST, finite_number, plain_data
 from tensorq.show.numbers import format_number, format_return
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ Mode = Literal["auto", "live", "plain", "json", "quiet"]
 _SPARK_COLUMNS, _SPARK_EPISODES, _RECENT_EVENTS = 24, 240, 20
 _MEAN_RETURN = f"mean return: last {RECENT_EPISODES} training episodes"  # fits beside the sparkline in 80 columns
 _PLAIN_LINES, _PLAIN_PERIOD_SECONDS = 10, 10.0
-_LARGEST = 1e300  # the differences of larger returns overflow, so they count as missing, like infinities
 
 
 class SafeStream:
@@ -254,7 +253,7 @@ class Status:
 
     def _draw(self, new_returns: Sequence[float]) -> str:
         """Recent training returns: each column is a mean of a few, scaled from the lowest to the highest of the run."""
-        new = [float(value) for value in new_returns if abs(value) < _LARGEST]
+        new = [float(value) for value in new_returns if abs(value) < LARGEST]
         self._low, self._high = min([self._low, *new]), max([self._high, *new])
         self._returns.extend(new)
         returns, span = list(self._returns), self._high - self._low or 1

@@ -19,6 +19,7 @@ from tensorq.runs.checkpoint import Checkpoints, is_leftover, remove_leftovers, 
 from tensorq.runs.lock import FolderLock
 
 PUT_BACK = "put the original file back, or train again into another run folder"
+LARGEST = 1e300  # of what is drawn: the differences of larger numbers overflow, so they count as missing
 JSON_LIMIT_BYTES = 16 * 1024 * 1024
 
 

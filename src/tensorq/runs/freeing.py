@@ -14,9 +14,8 @@ import numpy as np
 from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.replay.settings import ReplaySettings
-from tensorq.runs import checkpoint
+from tensorq.runs import checkpoint, directory
 from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.directory import read_result
 from tensorq.runs.saved import SavedRun
 
 # In a checkpoint's metadata: whether its replay was freed, and the steps that new replays have taken to fill so far.
@@ -43,8 +42,8 @@ def replay_bytes(run: SavedRun) -> int:
 
 def free_replay(run: SavedRun) -> None:
     """Drop a finished run's replay; raises TensorqError for other runs, and if a process trains the run."""
-    with run.files as files:
-        if read_result(run.path) is None or not _has_replay(run):
+    with directory.open(run.path) as files:
+        if directory.read_result(run.path) is None or not _has_replay(run):
             raise TensorqError(f"{run.path} has no replay to free: only finished runs that learn from replay have one.")
         for path in Checkpoints(files.checkpoints_path).step_paths():
             try:

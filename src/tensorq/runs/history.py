@@ -17,11 +17,10 @@ from tensorq.config import Config
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.paths import shown
-from tensorq.runs.directory import finite_number, read_result
+from tensorq.runs.directory import LARGEST, finite_number, read_result
 from tensorq.runs.saved import SavedRun
 
 FloatArray = npt.NDArray[np.float64]
-LARGEST = 1e300  # the differences of larger numbers overflow, so they count as missing, like infinities
 _NAMELESS = "environment of a function"
 
 
@@ -30,8 +29,8 @@ class History:
     """The content of a run folder: settings, tables and, if the run is finished, its result."""
 
     path: Path
-    config: dict[str, Any]
-    setting: dict[str, Any]  # config without the seed, and everything else in which settings can differ
+    settings: dict[str, Any]  # as config.json has them
+    setting: dict[str, Any]  # without the seed, and everything else in which settings can differ
     solved_return: float | None
     metrics: Mapping[str, FloatArray]
     episodes: Mapping[str, FloatArray]
@@ -40,13 +39,13 @@ class History:
     @property
     def env(self) -> str:
         """The environment's name: its id, or the name of the function that makes it, if this has one."""
-        name = str(self.config.get("env", "?"))
+        name = str(self.settings.get("env", "?"))
         return _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
 
     @property
     def arguments(self) -> list[str]:
         """The environment's arguments, as name=value."""
-        given = self.config.get("env_args")
+        given = self.settings.get("env_args")
         return [f"{name}={short(value)}" for name, value in given.items()] if isinstance(given, dict) else []
 
     @property
@@ -106,7 +105,7 @@ def read_history(run: SavedRun) -> History:
         result = {}
     return History(
         path=run.path,
-        config=document["config"],
+        settings=document["config"],
         setting=_setting(run, environment),
         solved_return=None if solved_return is None or abs(solved_return) > LARGEST else solved_return,
         metrics=metrics,
@@ -168,7 +167,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object
         except TensorqError as error:
             errors.append(error)
             continue
-        seed, group = str(run.config.get("seed")), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
+        seed, group = str(run.settings.get("seed")), groups.setdefault(json.dumps(run.setting, sort_keys=True), {})
         if (kept := group.setdefault(seed, run)) is not run:
             text = f"warning: {run_dir} is left out: it has the same setting and seed as {kept.path}"
             print(shown(text), file=sys.stderr)
@@ -183,7 +182,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object
     return [
         Setting(
             env=runs[0].env,
-            preset=str(runs[0].config.get("preset", "?")),
+            preset=str(runs[0].settings.get("preset", "?")),
             changes=_changes(runs[0].setting, settings, unusual=False),
             unusual=_changes(runs[0].setting, settings, unusual=True),
             runs=runs,

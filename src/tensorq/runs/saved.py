@@ -70,7 +70,7 @@ class SavedRun:
         """The keywords of the functions that a resume needs."""
         return needed_functions(self.config, self.environment.custom, self.kind)
 
-    @property
+    @cached_property
     def files(self) -> RunDirectory:
         """The paths of its files."""
         return RunDirectory(self.path)
@@ -93,7 +93,7 @@ class SavedRun:
     def maker(self, render_mode: str | None = None) -> EnvironmentMaker | None:
         """The function `make_env`, or one that makes the environment of this id; None if `make_env` is None."""
         if isinstance(self.make_env, str):
-            from tensorq.envs.registry import gymnasium_maker
+            from tensorq.envs.gymnasium_ids import gymnasium_maker
 
             return gymnasium_maker(self.make_env, self.config.env_args, render_mode)
         return self.make_env
@@ -101,7 +101,7 @@ class SavedRun:
     def environment_maker(self, render_mode: str | None = None) -> EnvironmentMaker:
         """The same or, without `make_env`, a maker for the run's id; raises TensorqError if the run has no id."""
         from tensorq.envs.calls import new_each_time
-        from tensorq.envs.registry import gymnasium_maker, saved_id
+        from tensorq.envs.gymnasium_ids import gymnasium_maker, saved_id
 
         make = self.maker(render_mode)
         if make is not None:
@@ -140,5 +140,6 @@ def needed_functions(config: Config, custom: bool, kind: str) -> tuple[str, ...]
     make_env is one of them if the environment is `custom`, or if its id would import a module: ids in a run's folder
     never import modules.
     """
-    functions = {"make_env": custom or ":" in config.env, "network": kind == "custom", "features": kind == "features"}
+    functions = {"make_env": custom or ":" in config.env, "features": kind == "features"}
+    functions["network"] = kind not in ("mlp", "table", "features")
     return tuple(name for name, needed in functions.items() if needed)

@@ -21,7 +21,6 @@ SCANNED = ("gymnasium.envs.classic_control", "gymnasium.envs.toy_text", "gymnasi
 def print_environments() -> None:
     """Print environments by name: how they run, their time limit, and when they count as solved."""
     import gymnasium as gym
-    from gymnasium.envs.registration import find_highest_version
     from rich.console import Console
     from rich.table import Table
 
@@ -29,8 +28,8 @@ def print_environments() -> None:
 
     table = Table("environment", "loop", "time limit (steps)", "solved at", box=None, pad_edge=False)
     specs = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(SCANNED)]
-    newest = [spec.id for spec in specs if spec.version == find_highest_version(spec.namespace, spec.name)]
-    for env in sorted(newest, key=lambda env: (env not in [*WORLDS], env)):
+    newest = {spec.name: spec.id for spec in sorted(specs, key=lambda spec: spec.version or 0)}
+    for env in sorted(newest.values(), key=lambda env: (env not in [*WORLDS], env)):
         with contextlib.suppress(TensorqError):  # continuous actions, or the box2d extra is missing
             found = describe(env)
             limits = (found.max_episode_steps, found.solved_return)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorq.agents.settings import ExplorationSettings, QTableSettings
-from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
 from tensorq.runs.history import FloatArray, History, Setting, group_by_setting, read_history
@@ -39,7 +38,7 @@ def draw_run(saved: SavedRun, output: Path | None = None) -> Path:
     run, output = read_history(saved), output or saved.files.curve_path
     check_output(output)
     _require_curve(run)
-    config, table = Config.from_saved(run.config), None
+    config, table = saved.config, None
     if config.find(QTableSettings):
         from tensorq.show.table_map import read_table_map
 
@@ -81,7 +80,7 @@ def _draw_returns(figure: SubFigure, run: History, exploration: ExplorationSetti
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
     title = " ".join([run.env, *run.arguments])
-    details = f"preset {run.config.get('preset')}, seed {run.config.get('seed')}"
+    details = f"preset {run.settings.get('preset')}, seed {run.settings.get('seed')}"
     dress_returns(axes, lowest, title, details, "return", run.solved_return)
 
 

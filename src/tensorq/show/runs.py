@@ -16,8 +16,8 @@ from tensorq.runs.directory import plain_data
 from tensorq.runs.freeing import free_replay, replay_bytes
 from tensorq.runs.saved import SavedRun
 from tensorq.runs.state import RunState, find_runs, look
-from tensorq.show.console import new_table, print_table
 from tensorq.show.numbers import format_bytes, format_return
+from tensorq.show.tables import new_table, print_table
 
 
 def print_runs(folder: Path, *, as_json: bool = False) -> None:

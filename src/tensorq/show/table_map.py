@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,11 +66,13 @@ class TableMap:
 
         world, inch = self.world, 1 / self.height_inches
         values, signs = self.table, ["colour: Q-value", "dots: greedy actions"]
+        grey = np.isnan(values)
         if world:
             values = np.fmax.reduce(self.table, axis=1)[world.states]
             signs = ["colour: highest Q-value", "arrows: greedy actions", *world.signs]
+            grey = np.isnan(values) & ~np.isin(world.names, [*_ENDS])
         known = values[np.isfinite(values)]
-        caption = " · ".join([*signs, "grey: as at the start"])
+        caption = " · ".join([*signs, *(["grey: as at the start"] if grey.any() else [])])
         if not known.size:
             caption = f"nothing has been learned yet: all Q-values are still {self.initial_value:g}, as at the start"
         figure.text(_LEFT, 1 - 0.2 * inch, "The table of Q-values", fontsize=12, fontweight="bold", color=INK)
@@ -157,6 +158,26 @@ def _cell_inches(world: World) -> float:
     return min(0.95, 6.2 / (world.across * max(world.names.shape)))
 
 
+def _world(run: SavedRun, num_states: int) -> tuple[World | None, Any]:
+    """The map of a run's states and its legal actions [S, A].
+
+    There is no map, and True for the actions, if the environment has none, cannot be made here, or is the only one.
+    """
+    if run.config.single_environment:
+        return None, True
+    try:
+        env = run.environment_maker()()
+    except TensorqError:
+        return None, True
+    try:
+        inner: Any = getattr(env, "unwrapped", env)
+        world = find_world(inner)
+        masked = world and hasattr(inner, "action_mask")
+        return world, np.array([inner.action_mask(state) for state in range(num_states)], bool) if masked else True
+    finally:
+        close_or_warn(env, lambda text: None)  # a failure has been reported before
+
+
 def read_table_map(run: SavedRun, which: str = "best") -> TableMap | None:
     """The table of a qtable run to draw: that of the kept best agent, or else of the last; None if there is none.
 
@@ -169,16 +190,12 @@ def read_table_map(run: SavedRun, which: str = "best") -> TableMap | None:
     space: Any = run.environment.observation_space
     table = agent.q_values(np.arange(space.start, space.start + space.n))
     learned = (table != run.config.initial_value).any(axis=1, keepdims=True)
-    world = None
-    with suppress(TensorqError):  # the environment is not installed here, or is the user's own
-        env = run.environment_maker()()
-        inner = getattr(env, "unwrapped", env)
-        world = find_world(inner)
-        if world and hasattr(inner, "action_mask"):
-            learned = learned & np.array([inner.action_mask(state) for state in range(len(table))], bool)
-        close_or_warn(env, lambda text: None)  # a failure has been reported before
+    world, legal = _world(run, len(table))
     if world is None and len(table) > MOST_STATES:
         return None
+    learned = learned & legal
+    if world:  # an episode is over in these: there is nothing to decide
+        learned[world.states[:, np.isin(world.names, [*_ENDS])]] = False
     table = np.where(learned, table, np.nan)
     details = {"best": "kept best agent", "last": "last checkpoint"}[which]
     first_action = int(plain_action_space(run.environment.action_space).start)

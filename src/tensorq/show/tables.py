@@ -1,18 +1,47 @@
-"""The comparison of settings, as a table in a terminal or as JSON."""
+"""Text for a terminal, a pipe or a program: tables, the comparison of settings, the returns of greedy episodes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensorq.evaluation.compare import ALL_ENVIRONMENTS, METRIC_NAMES, Metric
+from tensorq.evaluation.statistics import bootstrap_interval
+from tensorq.paths import shown
 from tensorq.runs.history import short
-from tensorq.show.console import new_table, print_table
 from tensorq.show.numbers import format_number, format_return
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from tensorq.evaluation.play import Episodes
+
+_PIPE_COLUMNS = 200  # a pipe has no width, and lines cut at 80 columns would lose text
+
+
+def new_table(*left: str, right: Iterable[str]) -> Table:
+    """An empty table with these headings; the columns on the right hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    console.print(table)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], metric: Metric, *, as_json: bool = False) -> None:
@@ -47,3 +76,19 @@ def table_of(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
 def formatter(env: str) -> Callable[[Any], str]:
     """The function that writes returns of an environment as text."""
     return (lambda value: format_number(value, ".3f")) if env == ALL_ENVIRONMENTS else format_return
+
+
+def print_episodes(run: Path, which: str, played: Episodes, as_json: bool) -> None:
+    """Print the mean return of a run's agent, "best" or "last", with its interval; as JSON with every return."""
+    low, high = bootstrap_interval(played.returns)
+    worst, best, count = float(played.returns.min()), float(played.returns.max()), len(played.returns)
+    if as_json:
+        result = {"run": str(run), "which": which, "episodes": count, "mean": played.mean}
+        result |= {"std": float(played.returns.std()), "interval": [low, high], "min": worst, "max": best}
+        print(json.dumps({**result, "unfinished": played.unfinished, "returns": played.returns.tolist()}))
+        return
+    mean, *others = (format_return(value) for value in (played.mean, low, high, worst, best))
+    print(f"{shown(run)}: the {which} agent's mean return over {count} greedy episodes is {mean} ", end="")
+    print("(95 % interval {} to {}, worst {}, best {})".format(*others))
+    if played.unfinished:
+        print(f"{played.unfinished} episodes were cut at the step limit and scored as they stood")

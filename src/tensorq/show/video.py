@@ -7,7 +7,7 @@ import io
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ def record(
     require_folder(output)
     if fps < 1:
         raise TensorqError(f"expected fps of 1 or more, received {fps}")
-    resized = map(_resized, frames)
+    resized = _resized(frames)
     head = list(islice(resized, _FRAMES_LOOKED_AT))
     if not head:
         raise TensorqError(f"no frames to record in {str(output)!r}: play at least one step")
@@ -82,11 +82,17 @@ def record(
     return output
 
 
-def _resized(frame: Frame) -> Frame:
-    """The frame with its picture at a handy size."""
-    longest = max(frame.image.size)
-    image = frame.image.reduce(max(1, round(longest / _SIZE_PIXELS)))
-    return frame._replace(image=ImageOps.scale(image, max(1, _SIZE_PIXELS // longest), Image.Resampling.NEAREST))
+def _resized(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames with their pictures at a handy size; raises TensorqError for one that differs from the first."""
+    first = None
+    for frame in frames:
+        first, longest = first or frame.image.size, max(frame.image.size)
+        if frame.image.size != first:
+            expected, received = ("{} x {}".format(*size) for size in (first, frame.image.size))
+            raise TensorqError(f"expected every frame to have {expected} pixels like the first, received {received}")
+        image = frame.image.reduce(max(1, round(longest / _SIZE_PIXELS)))
+        enlarged = ImageOps.scale(image, max(1, _SIZE_PIXELS // longest), Image.Resampling.NEAREST)
+        yield frame._replace(image=enlarged)
 
 
 class _Scene:
@@ -96,11 +102,11 @@ class _Scene:
     """
 
     def __init__(self, head: Sequence[Frame], plain: bool, action_names: Sequence[Any]) -> None:
-        self.plain, self.picture_size = plain, head[0].image.size
+        self.plain = plain
         self.highest, self.largest_gap = 0.0, 0.0
         for frame in head:
             self.see(frame)
-        (width, height), count = self.picture_size, len(head[0].q_values)
+        (width, height), count = head[0].image.size, len(head[0].q_values)
         # As high as the panel needs, or at least, where there are many actions, can do with.
         panel_height = max(height, _ROWS_TOP + 6 + max(14 * count, min(40 * count, 180)))
         self.size = (width, height) if plain else (width + _PANEL_WIDTH, panel_height)
@@ -129,9 +135,6 @@ class _Scene:
 
     def draw(self, frame: Frame) -> Image.Image:
         """What the video shows of a frame."""
-        if frame.image.size != self.picture_size:
-            first, received = ("{} x {}".format(*size) for size in (self.picture_size, frame.image.size))
-            raise TensorqError(f"expected every frame to fill {first} pixels like the first, received {received}")
         canvas = self.base.copy()
         canvas.paste(frame.image, (0, (self.size[1] - frame.image.height) // 2))
         if self.plain:
