@@ -28,7 +28,7 @@ from tensorq.runs.directory import RunDirectory
 from tensorq.runs.history import group_by_setting
 from tensorq.runs.record import RunRecord
 from tensorq.runs.saved import SavedRun
-from tensorq.show import catalogue, runs
+from tensorq.show import runs
 from tensorq.show.curve import draw_run, draw_runs, moving_mean
 from tensorq.show.intervals import draw_intervals
 from tensorq.show.numbers import format_bytes, format_return
@@ -1011,13 +1011,13 @@ def test_sizes_have_three_digits(count: float, text: str) -> None:
     assert format_bytes(count) == text
 
 
-def test_environments_of_other_packages_hide_none_of_gymnasiums(capsys: pytest.CaptureFixture[str]) -> None:
-    gym.register("CartPole-v9", entry_point="elsewhere:CartPole")
-    try:
-        catalogue.print_environments()
-    finally:
-        gym.registry.pop("CartPole-v9")
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+def test_environments_of_other_packages_hide_none_of_gymnasiums() -> None:
+    code = (
+        "import gymnasium as gym; from tensorq.show.catalogue import print_environments\n"
+        "gym.register('CartPole-v9', entry_point='elsewhere:CartPole'); print_environments()"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = [line.split()[0] for line in shown.splitlines() if line]
     assert "CartPole-v1" in names and "CartPole-v0" not in names and "CartPole-v9" not in names
 
 
