@@ -83,6 +83,8 @@ def test_a_run_says_what_it_expects(path: Path) -> None:
             use(path, make_env=5)  # type: ignore[operator]
         with pytest.raises(tq.TensorqError, match="make_env: received '', expected the function"):
             use(path, make_env="")  # type: ignore[operator]
+    with pytest.raises(tq.TensorqError, match=r"received the class TensorBoard, expected an object: TensorBoard\(\)"):
+        tq.train("CartPole-v1", observers=[tq.TensorBoard], progress="quiet")  # type: ignore[list-item]
     for seconds in ("x", -1, float("nan")):
         with pytest.raises(tq.TensorqError, match="seconds_before: received .*, expected a number of at least 0"):
             tq.train("CartPole-v1", seconds_before=seconds, progress="quiet")

@@ -77,6 +77,9 @@ def test_in_the_host_loop_and_with_a_preset_file(run: Run, tmp_path: Path) -> No
     assert len(played["returns"]) == 2
     (tmp_path / "mine.toml").write_text("steps = ")
     assert "cannot read mine.toml" in run("train", "Corridor-v0", "--preset", "mine.toml", code=2).stderr
+    (tmp_path / "mine.toml").write_text("gama = 0.9")
+    refused = run("train", "Corridor-v0", "--preset", "mine.toml", "--steps", "400", code=2).stderr
+    assert "mine.toml: unknown setting 'gama': did you mean gamma?" in refused
 
 
 def test_help_lists_the_settings_of_a_chosen_part_and_imports_no_tensorflow(run: Run, installed: Path) -> None:

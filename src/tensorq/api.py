@@ -295,6 +295,9 @@ def _functions(network: Any, features: Any, observers: Any = (), make_env: Any =
     """The user's network function, if any; refuses, before a folder is made, arguments that cannot be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")
+    for each in observers:
+        if isinstance(each, type):
+            raise TensorqError(f"observers: received the class {each.__name__}, expected an object: {each.__name__}().")
     named = isinstance(make_env, str) and make_env
     if not (make_env is None or named or callable(make_env)) or isinstance(make_env, (gym.Env, VectorEnv)):
         raise TensorqError(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tensorq.errors import TensorqError, where_raised
+
 if TYPE_CHECKING:
     from tensorq.config import Config
 
@@ -97,13 +99,19 @@ class Audience:
         self.stop_reason: str | None = None  # the text of the first StopTraining
 
     def tell(self, event: Event) -> None:
-        """Give an event to every observer; StopTraining is remembered until the run can end."""
+        """Give an event to every observer; StopTraining is remembered until the run can end.
+
+        Raises TensorqError if an observer raises anything else.
+        """
         with self._telling:
             for observer in self._observers:
                 try:
                     observer(event)
                 except StopTraining as stop:
                     self.stop_reason = self.stop_reason or str(stop) or "an observer stopped the run"
+                except Exception as error:  # any exception: the observer is not ours
+                    name = getattr(observer, "__qualname__", type(observer).__qualname__)
+                    raise TensorqError(f"the observer {name} raised {where_raised(error)}.") from error
 
     def warn(self, text: str) -> None:
         """Give a warning to every observer."""

@@ -300,12 +300,14 @@ class Training:
             # Until the row is written, a resume repeats this work, so it must have the same result when repeated.
             evaluation = self._evaluate(loop, signals) if due(config.evaluation_period_steps) else None
             progress = self._progress(loop, self._report, new_returns, evaluation)
-            self._tell(progress)
+            with _interrupting():
+                self._tell(progress)
             self._listen(loop)
             if evaluation is None and self._over(loop):
                 evaluation = self._evaluate(loop, signals)
                 progress = self._progress(loop, self._report, (), evaluation)
-                self._tell(progress)
+                with _interrupting():
+                    self._tell(progress)
             if due(config.checkpoint_period_steps):
                 with _interrupting():
                     loop.boundary()
@@ -371,7 +373,8 @@ class Training:
         goal = self.config.stop_return
         if goal is not None and goal <= mean < math.inf and not self._over(loop):
             self._record.stopped = f"the mean return of {count} greedy episodes, {mean:g}, reached stop_return {goal:g}"
-        self._tell(Evaluated(loop.steps, mean, count, is_best))
+        with _interrupting():
+            self._tell(Evaluated(loop.steps, mean, count, is_best))
         return mean
 
     def _keep(self, agent: dict[str, np.ndarray]) -> None:

@@ -77,7 +77,7 @@ def _compiled(world: World, name: str, function: Any) -> Any:
 
     def call(*arguments: Any) -> Any:
         try:
-            return compiled(*arguments)
+            return compiled.get_concrete_function(*arguments)(*arguments)
         except Exception as error:  # any exception: the world is not ours
             raise TensorqError(f"{type(world).__name__}.{name} raised {where_raised(error)}.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -23,8 +24,18 @@ class GymView(gym.Env[np.ndarray, int]):
         self.observation_space, self.action_space = world.observation_space, world.action_space  # type: ignore[assignment]
         self._state: Any = None
         self._steps = 0
-        self._reset = tf.function(self._first, autograph=False)
-        self._step = tf.function(self._next, autograph=False)
+
+    @cached_property
+    def _programs(self) -> tuple[Any, Any]:
+        """The traced functions of a reset and a step, made at the first reset: to trace fixes TensorFlow's threads.
+
+        TensorFlow would warn of several views, which share their code, as if one function were traced again and again.
+        """
+        uniforms = [tf.TensorSpec((1, width)) for width in (self.world.reset_uniforms, self.world.step_uniforms)]
+        reset = tf.function(self._first, autograph=False).get_concrete_function(uniforms[0])
+        state = tf.nest.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), reset.structured_outputs[0])
+        action = tf.TensorSpec((1,), tf.int32)
+        return reset, tf.function(self._next, autograph=False).get_concrete_function(state, action, uniforms[1])
 
     def _first(self, u: Any) -> tuple[Any, ...]:
         state = self.world.reset(u)
@@ -45,7 +56,7 @@ class GymView(gym.Env[np.ndarray, int]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Begin a new episode."""
         super().reset(seed=seed)
-        self._state, obs, mask = self._reset(self._uniforms(self.world.reset_uniforms))
+        self._state, obs, mask = self._programs[0](self._uniforms(self.world.reset_uniforms))
         self._steps = 0
         return obs.numpy()[0], _info(mask)
 
@@ -53,7 +64,7 @@ class GymView(gym.Env[np.ndarray, int]):
         """One step, with an action of the action space."""
         index = tf.constant([int(action) - int(self.world.action_space.start)], tf.int32)
         u = self._uniforms(self.world.step_uniforms)
-        self._state, obs, mask, reward, terminated, truncated = self._step(self._state, index, u)
+        self._state, obs, mask, reward, terminated, truncated = self._programs[1](self._state, index, u)
         self._steps += 1
         over = bool(truncated[0]) or self._steps >= self.world.max_episode_steps
         return obs.numpy()[0], float(reward[0]), bool(terminated[0]), over, _info(mask)

@@ -74,7 +74,8 @@ def build_custom(
 def _traced(network: Network, obs: Any) -> Any:
     """The model's outputs for observations in its own form, computed in a graph."""
     given = tf.constant(network.initial_params()), tf.nest.map_structure(tf.constant, obs)
-    return tf.function(network.result, autograph=False)(*given)
+    traced = tf.function(lambda params, obs: network.result(params, obs), autograph=False)
+    return traced.get_concrete_function(*given)(*given)
 
 
 def _tried(call: Callable[[], Any], model: Any, space: gym.Space) -> Any:

@@ -64,11 +64,19 @@ def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
 
     If the overrides choose another head, for example, the preset's settings that this head does not have are left out.
     """
-    settings = {
-        **preset_settings(env, preset),
-        **overrides,
-        "env": env,
-        "preset": Path(preset).stem if preset.endswith(".toml") else preset,
-    }
-    unused = without_use(settings) - overrides.keys()
-    return Config.from_dict({name: value for name, value in settings.items() if name not in unused})
+    is_file = preset.endswith(".toml")
+    try:
+        settings = {
+            **preset_settings(env, preset),
+            **overrides,
+            "env": env,
+            "preset": Path(preset).stem if is_file else preset,
+        }
+        unused = without_use(settings) - overrides.keys()
+        return Config.from_dict({name: value for name, value in settings.items() if name not in unused})
+    except TensorqError as error:
+        if is_file and overrides:
+            resolve(env, preset)  # raises if the mistake is in the file
+        if is_file and not overrides and preset not in str(error):
+            raise TensorqError(f"{preset}: {error}") from error
+        raise
