@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -440,3 +442,23 @@ def test_a_goal_wants_evaluations_of_a_hundred_episodes() -> None:
     assert [config.num_evaluation_episodes(loop) for loop in ("compiled", "host")] == [100, 20]
     config = Config(evaluation_episodes=20)
     assert [config.num_evaluation_episodes(loop) for loop in ("compiled", "host")] == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends = 5", "extends: received 5, expected the name of a preset"),
+        ('extends = "mine.toml"', "preset 'mine.toml' extends itself: mine.toml extends mine.toml"),
+        ("environments = 3", "environments: received 3, expected tables such as"),
+        ("[environments]\nCartPole-v1 = 4", "environments: received {'CartPole-v1': 4}, expected tables such as"),
+        ("gamma = 2.0", "mine.toml: gamma: received 2.0"),
+    ],
+)
+def test_a_presets_file_of_another_form_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(text)
+    for settings in ({}, {"steps": 2_000}):
+        with pytest.raises(TensorqError, match=re.escape(message)):
+            resolve("CartPole-v1", "mine.toml", **settings)

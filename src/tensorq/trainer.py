@@ -142,7 +142,7 @@ def resume(
     env = config.env if make else saved_id(config.env)
     call = f"tq.resume({python_arguments(run_dir, run.needs)})"
     given = {"make_env": make, network.keyword if network else "network": network}
-    for name in {*given, *run.needs}:
+    for name in dict.fromkeys([*given, *run.needs]):
         if given.get(name) is not None and name not in run.needs:
             option = " (--env)" if name == "make_env" else ""
             raise TensorqError(f"{run_dir} was started without {name}{option}: leave it out.")

@@ -451,7 +451,7 @@ def _named(config: Config, needs: Sequence[str]) -> str | None:
 
 @contextlib.contextmanager
 def _interrupting() -> Iterator[None]:
-    """Interrupt training if an environment fails in an evaluation or at a boundary."""
+    """Interrupt training if an environment fails in an evaluation or at a boundary, or an observer raises."""
     try:
         yield
     except ENVIRONMENT_FAILURES as failure:

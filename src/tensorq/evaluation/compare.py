@@ -14,7 +14,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import interquartile_mean, interquartile_mean_interval
 from tensorq.paths import shown
 from tensorq.runs.directory import finite_number
-from tensorq.runs.history import History, Setting, group_by_setting, label
+from tensorq.runs.history import History, SeedGroup, group_by_setting, label
 
 Metric = Literal["best", "final", "average"]
 METRIC_NAMES = {"best": "best greedy return", "final": "last greedy return", "average": "mean of greedy returns"}
@@ -87,7 +87,7 @@ def _row(
     }
 
 
-def _row_of_setting(setting: Setting, metric: Metric) -> dict[str, Any]:
+def _row_of_setting(setting: SeedGroup, metric: Metric) -> dict[str, Any]:
     runs = setting.runs
     results = [run.result for run in runs if run.result is not None]
     return _row(

@@ -1,6 +1,6 @@
 """Observers of a run's events: live in a terminal, plain lines in a file, JSON lines for a program, or nothing.
 
-An observer never stops a run: if its output cannot be written (a closed pipe, a full disk), the output is lost.
+They never stop a run: if their output cannot be written (a closed pipe, a full disk), the output is lost.
 """
 
 from __future__ import annotations

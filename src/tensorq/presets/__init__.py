@@ -43,20 +43,34 @@ def load_preset(name: str) -> dict[str, Any]:
         raise TensorqError(f"unknown preset {name!r}: {nearest(name, [*preset_names(), *_OTHERS])}")
     file = name if name.endswith(".toml") else _OTHERS.home(name)
     try:
-        return {"about": name, **tomllib.loads(Path(file).read_text(encoding="utf-8"))}
+        content = {"about": name, **tomllib.loads(Path(file).read_text(encoding="utf-8"))}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TensorqError(
             f"preset {name!r}: cannot read {file}: {getattr(error, 'strerror', None) or error}."
         ) from error
+    base, sections = content.get("extends", ""), content.get("environments", {})
+    if not isinstance(base, str):
+        raise TensorqError(f"preset {name!r}: extends: received {base!r}, expected the name of a preset.")
+    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
+        raise TensorqError(
+            f"preset {name!r}: environments: received {sections!r}, expected tables such as "
+            '[environments."CartPole-v1"].'
+        )
+    return content
 
 
-def preset_settings(env: str, preset: str) -> dict[str, Any]:
-    """The settings of a preset for env: those of the preset that it extends, then its own, then its section for env."""
+def preset_settings(env: str, preset: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings of a preset for env: those of the preset that it extends, then its own, then its section for env.
+
+    `above` are the presets that extend this one.
+    """
+    if preset in above:
+        raise TensorqError(f"preset {preset!r} extends itself: {' extends '.join([*above, preset])}.")
     content = load_preset(preset)
     content.pop("about", None)
     base = content.pop("extends", None)
     sections = content.pop("environments", {})
-    return {**(preset_settings(env, base) if base else {}), **content, **sections.get(env, {})}
+    return {**(preset_settings(env, base, (*above, preset)) if base else {}), **content, **sections.get(env, {})}
 
 
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:

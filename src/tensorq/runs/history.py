@@ -56,7 +56,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SeedGroup:
     """Runs that differ only in their seed.
 
     `changes` are the fields in which settings of the same environment and preset differ. `unusual` are those of them
@@ -150,7 +150,9 @@ def _in_short(value: Any) -> Any:
     return {name: _in_short(part) for name, part in {**value, **same}.items()}
 
 
-def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object] = lambda run: None) -> list[Setting]:
+def group_by_setting(
+    run_dirs: Sequence[Path], check: Callable[[History], object] = lambda run: None
+) -> list[SeedGroup]:
     """Read runs and group those whose settings are equal apart from the seed, in the order given.
 
     Left out, with a line on stderr, are runs that cannot be read or for which `check` raises TensorqError, and a second
@@ -180,7 +182,7 @@ def group_by_setting(run_dirs: Sequence[Path], check: Callable[[History], object
     gathered = [list(group.values()) for group in groups.values()]
     settings = [runs[0].setting for runs in gathered]
     return [
-        Setting(
+        SeedGroup(
             env=runs[0].env,
             preset=str(runs[0].settings.get("preset", "?")),
             changes=_changes(runs[0].setting, settings, unusual=False),

@@ -12,7 +12,7 @@ import numpy as np
 from tensorq.agents.settings import ExplorationSettings, QTableSettings
 from tensorq.errors import TensorqError
 from tensorq.evaluation.statistics import bootstrap_band
-from tensorq.runs.history import FloatArray, History, Setting, group_by_setting, read_history
+from tensorq.runs.history import FloatArray, History, SeedGroup, group_by_setting, read_history
 from tensorq.runs.saved import SavedRun
 from tensorq.show.style import BLUE, GREY, HEIGHT_INCHES, INK, VERMILION, check_output, dress_returns, new_page, save
 
@@ -107,7 +107,7 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     is over the other runs. Raises TensorqError as `draw_run` does.
     """
     check_output(output)
-    by_environment: dict[str, list[Setting]] = {}
+    by_environment: dict[str, list[SeedGroup]] = {}
     for setting in group_by_setting(run_dirs, _require_curve):
         by_environment.setdefault(setting.env, []).append(setting)
     # A legend of more than a few lines makes the picture higher, and leaves the curves their room.
@@ -120,7 +120,7 @@ def draw_runs(run_dirs: Sequence[Path], output: Path) -> Path:
     return save(page, output)
 
 
-def _overlay(axes: Axes, settings: Sequence[Setting]) -> None:
+def _overlay(axes: Axes, settings: Sequence[SeedGroup]) -> None:
     """Draw the settings of one environment."""
     unit, details = "greedy return", ""
     for index, setting in enumerate(settings):
