@@ -13,14 +13,13 @@ import pytest
 import tensorflow as tf
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from tensorq.core import host_random, losses, projections, random
+from tensorq.core import host_random, losses, random
 from tensorq.core.cosine import cos_pi
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import adam, clip_by_norm, rmsprop
-from tensorq.core.returns import lambda_returns
 from tensorq.core.schedules import linear
 from tensorq.core.statistics import FIRST_COUNT, Statistics
-from tensorq.core.targets import greedy, greedy_target, log_policy, munchausen_bonus, soft_target, take
+from tensorq.core.targets import greedy, greedy_target, lambda_returns, log_policy, munchausen_bonus, soft_target, take
 from tensorq.core.types import OptimizerState
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -241,13 +240,13 @@ def test_categorical_projection(mode: Mode) -> None:
     # Support 0, 0.5, 1. 0.6 is a fifth of the way from 0.5 to 1; 0.5 is on it; -3 and 7 are clipped to its ends.
     # 0.4 on 0.6: 0.32 and 0.08; 0.3 on 0.5; 0.1 on 0; 0.2 on 1.
     points, probabilities = floats((0.6, 0.5, -3, 7)), floats((0.4, 0.3, 0.1, 0.2))
-    run = mode(lambda *given: projections.categorical_projection(*given, 0.0, 1.0, 3))
+    run = mode(lambda *given: losses.categorical_projection(*given, 0.0, 1.0, 3))
     close(run(points, probabilities), [[0.1, 0.62, 0.28]])
 
 
 def test_categorical_projection_below_zero(mode: Mode) -> None:
     # Support -4, -2, 0: -3.5 is a quarter of the way from -4 to -2. Two rows do not mix.
-    run = mode(lambda *given: projections.categorical_projection(*given, -4.0, 0.0, 3))
+    run = mode(lambda *given: losses.categorical_projection(*given, -4.0, 0.0, 3))
     close(run(floats((-3.5,), (0,)), floats((1,), (1,))), [[0.75, 0.25, 0], [0, 0, 1]])
 
 
@@ -257,14 +256,14 @@ def test_gaussian_histogram(mode: Mode) -> None:
     # masses 0.2297424, 0.4950150, 0.2297424 of 0.9544997.
     # Around 0 they are -2/3, 2/3, 2, 10/3 off: 0.2524925, 0.7475075, 0.9772499, 0.9995709:
     # masses 0.4950150, 0.2297424, 0.0223210 of 0.7470784.
-    run = mode(lambda value: projections.gaussian_histogram(value, 0.0, 2.0, 3, 0.75))
+    run = mode(lambda value: losses.gaussian_histogram(value, 0.0, 2.0, 3, 0.75))
     outer = [0.6626011, 0.3075212, 0.0298777]
     close(run(floats(1, 0, 2)), [[0.2406941, 0.5186120, 0.2406941], outer, outer[::-1]], 1e-5)
 
 
 def test_gaussian_histogram_measures_its_deviation_in_bins(mode: Mode) -> None:
     # Support 10 to 14 is that of 0 to 2, twice as wide: 12 is in its middle as 1 was.
-    run = mode(lambda value: projections.gaussian_histogram(value, 10.0, 14.0, 3, 0.75))
+    run = mode(lambda value: losses.gaussian_histogram(value, 10.0, 14.0, 3, 0.75))
     close(run(floats(12)), [[0.2406941, 0.5186120, 0.2406941]], 1e-5)
 
 

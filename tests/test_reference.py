@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tensorq.agents import qtable
-from tensorq.core import losses, projections, returns, targets
+from tensorq.core import losses, targets
 
 SAMPLES, ACTIONS, POINTS, ATOMS, STEPS = 3, 4, 5, 7, 6
 LOW, HIGH = -3.0, 9.0
@@ -111,7 +111,7 @@ anywhere = st.floats(-20, 20, width=32, allow_subnormal=False)
 
 @given(arrays(np.float32, (SAMPLES, POINTS), elements=anywhere | on_support), distributions(SAMPLES, POINTS))
 def test_categorical_projection(points: np.ndarray, probabilities: np.ndarray) -> None:
-    found = run(projections.categorical_projection, (points, probabilities), LOW, HIGH, ATOMS)
+    found = run(losses.categorical_projection, (points, probabilities), LOW, HIGH, ATOMS)
     expected = [shared_by_algorithm_1(*row) for row in rows(points, probabilities)]
     np.testing.assert_allclose(found, expected, atol=2e-5)
     support = LOW + SPACING * np.arange(ATOMS)
@@ -120,7 +120,7 @@ def test_categorical_projection(points: np.ndarray, probabilities: np.ndarray) -
 
 @given(numbers(LOW, HIGH, SAMPLES), st.sampled_from([0.5, 0.75, 3.0]))
 def test_gaussian_histogram(values: np.ndarray, deviation: float) -> None:
-    found = run(projections.gaussian_histogram, (values,), LOW, HIGH, ATOMS, deviation)
+    found = run(losses.gaussian_histogram, (values,), LOW, HIGH, ATOMS, deviation)
 
     def below(x: float, value: float) -> float:
         return (1 + math.erf((x - value) / (deviation * SPACING) / math.sqrt(2))) / 2
@@ -297,7 +297,7 @@ def test_lambda_returns(
     decay: np.ndarray,
 ) -> None:  # fmt: skip
     given_arrays = reward, discount * ~terminated, value, terminated | cut
-    found = run(returns.lambda_returns, (*given_arrays, decay))
+    found = run(targets.lambda_returns, (*given_arrays, decay))
     for column, expected in enumerate(rows(*(array.T for array in given_arrays))):
         for t in range(STEPS):
             assert math.isclose(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -67,15 +67,10 @@ class Agent:
     def act(
         self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Epsilon-greedy actions [N] int32 for observations [N, ...].
+        """Epsilon-greedy actions [N] int32 for observations [N, ...] and parameters [P].
 
-        Args:
-            params: [P].
-            obs: [N, ...].
-            epsilon: scalar.
-            u: [N, 2] uniforms; for each row, one decides whether to explore, one picks the random action.
-            noise_u: [act_uniforms] uniforms for the noise of noisy layers, which all rows share.
-            mask: [N, A] bool, the legal actions; None if all are.
+        epsilon, u and mask as for core.exploration.epsilon_greedy. noise_u has [act_uniforms] uniforms for the noise of
+        noisy layers, which all rows share.
         """
         return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
 
@@ -93,5 +88,4 @@ class Agent:
 
 def make_agent(config: Config, network: Network) -> Any:
     """Make the agent of a run's algorithm."""
-    module, name = config.part(Algorithm).agent.split(":")
-    return getattr(importlib.import_module(module), name)(config, network)
+    return pkgutil.resolve_name(config.part(Algorithm).agent)(config, network)

@@ -9,8 +9,7 @@ import tensorflow as tf
 from tensorq.agents.agent import Agent
 from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
-from tensorq.core.returns import lambda_returns
-from tensorq.core.targets import legal, take
+from tensorq.core.targets import lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
 from tensorq.networks.network import Network
 

@@ -75,8 +75,7 @@ class QTable:
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Q-values [N, A] of states [N]."""
-        found: np.ndarray = self.table[state_rows(obs, self._first_state, len(self.table))]
-        return found
+        return self.table[state_rows(obs, self._first_state, len(self.table))]
 
 
 def table_states(observation_space: gym.Space) -> tuple[int, int]:

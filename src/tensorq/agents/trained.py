@@ -18,8 +18,7 @@ QFunction = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> Q-val
 def greedy(q_values: np.ndarray, mask: Any = None) -> np.ndarray:
     """The first of the best actions, [...] int32, for Q-values [..., A]; only those that are legal by mask [..., A]."""
     scores = q_values if mask is None else np.where(np.asarray(mask, bool), q_values, -np.inf)
-    actions: np.ndarray = scores.argmax(axis=-1).astype(np.int32)
-    return actions
+    return scores.argmax(axis=-1).astype(np.int32)
 
 
 class TrainedAgent:

@@ -43,8 +43,7 @@ class CounterRandom:
         if block != self._block:
             counters = np.arange(block * self.BLOCK, (block + 1) * self.BLOCK)
             self._rows, self._block = random_bits(self._seed, self._stream, counters, self._width), block
-        words: np.ndarray = self._rows[place]
-        return words
+        return self._rows[place]
 
 
 def to_uniforms(bits: np.ndarray) -> np.ndarray:
@@ -56,8 +55,7 @@ def to_noise(bits: np.ndarray) -> np.ndarray:
     """[Z] float32 numbers for noisy layers from [2 Z] words: core.exploration.noise in NumPy, up to rounding."""
     radius, angle = np.split(to_uniforms(bits), 2)
     normal = np.sqrt(-2.0 * np.log(1.0 - radius)) * np.cos(2 * np.pi * angle)
-    noise: np.ndarray = (np.sign(normal) * np.sqrt(np.abs(normal))).astype(np.float32)
-    return noise
+    return (np.sign(normal) * np.sqrt(np.abs(normal))).astype(np.float32)
 
 
 def to_indices(bits: np.ndarray, size: int) -> np.ndarray:

@@ -22,5 +22,4 @@ def pixel_mask(space: gym.spaces.Box) -> npt.NDArray[np.bool_]:
         return space.pixels
     if space.dtype != np.uint8:
         return np.zeros(space.low.size, bool)
-    mask: npt.NDArray[np.bool_] = (space.low == 0).ravel() & (space.high == 255).ravel()
-    return mask
+    return (space.low == 0).ravel() & (space.high == 255).ravel()

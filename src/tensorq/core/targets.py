@@ -1,7 +1,7 @@
 """Targets of temporal-difference learning.
 
-The value of an action is always a distribution over M points: `points` and `probabilities` [B, A, M]. Ordinary
-Q-learning is the case of one point, the expected return.
+The value of an action is a distribution over M points: `points` and `probabilities` [B, A, M]. Ordinary Q-learning is
+the case of one point, the expected return, which is all that `lambda_returns` have.
 """
 
 from __future__ import annotations
@@ -77,14 +77,8 @@ def soft_target(
     This is M-DQN (Vieillard et al. 2020) for distributions: a mixture over the actions, of A * M points. Its mean is
     the paper's target.
 
-    Args:
-        reward, discount: [B].
-        points, probabilities: [B, A, M], from the target network at the next state.
-        log_policy: [B, A], the log-policy at the next state.
-        temperature: of the entropy bonus.
-
-    Returns:
-        points [B, A * M] and probabilities [B, A * M].
+    Arguments as for greedy_target, and log_policy [B, A] at the next state. The temperature is that of the entropy
+    bonus. Returns points [B, A * M] and probabilities [B, A * M].
     """
     policy = tf.exp(log_policy)
     # The policy of an illegal action is 0; its hugely negative logarithm must not enter the entropy.
@@ -93,3 +87,29 @@ def soft_target(
     weights = probabilities * policy[:, :, None]
     flat = (-1, points.shape[1] * points.shape[2])
     return tf.stop_gradient(tf.reshape(value, flat)), tf.stop_gradient(tf.reshape(weights, flat))
+
+
+def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, ended: Tensor, decay: float) -> Tensor:
+    """Q(lambda) targets: G_t = r_t + discount_t * ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1}).
+
+    Gallici et al. 2025, equation 8 (Peng and Williams 1996, without their off-policy correction). If the episode ends,
+    by termination or truncation, and at the last step, next_value alone takes the place of the weighted sum.
+
+    Args:
+        reward, discount: [T, N]; discount is gamma * (1 - terminated).
+        next_value: [T, N], the value of the true next observation.
+        ended: [T, N] bool, whether the step was an episode's last.
+        decay: lambda in [0, 1]: 0 is one-step Q-learning, 1 sums rewards to the end.
+
+    Returns:
+        [T, N].
+    """
+    last = reward.shape[0] - 1
+
+    def earlier(later: Tensor, step: tuple[Tensor, ...]) -> Tensor:
+        reward, discount, value, ended = step
+        return reward + discount * tf.where(ended, value, (1 - decay) * value + decay * later)
+
+    ended = tf.concat([ended[:last], tf.ones_like(ended[last:])], axis=0)
+    steps = (reward, discount, next_value, ended)
+    return tf.scan(earlier, steps, initializer=tf.zeros_like(reward[0]), reverse=True)

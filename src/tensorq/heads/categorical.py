@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tensorq.core.losses import cross_entropy
-from tensorq.core.projections import categorical_projection
+from tensorq.core.losses import categorical_projection, cross_entropy
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError
 from tensorq.heads.head import DistributionalHead

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorq.core.lazy import tf
-from tensorq.core.losses import cross_entropy
-from tensorq.core.projections import gaussian_histogram
+from tensorq.core.losses import cross_entropy, gaussian_histogram
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError
 from tensorq.heads.categorical import Categorical

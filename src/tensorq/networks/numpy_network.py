@@ -69,17 +69,15 @@ class NumpyNetwork:
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Split the flat parameter vector [P] into weights, in Keras' order."""
         self._normalized = normalized_numbers(observation_space, config)
-        self.mean, self.factor = np.split(params[len(params) - 2 * self._normalized :], 2)
         encode = config.part(Encoder).in_numpy(observation_space)
         assert encode is not None
         self._encode, self._head = encode, config.part(Head)
         network, noisy = config.part(NetworkSettings), noise_deviation(config) > 0
         self._dueling = network.dueling
-        weights, start = [], 0
-        for shape in parameter_shapes(observation_space, num_actions, config):
-            weights.append(params[start : start + math.prod(shape)].reshape(shape))
-            start += math.prod(shape)
-        parts = iter(weights)
+        shapes = parameter_shapes(observation_space, num_actions, config)
+        *flat, scaling = np.split(params, np.cumsum([math.prod(shape) for shape in shapes]))
+        self.mean, self.factor = np.split(scaling, 2)
+        parts = (part.reshape(shape) for part, shape in zip(flat, shapes, strict=True))
 
         def dense(by_rows: bool) -> tuple[FloatArray, ...]:
             """(kernel [inputs, units], bias) and, for a noisy layer, their deviations."""
@@ -127,8 +125,7 @@ class NumpyNetwork:
         """
         assert self.embedding is not None
         kernel, bias = self.embedding
-        result: FloatArray = np.maximum(self._cosines @ kernel + bias, 0).mean(axis=0)
-        return result
+        return np.maximum(self._cosines @ kernel + bias, 0).mean(axis=0)
 
     def _to_q_values(self, outputs: FloatArray) -> FloatArray:
         """Outputs [N, rows] to Q-values [N, A]."""
@@ -153,7 +150,7 @@ def _mean(x: FloatArray) -> FloatArray:
 
 def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | None) -> FloatArray:
     """A dense layer. Its noise adds [(x * f_in) D + d] * f_out, so that no noisy kernel has to be computed."""
-    result: FloatArray = x @ weights[0] + weights[1]
+    result = x @ weights[0] + weights[1]
     if noise is not None and len(weights) > 2:
         inputs, units = weights[0].shape
         noise_in, noise_out = noise[:inputs], noise[inputs : inputs + units]

@@ -155,8 +155,7 @@ def moving_mean(values: FloatArray, window: int) -> FloatArray:
     """Mean of each value and the `window - 1` before it, or as many as there are."""
     sums = np.cumsum(values)
     sums[window:] = sums[window:] - sums[:-window]
-    means: FloatArray = sums / np.minimum(np.arange(1, values.size + 1), window)
-    return means
+    return sums / np.minimum(np.arange(1, values.size + 1), window)
 
 
 def _episodes(run: History) -> tuple[FloatArray, FloatArray]:
