@@ -15,20 +15,21 @@ from typing import Any
 
 from tensorq.errors import TensorqError
 from tensorq.plugins import require_packages
-from tensorq.runs.checkpoint import Checkpoints, is_leftover, remove_leftovers, require_inside, write_atomically
-from tensorq.runs.lock import FolderLock
+from tensorq.runs.checkpoint import Checkpoints, is_leftover, require_inside, write_atomically
+from tensorq.runs.lock import LockableFolder
 
 PUT_BACK = "put the original file back, or train again into another run folder"
 LARGEST = 1e300  # of what is drawn: the differences of larger numbers overflow, so they count as missing
 JSON_LIMIT_BYTES = 16 * 1024 * 1024
 
 
-class RunDirectory:
+class RunDirectory(LockableFolder):
     """A run's folder and the paths in it. `with run:` locks it: one process trains in a folder at a time."""
 
     def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
         """Set the paths; the disk is not touched. `made` are the folders made for this run, outermost first."""
-        self.path, self._made = path, made
+        super().__init__(path)
+        self._made = made
         self.config_path = path / "config.json"  # all that is needed to run it again
         self.metrics_path = path / "metrics.csv"  # a row for each stop of training
         self.episodes_path = path / "episodes.csv"  # a row for each finished episode
@@ -37,26 +38,12 @@ class RunDirectory:
         self.result_path = path / "result.json"  # the outcome of a finished run
         self.curve_path = path / "curve.png"
         self.video_path = path / "video.gif"
-        self._lock = FolderLock(path)
-
-    def lock(self) -> None:
-        """Keep other processes from training here until `unlock`, or until this process ends for any reason."""
-        self._lock.acquire()
-        remove_leftovers(self.path)
-
-    def is_locked(self) -> bool:
-        """Whether a process trains here now. Changes nothing on disk."""
-        return self._lock.is_held()
-
-    def unlock(self) -> None:
-        """Let others train here."""
-        self._lock.release()
 
     def remove(self) -> None:
         """Remove a run that never began: its files, and the folders made for it if they are then empty."""
         tables = (self.metrics_path, self.episodes_path)
         initial = Checkpoints(self.checkpoints_path).initial_path
-        for file in (self.config_path, *tables, self.replay_path, initial, self._lock.path):
+        for file in (self.config_path, *tables, self.replay_path, initial, self.lock_path):
             with contextlib.suppress(OSError):
                 file.unlink()
         for folder in (self.checkpoints_path, *reversed(self._made)):
@@ -64,12 +51,10 @@ class RunDirectory:
                 folder.rmdir()
 
     def __enter__(self) -> RunDirectory:
-        """Lock the run."""
         self.lock()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Unlock the run."""
         self.unlock()
 
 
@@ -105,17 +90,12 @@ def _make_folders(path: Path) -> list[Path]:
 
 def _begin(path: Path, made: list[Path], config_json: dict[str, Any]) -> RunDirectory:
     run = RunDirectory(path, made)
-    run.lock()
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(run)
         _refuse_taken(path)  # another process may have been quicker
-        try:
-            write_json(run.config_path, {**config_json, "versions": versions()})
-        except BaseException:
-            run.remove()
-            raise
-    except BaseException:
-        run.unlock()
-        raise
+        undo.callback(run.remove)
+        write_json(run.config_path, {**config_json, "versions": versions()})
+        undo.pop_all()
     return run
 
 

@@ -5,7 +5,8 @@ A freed checkpoint says so in its metadata, and has no tensors of the replay. A 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensorq.errors import TensorqError
 from tensorq.replay.settings import ReplaySettings
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.checkpoint import Checkpoints
+from tensorq.runs.directory import RunDirectory
 from tensorq.runs.saved import SavedRun
 
 # In a checkpoint's metadata: whether its replay was freed, and the steps that new replays have taken to fill so far.
@@ -28,14 +30,9 @@ def replay_bytes(run: SavedRun) -> int:
     """Bytes that `free_replay` would free: those of replay.bin, and of the replays within checkpoints."""
     if not _has_replay(run):
         return 0
-    files, total = run.files, 0
-    if files.replay_path.is_file():
-        total += files.replay_path.stat().st_size
-    for path in Checkpoints(files.checkpoints_path).step_paths():
-        try:
-            tensors, _ = checkpoint.load(path)
-        except TensorqError:  # a damaged checkpoint is left as it is
-            continue
+    path = run.files.replay_path
+    total = path.stat().st_size if path.is_file() else 0
+    for _, tensors, _ in _checkpoints(run.files):
         total += sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(REPLAY_TENSORS))
     return total
 
@@ -45,11 +42,7 @@ def free_replay(run: SavedRun) -> None:
     with directory.open(run.path) as files:
         if directory.read_result(run.path) is None or not _has_replay(run):
             raise TensorqError(f"{run.path} has no replay to free: only finished runs that learn from replay have one.")
-        for path in Checkpoints(files.checkpoints_path).step_paths():
-            try:
-                tensors, metadata = checkpoint.load(path)
-            except TensorqError:
-                continue
+        for path, tensors, metadata in _checkpoints(files):
             kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(REPLAY_TENSORS)}
             if len(kept) < len(tensors):
                 checkpoint.save(path, kept, {**metadata, FREED: True})
@@ -83,6 +76,13 @@ def with_empty_replay(
     if not metadata.get(FREED):
         return tensors
     return {**{name: tensor for name, tensor in fresh.items() if name.startswith(REPLAY_TENSORS)}, **tensors}
+
+
+def _checkpoints(files: RunDirectory) -> Iterator[tuple[Path, dict[str, np.ndarray], dict[str, Any]]]:
+    """The path, tensors and metadata of each checkpoint; a damaged one is left out, and so as it is."""
+    for path in Checkpoints(files.checkpoints_path).step_paths():
+        with contextlib.suppress(TensorqError):
+            yield path, *checkpoint.load(path)
 
 
 def _has_replay(run: SavedRun) -> bool:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from tensorq.errors import TensorqError
-from tensorq.runs.checkpoint import open_in_place
+from tensorq.runs.checkpoint import open_in_place, remove_leftovers
 
 _held: set[int] = set()
 
@@ -24,25 +24,31 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
-class FolderLock:
-    """The file `lock` in a folder, locked by the operating system; it also says which process holds it."""
+class LockableFolder:
+    """A folder with a file `lock`, locked by the operating system; it also says which process holds it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Set the path; nothing is opened yet."""
-        self.path = folder / "lock"
+    def __init__(self, path: Path) -> None:
+        """Set the paths; nothing is opened yet."""
+        self.path, self.lock_path = path, path / "lock"
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
-        """Take the lock, unless this object holds it already; raises TensorqError if another process holds it."""
-        if self._descriptor is not None:
-            return
-        descriptor = open_in_place(self.path)
+    def lock(self) -> None:
+        """Keep other processes from training here until `unlock`, or until this process ends for any reason.
+
+        Also removes what a killed process left. Raises TensorqError if another process, or another object, has the
+        lock; if this object has it already, it keeps it.
+        """
+        if self._descriptor is None:
+            self._acquire()
+        remove_leftovers(self.path)
+
+    def _acquire(self) -> None:
+        descriptor = open_in_place(self.lock_path)
         if not _take(descriptor):
             owner = _owner(descriptor)
             os.close(descriptor)
             raise TensorqError(
-                f"{owner} is training in {self.path.parent}; wait for it, stop it, or choose another run_dir "
-                "(--run-dir)"
+                f"{owner} is training in {self.path}; wait for it, stop it, or choose another run_dir (--run-dir)"
             )
         _held.add(descriptor)
         self._descriptor = descriptor
@@ -50,17 +56,17 @@ class FolderLock:
             os.truncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
 
-    def release(self) -> None:
-        """Release the lock."""
+    def unlock(self) -> None:
+        """Let others train here."""
         if self._descriptor in _held:
             _held.remove(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = None
 
-    def is_held(self) -> bool:
-        """Whether any process holds the lock now. Changes nothing on disk."""
+    def is_locked(self) -> bool:
+        """Whether a process trains here now. Changes nothing on disk."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            descriptor = os.open(self.lock_path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError:
             return False
         try:

@@ -88,11 +88,9 @@ class CsvTable:
                 self._file.close()
 
     def __enter__(self) -> CsvTable:
-        """Return the table, to be closed at the end of the block."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close the table."""
         self.close()
 
 

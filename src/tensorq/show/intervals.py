@@ -10,7 +10,7 @@ from tensorq.errors import TensorqError
 from tensorq.evaluation.compare import METRIC_NAMES, Metric
 from tensorq.runs.history import label
 from tensorq.show.style import BLUE, GREY, INK, SOFT_INK, WIDTH_INCHES, dress, new_page, save
-from tensorq.show.tables import formatter
+from tensorq.show.tables import mean_and_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +69,8 @@ def _draw_row(axes: Axes, row: dict[str, Any], y: int, beside_points: float) -> 
 
 def _numbers(row: dict[str, Any]) -> tuple[str, str]:
     """The interquartile mean and its interval, as text; one seed has no interval."""
-    shown, low, high = formatter(row["env"]), row["interquartile_low"], row["interquartile_high"]
-    interval = "" if low is None else f"{shown(low)} to {shown(high)}"
-    mean = shown(row["interquartile_mean"])
-    return mean.replace("-", "\N{MINUS SIGN}"), interval.replace("-", "\N{MINUS SIGN}")
+    mean, interval = (text.replace("-", "\N{MINUS SIGN}") for text in mean_and_interval(row))
+    return mean, interval
 
 
 def _caption(rows: list[dict[str, Any]], metric: Metric) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 import json
 import sys
@@ -24,7 +23,7 @@ def print_runs(folder: Path, *, as_json: bool = False) -> None:
     """Print the runs in a folder, for a person or as a JSON list."""
     runs = [look(run) for run in find_runs(folder)]
     if as_json:
-        print(json.dumps([plain_data(dataclasses.asdict(run)) for run in runs], indent=2, allow_nan=False))
+        print(json.dumps(plain_data(runs), indent=2, allow_nan=False))
         return
     if not runs:
         print(f"no runs in {shown(folder)}: `tensorq train CartPole-v1` makes one")

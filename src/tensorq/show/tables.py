@@ -57,25 +57,28 @@ def table_of(rows: Sequence[dict[str, Any]], metric: Metric) -> Table:
     title = f"{METRIC_NAMES[metric]}\nIQM, 95 % interval"  # interquartile mean
     table = new_table("setting", right=("seeds", "steps", title, "worst\nseed", "seconds\nsteps/s"))
     for row in rows:
-        low, high = row["interquartile_low"], row["interquartile_high"]
-        as_text = formatter(row["env"])
-        interval = "" if low is None else f"{as_text(low)} to {as_text(high)}"
         unusual = [f"  {name} {short(value)}" for name, value in row["unusual"].items()]
         unfinished = [f"{row['unfinished']} unfinished"] if row["unfinished"] else []
         table.add_row(
             "\n".join([f"{row['env']} {row['preset']}", *unusual]),
             "\n".join([str(len(row["seeds"])), *unfinished]),
             format_number(row["steps"], ",.0f"),
-            f"{as_text(row['interquartile_mean'])}\n{interval}",
-            f"{as_text(row['worst_return'])}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
+            "\n".join(mean_and_interval(row)),
+            f"{_formatter(row)(row['worst_return'])}\n{'' if row['worst_seed'] is None else row['worst_seed']}",
             f"{format_number(row['seconds'], '.1f')}\n{format_number(row['steps_per_second'], ',.0f')}",
         )
     return table
 
 
-def formatter(env: str) -> Callable[[Any], str]:
-    """The function that writes returns of an environment as text."""
-    return (lambda value: format_number(value, ".3f")) if env == ALL_ENVIRONMENTS else format_return
+def mean_and_interval(row: dict[str, Any]) -> tuple[str, str]:
+    """The interquartile mean of a row of `compare` and its interval, as text; one seed has no interval."""
+    as_text, low, high = _formatter(row), row["interquartile_low"], row["interquartile_high"]
+    return as_text(row["interquartile_mean"]), "" if low is None else f"{as_text(low)} to {as_text(high)}"
+
+
+def _formatter(row: dict[str, Any]) -> Callable[[Any], str]:
+    """The function that writes a row's returns as text."""
+    return (lambda value: format_number(value, ".3f")) if row["env"] == ALL_ENVIRONMENTS else format_return
 
 
 def print_episodes(run: Path, which: str, played: Episodes, as_json: bool) -> None:
