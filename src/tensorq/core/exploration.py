@@ -33,13 +33,9 @@ def epsilon_greedy(q_values: Tensor, epsilon: Tensor, u: Tensor, mask: Tensor | 
 
 
 def noise(u: Tensor) -> Tensor:
-    """Numbers for the factorised noise of noisy layers (Fortunato et al. 2018, section 3): sign(x) sqrt(|x|), x normal.
+    """[Z] numbers for the factorised noise of noisy layers (Fortunato et al. 2018, section 3): sign(x) sqrt(|x|).
 
-    Args:
-        u: [2 Z] uniforms in [0, 1), which become normals by Box and Muller's formula (1958), in float32.
-
-    Returns:
-        [Z].
+    x are normals, which Box and Muller's formula (1958) makes of u, [2 Z] uniforms in [0, 1), in float32.
     """
     radius, angle = tf.split(u, 2)
     normal = tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * cos_pi(2.0 * angle)

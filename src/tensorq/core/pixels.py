@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 
 class FlatBox(gym.spaces.Box):
-    """The Box into which a composite space is flattened. `pixels` marks the numbers that are pixels."""
+    """The Box into which a composite space is flattened. `pixels` is a mask [numbers], True for pixels."""
 
     def __init__(self, flat: gym.spaces.Box, pixels: npt.NDArray[np.bool_]) -> None:
-        """Store the flat space and a mask [numbers], True for pixels."""
         super().__init__(flat.low, flat.high, flat.shape, flat.dtype.type)
         self.pixels = pixels
 

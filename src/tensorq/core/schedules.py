@@ -9,10 +9,6 @@ from typing import Any
 def linear(start: float, final: float, length: int, count: Any, minimum: Callable[..., Any] = min) -> Any:
     """Linear from `start` at count 0 to `final` at count `length`, then constant. With length 0 it is always `final`.
 
-    Args:
-        start, final: the first and the last value.
-        length: the count at which the value is final.
-        count: a number; or an integer tensor, with minimum=tf.minimum.
-        minimum: the function that returns the smaller of two numbers.
+    `count` is a number; or an integer tensor, with minimum=tf.minimum.
     """
     return start + (final - start) * minimum(count / length, 1.0) if length else final

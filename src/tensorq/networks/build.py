@@ -86,12 +86,8 @@ def build_network(
 ) -> Network:
     """The Q-network. Its initial weights depend on config.seed alone.
 
-    Args:
-        observation_space: the Box or Discrete in which observations are stored.
-        num_actions: A.
-        config: the run's settings.
-        function: builds the network, or features for it.
-        own_space: the environment's own observation space, which the function gets.
+    `observation_space` is the Box or Discrete in which observations are stored. `function` builds the network, or
+    features for it; it gets `own_space`, the environment's own observation space.
     """
     load_tensorflow()
     function = network_function(function)

@@ -27,20 +27,16 @@ def build_custom(
     flat_space: gym.Space,
     num_actions: int,
     config: Config,
-    normalized: int = 0,
+    normalized: int,
 ) -> Network:
     """The network of `function`. All of its initial weights, trained or not, depend on config.seed alone.
 
     The model is called once, because subclasses of keras.Model are built by their first call. Raises TensorqError if it
     cannot be trained: no weights to train, an input or output of another shape, or a function that raises.
 
-    Args:
-        function: the user's function.
-        space: the function's argument: the environment's own space, or in older runs the flat one.
-        flat_space: the Box or Discrete in which observations are stored. A model with one input of its shape gets them.
-        num_actions: A.
-        config: the run's settings.
-        normalized: as in Network.
+    `space` is the function's argument: the environment's own space, or in older runs the flat one. `flat_space` is the
+    Box or Discrete in which observations are stored; a model with one input of its shape gets them. `normalized` is as
+    in Network.
     """
     called = f"the {function.keyword} function"
     with seeded(config.seed):

@@ -95,9 +95,8 @@ class NumpyNetwork:
         if self.embedding is not None:
             fractions = (np.arange(ACTING_FRACTIONS, dtype=np.float32) + np.float32(0.5)) / ACTING_FRACTIONS
             self._cosines = np.cos(math.pi * np.arange(COSINES, dtype=np.float32) * fractions[:, None])
-        self.support: FloatArray | None = None
-        if self._head.support is not None:
-            self.support = np.linspace(*self._head.support, dtype=np.float32)
+        support = self._head.support
+        self.support = None if support is None else np.linspace(*support, dtype=np.float32)
 
     def __call__(self, obs: np.ndarray, noise: FloatArray | None = None) -> FloatArray:
         """Q-values [N, A] of observations [N, ...]; noise [Z], if given, is added in noisy layers."""

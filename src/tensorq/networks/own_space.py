@@ -25,7 +25,7 @@ def keras_inputs(space: gym.Space) -> Any:
         dtype, shape = layout(leaf)
         return keras.Input(shape, dtype=dtype.name, name=name)
 
-    return _mapped(space, make, "observation")
+    return _mapped(space, make)
 
 
 def examples(space: gym.Space) -> Any:
@@ -39,7 +39,7 @@ def examples(space: gym.Space) -> Any:
             return np.stack([np.clip(0, leaf.low, leaf.high)] * 2).astype(dtype)
         return np.zeros((2, *shape), dtype)
 
-    return _mapped(space, make, "observation")
+    return _mapped(space, make)
 
 
 def from_stored(space: gym.Space, stored: Tensor) -> Any:
@@ -61,7 +61,7 @@ def from_stored(space: gym.Space, stored: Tensor) -> Any:
             return tf.reshape(found, (-1, *shape)) + tf.constant(leaf.start, tf.int32)
         return tf.reshape(tf.cast(part, dtype), (-1, *shape))
 
-    return _mapped(space, cut, "observation")
+    return _mapped(space, cut)
 
 
 def layout(leaf: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
@@ -73,7 +73,7 @@ def layout(leaf: gym.Space) -> tuple[np.dtype, tuple[int, ...]]:
     return (np.dtype(np.float32) if dtype.kind == "f" else dtype), shape
 
 
-def _mapped(space: gym.Space, function: Callable[[gym.Space, str], Any], name: str) -> Any:
+def _mapped(space: gym.Space, function: Callable[[gym.Space, str], Any], name: str = "observation") -> Any:
     """The structure of a space, with each innermost part replaced by the function's result for it and its name."""
     if isinstance(space, spaces.Dict):
         return {key: _mapped(part, function, key) for key, part in space.spaces.items()}

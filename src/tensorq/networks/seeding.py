@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -22,31 +22,21 @@ def seeded(seed: int) -> Iterator[None]:
     seed from Python's generator. TensorFlow's operations with a seed of their own, as in tf.random.normal([2], seed=1),
     start their sequences again, as after every tf.random.set_seed.
     """
-    python, numpy, restore_tensorflow = random.getstate(), np.random.get_state(), _remember_tensorflow()
+    take = tf.compat.v1.random.get_seed  # (global seed, the next operation's), or (None, None) without a global seed
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        global_seed, upcoming = take(None)
+    except RuntimeError:  # deterministic operations are on, and no seed is set
+        global_seed, upcoming = None, None
     keras.utils.set_random_seed(seed)
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        restore_tensorflow()
-
-
-def _remember_tensorflow() -> Callable[[], None]:
-    """A function that restores TensorFlow's global seed and the number of seeds that operations took from it."""
-    take = tf.compat.v1.random.get_seed  # (global seed, the next operation's), or (None, None) without a global seed
-    try:
-        seed, upcoming = take(None)
-    except RuntimeError:  # deterministic operations are on, and no seed is set
-        seed, upcoming = None, None
-
-    def restore() -> None:
-        tf.random.set_seed(seed)
-        if seed is None:
-            return
-        taken = next((count for count in range(MOST_DRAWS) if take(None)[1] == upcoming), 0)
-        tf.random.set_seed(seed)
-        for _ in range(taken):
-            take(None)
-
-    return restore
+        tf.random.set_seed(global_seed)
+        if global_seed is not None:  # as many seeds as before have been taken from it
+            taken = next((count for count in range(MOST_DRAWS) if take(None)[1] == upcoming), 0)
+            tf.random.set_seed(global_seed)
+            for _ in range(taken):
+                take(None)

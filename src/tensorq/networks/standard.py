@@ -105,14 +105,10 @@ def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.
     return keras.Model(inputs, outputs, name="agent")
 
 
-def _inputs(space: gym.Space) -> Any:
-    dtype = "int32" if isinstance(space, gym.spaces.Discrete) else str(space.dtype)
-    return keras.Input(space.shape, dtype=dtype, name="observation")
-
-
 def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> keras.Model:
     """A model of these layers in sequence, with their weights. It counts states from 0."""
-    inputs = x = _inputs(space)
+    dtype = "int32" if isinstance(space, gym.spaces.Discrete) else str(space.dtype)
+    inputs = x = keras.Input(space.shape, dtype=dtype, name="observation")
     if isinstance(space, gym.spaces.Discrete) and space.start:
         x = x - int(space.start)
     for layer in layers:

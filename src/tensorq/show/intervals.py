@@ -67,10 +67,9 @@ def _draw_row(axes: Axes, row: dict[str, Any], y: int, beside_points: float) -> 
         )  # fmt: skip
 
 
-def _numbers(row: dict[str, Any]) -> tuple[str, str]:
-    """The interquartile mean and its interval, as text; one seed has no interval."""
-    mean, interval = (text.replace("-", "\N{MINUS SIGN}") for text in mean_and_interval(row))
-    return mean, interval
+def _numbers(row: dict[str, Any]) -> list[str]:
+    """The interquartile mean and its interval, as text with minus signs."""
+    return [text.replace("-", "\N{MINUS SIGN}") for text in mean_and_interval(row)]
 
 
 def _caption(rows: list[dict[str, Any]], metric: Metric) -> str:
