@@ -74,16 +74,17 @@ class Agent:
         """
         return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
 
-    def step(
-        self, params: Tensor, gradients: Tensor, optimizer: OptimizerState, updates: Tensor
-    ) -> tuple[Tensor, OptimizerState]:
-        """Parameters [P] and optimizer after one step against gradients [P], with `updates` steps made before."""
-        settings = self._optimizer
+    def step(self, state: AgentState, gradients: Tensor) -> AgentState:
+        """The state after one step of the optimizer against gradients [P]; the target network stays as it was."""
+        settings, updates = self._optimizer, state.updates
         if settings.max_gradient_norm:
             gradients = clip_by_norm(gradients, settings.max_gradient_norm)
         rate = tf.cast(self.rate.learning_rate_at(updates, tf.minimum), tf.float32)
         move = OPTIMIZERS[settings.optimizer]
-        return move(params, gradients, optimizer, updates + 1, rate, settings.optimizer_epsilon)
+        params, optimizer = move(
+            state.params, gradients, state.optimizer, updates + 1, rate, settings.optimizer_epsilon
+        )
+        return state._replace(params=params, optimizer=optimizer, updates=updates + 1)
 
 
 def make_agent(config: Config, network: Network) -> Any:

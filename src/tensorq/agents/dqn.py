@@ -59,7 +59,7 @@ class DQN(Agent):
         gradients = tape.gradient(loss, state.params)
         q_taken = self.head.q_values(taken[:, None, :])[:, 0]
         update = Update(loss, q_taken, mean(points, probabilities) - q_taken, gradients)
-        return self._apply(state, gradients), metrics_of(update)
+        return self._move_target(self.step(state, gradients)), metrics_of(update)
 
     def _target(
         self, state: AgentState, batch: Batch, online_noise: Tensor, target_noise: Tensor, fractions: Tensor | None
@@ -81,12 +81,10 @@ class DQN(Agent):
         log_policy = targets.log_policy(next_q, temperature, batch.next_mask)
         return targets.soft_target(batch.reward + bonus, batch.discount, *distribution, log_policy, temperature)
 
-    def _apply(self, state: AgentState, gradients: Tensor) -> AgentState:
-        """One step of the optimizer, then a move of the target network if due."""
-        rate, updates = self.settings.target_sync_rate, state.updates + 1
-        params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
+    def _move_target(self, state: AgentState) -> AgentState:
+        """A move of the target network if due."""
+        rate, params = self.settings.target_sync_rate, state.params
         # A hard copy every target_sync_updates, as Nature DQN; at a rate below 1 Polyak averaging (Lillicrap 2016).
-        due = updates % self.settings.target_sync_updates == 0
+        due = state.updates % self.settings.target_sync_updates == 0
         moved = params if rate == 1 else state.target_params + rate * (params - state.target_params)
-        target_params = tf.where(due, moved, state.target_params)
-        return state._replace(params=params, target_params=target_params, optimizer=optimizer, updates=updates)
+        return state._replace(target_params=tf.where(due, moved, state.target_params))

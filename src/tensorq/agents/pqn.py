@@ -44,6 +44,5 @@ class PQN(Agent):
             losses = self.head.losses(taken, None, target[:, None], tf.ones_like(taken))
             loss = tf.reduce_mean(weight * losses)
         gradients = tape.gradient(loss, state.params)
-        params, optimizer = self.step(state.params, gradients, state.optimizer, state.updates)
         metrics = metrics_of(Update(loss, taken[:, 0], target - taken[:, 0], gradients))
-        return state._replace(params=params, optimizer=optimizer, updates=state.updates + 1), metrics
+        return self.step(state, gradients), metrics
