@@ -26,8 +26,7 @@ from tensorq.loops.table import TableLoop
 from tensorq.presets import resolve
 from tensorq.runs.checkpoint import load as load_checkpoint
 from tensorq.runs.saved import SavedRun
-from tensorq.show.maps import find_world
-from tensorq.show.table_map import TableMap, read_table_map
+from tensorq.show.table_map import TableMap, find_world, read_table_map
 
 SMALL: dict[str, Any] = {"algorithm": "qtable", "steps": 2_000, "epsilon_final": 1.0, "evaluation_episodes": 2}
 

@@ -21,7 +21,7 @@ from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
-from tensorq.networks.numpy_network import input_size, knows, num_params
+from tensorq.networks.numpy_network import knows, num_params
 from tensorq.networks.settings import NetworkSettings
 from tensorq.process import refuse_inherited_tensorflow
 from tensorq.replay.host import row_dtype, slack_rows
@@ -106,7 +106,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         default_network: whether the layers are those of hidden_sizes; the size of others is not known yet.
     """
     dtype, shape = obs_layout(space)
-    obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * input_size(space))
+    obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * gym.spaces.flatdim(space))
 
     def network(config: Config) -> float:
         return 4 * 4 * num_params(space, num_actions, config)  # float32: online and target network, Adam's two moments
@@ -115,7 +115,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         """Bytes of one observation in a forward pass."""
         head, sizes = config.part(Head), config.part(NetworkSettings).hidden_sizes
         layers = sum(sizes) + (num_actions + 1) * head.outputs_per_action if default_network else 0
-        features = sizes[-1] if sizes else input_size(space)
+        features = sizes[-1] if sizes else gym.spaces.flatdim(space)
         return 4 * (layers + head.num_fractions * features) + 2 * obs_bytes
 
     def update(config: Config) -> float:

@@ -22,7 +22,6 @@ class HLGauss(Categorical):
     """num_atoms bins around evenly spaced returns, some of them beyond value_min and value_max."""
 
     subject = "head hl_gauss"
-    in_numpy = True
 
     hl_gauss_deviation: float = setting(0.75, "Deviation of hl_gauss's target histogram, in bins.", above=0, idle=True)
     hl_gauss_spare_bins: int = setting(

@@ -12,7 +12,6 @@ class ImplicitQuantile(Quantile):
     """num_atoms quantiles, at fractions that each update draws anew."""
 
     subject = "head implicit_quantile"
-    in_numpy = True
 
     @property
     def outputs_per_action(self) -> int:

@@ -23,13 +23,11 @@ class Network:
     """
 
     def __init__(self, model: Model, space: gym.Space | None = None, normalized: int = 0) -> None:
-        """Store the model and the way in which observations are prepared for it.
+        """Store a built Keras model and the way in which observations are prepared for it.
 
-        Args:
-            model: a built Keras model.
-            space: the space whose observations the model takes; None for observations in stored form.
-            normalized: D, the number of numbers in an observation, if they are normalised by the parameters' last 2 D
-                numbers, means and factors; else 0.
+        `space` is the space whose observations the model takes; None for observations in stored form. `normalized` is
+        D, the number of numbers in an observation, if they are normalised by the parameters' last 2 D numbers, means
+        and factors; else 0.
         """
         self.model, self.space, self.normalized = model, space, normalized
         self.shapes = [tuple(weight.shape) for weight in model.trainable_variables]

@@ -28,7 +28,7 @@ def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Con
     """The shapes of the default network's weights, in Keras' order."""
     network, head, noisy = config.part(NetworkSettings), config.part(Head), noise_deviation(config) > 0
     shapes: list[tuple[int, ...]] = []
-    size = input_size(observation_space)
+    size = gym.spaces.flatdim(observation_space)
     for units in network.hidden_sizes:
         # Noisy layers are networks.layers.RowDense: it stores [units, inputs], then the deviations of kernel and bias.
         shapes += [(units, size), (units,)] * 2 if noisy else [(size, units), (units,)]
@@ -60,7 +60,7 @@ def normalized_numbers(observation_space: gym.Space, config: Config) -> int:
             f"normalize_observations: received observations of {observation_space}, expected numbers: states are "
             "one-hot and pixels are divided by 255 already."
         )
-    return input_size(observation_space)
+    return gym.spaces.flatdim(observation_space)
 
 
 class NumpyNetwork:
@@ -163,10 +163,3 @@ def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:
     if rows.size and not 0 <= rows.min() <= rows.max() < count:
         raise TensorqError(f"received the states {states}, expected them from {first} to {first + count - 1}.")
     return rows
-
-
-def input_size(observation_space: gym.Space) -> int:
-    """The number of features of one observation."""
-    if isinstance(observation_space, gym.spaces.Discrete):
-        return int(observation_space.n)
-    return int(np.prod(observation_space.shape or ()))

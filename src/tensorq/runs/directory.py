@@ -107,13 +107,13 @@ def open(path: Path) -> RunDirectory:
         found = "is a folder without config.json" if os.path.isdir(path) else found
         near = [*list(path.parents)[:2], path.parent / "runs" / path.name]
         nearby = [folder for folder in near if os.path.isfile(folder / "config.json")]
-        inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()] if os.path.isdir(path) else []
+        inside = [entry for entry in _entries(path) if (entry / "config.json").is_file()]
         hint = f"; did you mean {nearby[0]}?" if nearby else ""
         if inside:
             hint = f"; it contains runs: give one, such as {inside[0]}, or {path / '*'} if the command takes several"
         raise TensorqError(f"{path} {found}; expected the folder of a run, as `tensorq train` makes it{hint}")
     for folder in (path, run.checkpoints_path):
-        for entry in _entries(folder) if os.path.isdir(folder) else []:
+        for entry in _entries(folder):
             if entry.is_symlink():
                 require_inside(entry, path)
     return run
@@ -191,8 +191,9 @@ def python_arguments(run_dir: Path, needs: Iterable[str] = ()) -> str:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What a folder has, by name; nothing if there is no such folder."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(folder.iterdir()) if os.path.isdir(folder) else []
     except OSError as error:
         raise TensorqError(f"cannot read the folder {folder}: {error.strerror}") from error
 

@@ -1,10 +1,11 @@
-"""A table of Q-values as a picture: over the environment's map if it has one, else states by actions."""
+"""A table of Q-values as a picture: over the map of one of Gymnasium's grid worlds, else states by actions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from tensorq.envs.spaces import plain_action_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
 from tensorq.runs.saved import SavedRun
-from tensorq.show.maps import World, find_world
 from tensorq.show.style import GREEN, INK, SOFT_INK, VERMILION
 
 if TYPE_CHECKING:
@@ -28,8 +28,60 @@ MOST_STATES = 200  # in a picture without a map
 _SCALE, _UNKNOWN = ("#FCF8EC", "#D5E6EE", "#8CC0E0", "#2E86C1"), "#ECEEF0"
 _ENDS = {"hole": "#46515E", "goal": GREEN, "cliff": VERMILION}  # cells without a decision
 _TIE = 1e-6  # share of the whole range: rounding alone separates equal values by less
-_LEFT, _WIDTH = 0.1, 0.87  # of maps and texts, as shares of the width
+_MARGIN, _WIDTH = 0.1, 0.87  # of maps and texts, as shares of the width
 _TOP_INCHES, _BOTTOM_INCHES = 0.74, 0.48  # above and below the maps
+_LEFT, _DOWN, _RIGHT, _UP = (-1, 0), (0, 1), (1, 0), (0, -1)  # steps on a map
+
+
+class World(NamedTuple):
+    """How an environment's states lie on maps of one size, and what its actions do there."""
+
+    states: npt.NDArray[np.intp]  # [maps, rows, columns]
+    names: npt.NDArray[np.str_]  # [rows, columns], of special cells; empty for all others
+    steps: Sequence[tuple[int, int]]  # (right, down) of each of the first actions
+    signs: Sequence[str] = ()  # for each of the other actions, a sign and its meaning
+    titles: Sequence[str] = ("",)  # of each map
+    targets: Sequence[tuple[int, int]] = ()  # of each map: the cell (row, column) that is to be reached
+    walls: Sequence[Sequence[int]] = ()  # cells (row, column) with a wall to their right
+    across: int = 1  # the number of maps in a row, and of rows of maps
+
+
+def find_world(env: Any) -> World | None:
+    """How the states of Gymnasium's FrozenLake, CliffWalking and Taxi lie on a map; None for any other environment."""
+    kind = type(env).__name__
+    if kind == "TaxiEnv":
+        return _taxi(env)
+    if kind == "FrozenLakeEnv":
+        steps = (_LEFT, _DOWN, _RIGHT, _UP)
+        names = np.full(env.desc.shape, "", "<U5")
+        for letter, name in ((b"S", "start"), (b"H", "hole"), (b"G", "goal")):
+            names[env.desc == letter] = name
+    elif kind == "CliffWalkingEnv":
+        steps = (_UP, _RIGHT, _DOWN, _LEFT)
+        names = np.full(env.shape, "", "<U5")
+        names[-1] = ["start", *["cliff"] * (env.shape[1] - 2), "goal"]
+    else:
+        return None
+    return World(np.arange(names.size).reshape(1, *names.shape), names, steps)
+
+
+def _taxi(env: Any) -> World:
+    """A map for each place of the passenger and each destination."""
+    places, origins = "RGYB", ("from R", "from G", "from Y", "from B", "in the taxi,")
+    names = np.full((5, 5), "")
+    names[tuple(np.transpose(env.locs))] = list(places)
+    states = np.arange(500).reshape(5, 5, 5, 4)  # [rows, columns, origins, destinations]
+    pairs = [(start, target) for target in range(4) for start in range(5) if start != target]
+    return World(
+        np.stack([states[:, :, start, target] for start, target in pairs]),
+        names,
+        steps=(_DOWN, _UP, _RIGHT, _LEFT),
+        signs=("● pick up", "■ drop off"),
+        titles=[f"{origins[start]} to {places[target]}" for start, target in pairs],
+        targets=[env.locs[target] for _, target in pairs],
+        walls=np.argwhere(env.desc[1:-1, 2:-1:2] == b"|").tolist(),
+        across=4,
+    )
 
 
 @dataclass(frozen=True)
@@ -75,15 +127,15 @@ class TableMap:
         caption = " · ".join([*signs, *(["grey: as at the start"] if grey.any() else [])])
         if not known.size:
             caption = f"nothing has been learned yet: all Q-values are still {self.initial_value:g}, as at the start"
-        figure.text(_LEFT, 1 - 0.2 * inch, "The table of Q-values", fontsize=12, fontweight="bold", color=INK)
-        figure.text(_LEFT + _WIDTH, 1 - 0.2 * inch, self.details, fontsize=10, color=SOFT_INK, ha="right")
-        figure.text(_LEFT, 1 - 0.42 * inch, caption, fontsize=9.5, color=SOFT_INK)
+        figure.text(_MARGIN, 1 - 0.2 * inch, "The table of Q-values", fontsize=12, fontweight="bold", color=INK)
+        figure.text(_MARGIN + _WIDTH, 1 - 0.2 * inch, self.details, fontsize=10, color=SOFT_INK, ha="right")
+        figure.text(_MARGIN, 1 - 0.42 * inch, caption, fontsize=9.5, color=SOFT_INK)
 
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         colours = LinearSegmentedColormap.from_list("values", _SCALE).with_extremes(bad=_UNKNOWN)
         scale = ScalarMappable(Normalize(low, high if high > low else low + 1), colours)
         grid = ImageGrid(
-            figure, (_LEFT, _BOTTOM_INCHES * inch, _WIDTH - 0.05, 1 - (_TOP_INCHES + _BOTTOM_INCHES) * inch),
+            figure, (_MARGIN, _BOTTOM_INCHES * inch, _WIDTH - 0.05, 1 - (_TOP_INCHES + _BOTTOM_INCHES) * inch),
             (world.across, world.across) if world else (1, 1), axes_pad=0.24, aspect=bool(world),
             cbar_mode="single" if known.size else None, cbar_size=0.13,
         )  # fmt: skip
