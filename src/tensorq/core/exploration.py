@@ -10,16 +10,13 @@ from tensorq.core.types import Tensor
 
 
 def epsilon_greedy(q_values: Tensor, epsilon: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """For each row, a random action if u[:, 0] < epsilon, else the action of highest Q. Only legal actions are taken.
+    """[N] int32 legal actions: for each row, a random one if u[:, 0] < epsilon, else that of highest Q.
 
     Args:
         q_values: [N, A].
         epsilon: scalar in [0, 1].
         u: [N, 2] uniforms in [0, 1); for each row, one decides whether to explore, one picks the random action.
         mask: [N, A] bool, the legal actions; None if all are.
-
-    Returns:
-        [N] int32 actions.
     """
     if mask is None:
         num_actions = q_values.shape[-1]

@@ -29,15 +29,12 @@ def quantile_huber(quantiles: Tensor, fractions: Tensor, points: Tensor, probabi
     """Quantile regression with Huber's loss in place of |d| (Dabney et al. 2018a, equation 10, kappa = 1).
 
     sum over quantiles i of the expectation over target points j of |fraction_i - [d_ij < 0]| * huber(d_ij), with
-    d_ij = point_j - quantile_i.
+    d_ij = point_j - quantile_i. Returns [B].
 
     Args:
         quantiles: [B, K], the present estimates.
         fractions: [B, K] or [K], the probability of a return below each quantile.
         points, probabilities: [B, M], the target distribution.
-
-    Returns:
-        [B].
     """
     # This takes a sixth of the time that XLA needs for the formula above. Quantiles are in the last axis. The last sum
     # is a matrix product, so that XLA does not fuse it with the sum before. Huber's loss is c (d - c / 2), where c is d
@@ -54,15 +51,13 @@ def categorical_projection(points: Tensor, probabilities: Tensor, low: float, hi
     """Share each point's probability between its two neighbours on the support (Bellemare et al. 2017, algorithm 1).
 
     Support point k gets sum_j p_j * max(0, 1 - |clip(point_j, low, high) - z_k| / spacing). If all points are within
-    the support, the mean stays the same; a point that is on a support point gives it all of its probability.
+    the support, the mean stays the same; a point that is on a support point gives it all of its probability. Returns
+    probabilities [B, K].
 
     Args:
         points, probabilities: [B, M].
         low, high: the ends of the support.
         count: K, its number of points.
-
-    Returns:
-        [B, K] probabilities.
     """
     position = (tf.clip_by_value(points, low, high) - low) * ((count - 1) / (high - low))
     distance = tf.abs(position[:, :, None] - tf.range(count, dtype=points.dtype))
@@ -74,15 +69,12 @@ def gaussian_histogram(value: Tensor, low: float, high: float, count: int, devia
 
     The bins are `spacing` wide and centred on the support's points. The mass outside the bins is shared among them in
     proportion, which moves the mean inwards: with a deviation of 0.75 bins, by 0.37 bins for a value at `low`, and by
-    0.05 for a value one bin further in.
+    0.05 for a value one bin further in. Returns probabilities [B, K].
 
     Args:
         value: [B], all within [low, high].
         low, high, count: the first and last bin's centres, and K.
         deviation: the standard deviation in bin widths; the paper's 0.75 spreads most over six bins.
-
-    Returns:
-        [B, K] probabilities.
     """
     spacing = (high - low) / (count - 1)
     edges = low + spacing * (tf.range(count + 1, dtype=value.dtype) - 0.5)

@@ -54,16 +54,13 @@ def munchausen_bonus(log_policy_taken: Tensor, scale: float, temperature: float,
 def greedy_target(
     reward: Tensor, discount: Tensor, points: Tensor, probabilities: Tensor, action: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The distribution of reward + discount * Z(next state, action); no gradient flows through.
+    """Points and probabilities [B, M] of reward + discount * Z(next state, action); no gradient flows through.
 
     Args:
         reward, discount: [B]; discount is gamma^k * (1 - terminated).
         points, probabilities: [B, A, M], from the target network at the next state.
         action: [B], the best action by the target network (Mnih et al. 2015, equation 1) or, for double Q-learning, by
             the online network (van Hasselt et al. 2016, Double DQN).
-
-    Returns:
-        points [B, M] and probabilities [B, M].
     """
     value = reward[:, None] + discount[:, None] * take(points, action)
     return tf.stop_gradient(value), tf.stop_gradient(take(probabilities, action))
@@ -93,16 +90,14 @@ def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, ended: 
     """Q(lambda) targets: G_t = r_t + discount_t * ((1 - lambda) max_a Q(s_{t+1}, a) + lambda G_{t+1}).
 
     Gallici et al. 2025, equation 8 (Peng and Williams 1996, without their off-policy correction). If the episode ends,
-    by termination or truncation, and at the last step, next_value alone takes the place of the weighted sum.
+    by termination or truncation, and at the last step, next_value alone takes the place of the weighted sum. Returns
+    [T, N].
 
     Args:
         reward, discount: [T, N]; discount is gamma * (1 - terminated).
         next_value: [T, N], the value of the true next observation.
         ended: [T, N] bool, whether the step was an episode's last.
         decay: lambda in [0, 1]: 0 is one-step Q-learning, 1 sums rewards to the end.
-
-    Returns:
-        [T, N].
     """
     last = reward.shape[0] - 1
 
