@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from tensorq.envs.spaces import as_array, excerpt, is_composite, leaves, obs_layout, plain_observation_space
+from tensorq.envs.spaces import as_array, excerpt, is_composite, named_leaves, obs_layout, plain_observation_space
 from tensorq.errors import TensorqError
 
 _FEW = 64  # up to so many numbers, Python adds faster than NumPy
@@ -36,7 +36,7 @@ class ObservationReader:
         self.space, self._giver = space, giver
         self.plain = plain_observation_space(space)
         self.dtype, self.shape = obs_layout(self.plain)
-        self._leaves = [_Leaf(leaf, name, giver) for leaf, name in zip(leaves(space), _names(space), strict=True)]
+        self._leaves = [_Leaf(leaf, name, giver) for name, leaf in named_leaves(space)]
         self._single = None if is_composite(space) else self._leaves[0]
         self._floats = self.dtype.kind == "f"
         # States and dtypes of ordinary observations, which need no further check.
@@ -163,26 +163,14 @@ class _Leaf:
             np.put_along_axis(out, places.astype(np.int64), 1, axis=1)
 
 
-def _names(space: gym.Space, name: str = "") -> list[str]:
-    """The names of a space's leaves, such as camera or arms[0]; an empty name if there are no parts."""
-    if isinstance(space, spaces.Dict):
-        return [
-            leaf for key, part in space.spaces.items() for leaf in _names(part, f"{name}.{key}" if name else str(key))
-        ]
-    if isinstance(space, spaces.Tuple):
-        return [leaf for place, part in enumerate(space.spaces) for leaf in _names(part, f"{name}[{place}]")]
-    return [name]
-
-
 def _parts(space: gym.Space, obs: Any, giver: str) -> Iterator[Any]:
     """The observations of a space's leaves, in their order."""
     if isinstance(space, spaces.Dict):
-        names = list(space.spaces)
         if not isinstance(obs, Mapping) or obs.keys() != space.spaces.keys():
             found = ", ".join(map(str, obs)) or "none" if isinstance(obs, Mapping) else excerpt(obs)
             raise TensorqError(
                 f"{giver} an observation whose parts are not those of its space: {found}; expected a dict with "
-                f"{', '.join(names)}."
+                f"{', '.join(space.spaces)}."
             )
         for name, part in space.spaces.items():
             yield from _parts(part, obs[name], giver)

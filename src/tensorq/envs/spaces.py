@@ -36,13 +36,18 @@ def plain_observation_space(space: gym.Space) -> gym.Space:
 
 def leaves(space: gym.Space) -> list[gym.Space]:
     """The innermost parts of a space, in the order in which they are flattened."""
-    if not isinstance(space, (spaces.Tuple, spaces.Dict)):
-        return [space]
-    return [leaf for part in _parts(space) for leaf in leaves(part)]
+    return [leaf for _, leaf in named_leaves(space)]
 
 
-def _parts(space: spaces.Tuple | spaces.Dict) -> list[gym.Space]:
-    return list(space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces)
+def named_leaves(space: gym.Space, name: str = "") -> list[tuple[str, gym.Space]]:
+    """The same with their names, such as camera or arms[0]; an empty name if the space has no parts."""
+    if isinstance(space, spaces.Dict):
+        parts = [(f"{name}.{key}" if name else str(key), part) for key, part in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        parts = [(f"{name}[{place}]", part) for place, part in enumerate(space.spaces)]
+    else:
+        return [(name, space)]
+    return [leaf for inner, part in parts for leaf in named_leaves(part, inner)]
 
 
 def _pixels(leaf: gym.Space) -> np.ndarray:
@@ -51,11 +56,11 @@ def _pixels(leaf: gym.Space) -> np.ndarray:
 
 def _refuse_unknown(space: gym.Space) -> None:
     if isinstance(space, (spaces.Tuple, spaces.Dict)):
-        if not _parts(space):
+        if not space.spaces:
             raise TensorqError(f"observation space {space}: it has no part, expected at least one.")
         if isinstance(space, spaces.Dict) and not all(isinstance(name, str) for name in space.spaces):
             raise TensorqError(f"observation space {space}: expected parts with names that are text.")
-        for part in _parts(space):
+        for part in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
             _refuse_unknown(part)
     elif isinstance(space, spaces.Box):
         if space.low.size > _MOST_BOUNDS and not (_uniform(space.low) and _uniform(space.high)):
@@ -177,12 +182,8 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         return {"dict": {name: space_to_json(part) for name, part in space.spaces.items()}}
     if not isinstance(space, spaces.Box):
         raise TypeError(f"cannot keep {space}")
-    bounds = {"low": space.low, "high": space.high}
-    return {
-        "shape": list(space.shape),
-        "dtype": str(space.dtype),
-        **{name: _bound_to_json(bound) for name, bound in bounds.items()},
-    }
+    low, high = _bound_to_json(space.low), _bound_to_json(space.high)
+    return {"shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
 
 
 def _bound_to_json(bound: np.ndarray) -> Any:
@@ -233,14 +234,16 @@ def same_space(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
     If an older run kept no bounds, bounds are not compared.
     """
-    if one.keys() - _BOUNDS != other.keys() - _BOUNDS:
-        return False
-    if "tuple" in one or "dict" in one:
-        kind = "tuple" if "tuple" in one else "dict"
-        parts = [list(each[kind].values() if kind == "dict" else each[kind]) for each in (one, other)]
-        names = [list(each[kind]) if kind == "dict" else len(each[kind]) for each in (one, other)]
-        return names[0] == names[1] and all(same_space(*pair) for pair in zip(*parts, strict=True))
-    if any(one[name] != other[name] for name in one.keys() - _BOUNDS):
+    if "tuple" in one and "tuple" in other:
+        pairs = zip(one["tuple"], other["tuple"], strict=False)
+        return len(one["tuple"]) == len(other["tuple"]) and all(same_space(*pair) for pair in pairs)
+    if "dict" in one and "dict" in other:
+        names = list(one["dict"])
+        return names == list(other["dict"]) and all(
+            same_space(one["dict"][name], other["dict"][name]) for name in names
+        )
+    rest, others = ({name: each[name] for name in each.keys() - _BOUNDS} for each in (one, other))
+    if rest != others:
         return False
     if "low" not in one or "low" not in other:
         return True
