@@ -26,7 +26,7 @@ def check_world(world: World) -> None:
     def uniforms(width: int) -> Any:
         return tf.constant(generator.integers(2**24, size=(_ROWS, width)) * 2.0**-24, tf.float32)
 
-    reset, step = _compiled(world, "reset", world.reset), _compiled(world, "step", world.step)
+    reset, step = _method(world, "reset"), _method(world, "step")
     state = reset(uniforms(world.reset_uniforms))
     layout = _layout(state)
     _check_observations(world, state)
@@ -57,27 +57,26 @@ def check_world(world: World) -> None:
 
 
 def _check_attributes(world: Any) -> None:
-    for name, expected in (
+    for name, *kinds in (
         ("observation_space", gym.spaces.Box), ("action_space", gym.spaces.Discrete), ("max_episode_steps", int),
-        ("reset_uniforms", int), ("step_uniforms", int), ("solved_return", (int, float, type(None))),
+        ("reset_uniforms", int), ("step_uniforms", int), ("solved_return", int, float, type(None)),
     ):  # fmt: skip
-        if not hasattr(world, name) or not isinstance(getattr(world, name), expected):
-            wanted = (
-                " or ".join(kind.__name__ for kind in expected) if isinstance(expected, tuple) else expected.__name__
-            )
-            _refuse(world, name, repr(getattr(world, name, "nothing")), wanted)
+        received = getattr(world, name, "nothing")
+        if not isinstance(received, tuple(kinds)):
+            _refuse(world, name, repr(received), " or ".join(kind.__name__ for kind in kinds))
     for name, least in (("max_episode_steps", 1), ("reset_uniforms", 0), ("step_uniforms", 0)):
         if getattr(world, name) < least:
             _refuse(world, name, getattr(world, name), f"at least {least}")
 
 
-def _compiled(world: World, name: str, function: Any) -> Any:
-    """The function, compiled by XLA; raises TensorqError if it raises."""
-    compiled = tf.function(function, autograph=False, jit_compile=True)
+def _method(world: World, name: str, compiled: bool = True) -> Any:
+    """A method of the world, compiled by XLA or as it is; raises TensorqError if it raises."""
+    method = getattr(world, name)
+    program = tf.function(method, autograph=False, jit_compile=True) if compiled else None
 
     def call(*arguments: Any) -> Any:
         try:
-            return compiled.get_concrete_function(*arguments)(*arguments)
+            return (program.get_concrete_function(*arguments) if program else method)(*arguments)
         except Exception as error:  # any exception: the world is not ours
             raise TensorqError(f"{type(world).__name__}.{name} raised {where_raised(error)}.") from error
 
@@ -85,7 +84,7 @@ def _compiled(world: World, name: str, function: Any) -> Any:
 
 
 def _check_observations(world: World, state: Any) -> None:
-    obs, space = _compiled(world, "observe", world.observe)(state), world.observation_space
+    obs, space = _method(world, "observe")(state), world.observation_space
     dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
     if obs.shape != (_ROWS, *space.shape) or obs.dtype != dtype:
         received = f"{obs.dtype.name} of shape {obs.shape}"
@@ -94,7 +93,7 @@ def _check_observations(world: World, state: Any) -> None:
         if not space.contains(row.astype(space.dtype)):
             _refuse(world, "observe", row, f"an observation of {space}")
     if hasattr(world, "action_mask"):
-        mask = _compiled(world, "action_mask", world.action_mask)(state)
+        mask = _method(world, "action_mask")(state)
         if mask.shape != (_ROWS, world.action_space.n) or mask.dtype != tf.bool:
             received = f"{mask.dtype.name} of shape {mask.shape}"
             _refuse(world, "action_mask", received, f"bool of shape {(_ROWS, int(world.action_space.n))}")
@@ -103,10 +102,7 @@ def _check_observations(world: World, state: Any) -> None:
 def _check_picture(world: World, state: Any) -> None:
     if not hasattr(world, "render"):
         return
-    try:
-        picture = world.render(state)
-    except Exception as error:  # any exception: the world is not ours
-        raise TensorqError(f"{type(world).__name__}.render raised {where_raised(error)}.") from error
+    picture = _method(world, "render", compiled=False)(state)
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
         received = f"{picture.dtype} of shape {picture.shape}" if isinstance(picture, np.ndarray) else repr(picture)
         _refuse(world, "render", received, "a NumPy array [height, width, 3] of uint8")
