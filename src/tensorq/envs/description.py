@@ -25,12 +25,9 @@ from tensorq.envs.spaces import (
 from tensorq.envs.world import WORLDS, is_view, why_no_world
 from tensorq.errors import TensorqError
 
-_NORMALISING = {
-    NormalizeObservation: "NormalizeObservation",
-    NormalizeReward: "NormalizeReward",
-    vector_wrappers.NormalizeObservation: "NormalizeObservation",
-    vector_wrappers.NormalizeReward: "NormalizeReward",
-}
+_NORMALISING = (
+    NormalizeObservation, NormalizeReward, vector_wrappers.NormalizeObservation, vector_wrappers.NormalizeReward,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,12 +106,12 @@ def describe(
     maker = new_each_time(make or gymnasium_maker(env, env_args))
     maker = OnlyOne(maker) if single else maker
     instance = maker()
+    if not isinstance(instance, (VectorEnv, gym.Env)):
+        raise TensorqError(
+            f"the environment function returned {type(instance).__name__}, expected a gymnasium.Env or VectorEnv."
+        )
     kept = False
     try:
-        if not isinstance(instance, (VectorEnv, gym.Env)):
-            raise TensorqError(
-                f"the environment function returned {type(instance).__name__}, expected a gymnasium.Env or VectorEnv."
-            )
         observation_space, action_space = _spaces(instance)
         plain_observation_space(observation_space), plain_action_space(action_space)  # refuse others
         spec, world = instance.spec, getattr(instance.unwrapped, "world", None) if is_view(instance.spec) else None
@@ -122,7 +119,7 @@ def describe(
         normalising = tuple(dict.fromkeys(_normalising(instance)))
         kept = single
     finally:
-        if isinstance(instance, (VectorEnv, gym.Env)) and not kept:
+        if not kept:
             close_or_warn(instance, warn)
     return Environment(
         id=env,
@@ -141,19 +138,21 @@ def describe(
 
 def _spaces(instance: gym.Env | VectorEnv) -> tuple[gym.Space, gym.Space]:
     prefix = "single_" if isinstance(instance, VectorEnv) else ""
-    found = [getattr(instance, f"{prefix}{name}_space", None) for name in ("observation", "action")]
-    for name, space in zip(("observation", "action"), found, strict=True):
+    found = []
+    for name in (f"{prefix}observation_space", f"{prefix}action_space"):
+        space = getattr(instance, name, None)
         if not isinstance(space, gym.Space):
             raise TensorqError(
-                f"{environment_name(instance)} has the {prefix}{name}_space {space}, expected a gymnasium space: set "
-                f"self.{prefix}{name}_space in its __init__."
+                f"{environment_name(instance)} has the {name} {space}, expected a gymnasium space: set self.{name} in "
+                "its __init__."
             )
-    return found[0], found[1]  # type: ignore[return-value]
+        found.append(space)
+    return found[0], found[1]
 
 
 def _normalising(env: Any) -> list[str]:
     """The normalising wrappers of an environment, from the outside in, also around the environments of a vector."""
-    found = [name for wrapper, name in _NORMALISING.items() if isinstance(env, wrapper)]
+    found = [wrapper.__name__ for wrapper in _NORMALISING if isinstance(env, wrapper)]
     if isinstance(env, (gym.Wrapper, VectorWrapper)):
         return found + _normalising(env.env)
     if isinstance(env, SyncVectorEnv):
@@ -161,7 +160,7 @@ def _normalising(env: Any) -> list[str]:
     if isinstance(env, AsyncVectorEnv):  # its environments are in other processes; their specs list wrappers
         specs = [spec for spec in env.get_attr("spec") if spec is not None]
         wrappers = [wrapper.name for spec in specs for wrapper in spec.additional_wrappers]
-        return found + [name for name in wrappers if name in _NORMALISING.values()]
+        return found + [name for name in wrappers if name in {wrapper.__name__ for wrapper in _NORMALISING}]
     return found
 
 

@@ -71,12 +71,13 @@ def register_world(name: str, home: str) -> None:
     import gymnasium
 
     WORLDS.register(name, home)
-    entry_point = functools.partial(_view, name)
-    if name in gymnasium.registry and getattr(gymnasium.registry[name].entry_point, "func", None) is not _view:
-        raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; choose another id.")
-    if name not in gymnasium.registry:
+    if name in gymnasium.registry:
+        if not is_view(gymnasium.registry[name]):
+            raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; choose another id.")
+    else:
+        view = functools.partial(_view, name)
         try:
-            gymnasium.register(name, entry_point, order_enforce=False, disable_env_checker=True)
+            gymnasium.register(name, view, order_enforce=False, disable_env_checker=True)
         except gymnasium.error.Error as error:
             raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {error}") from error
 
@@ -118,7 +119,7 @@ def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
     """Make the compiled world of an environment id in WORLDS; raises TensorqError if it cannot be made."""
     load_tensorflow()  # without its log lines, before a world's module imports it
     kind, given = WORLDS.load(env), dict(env_args or {})
-    known = [name for name in inspect.signature(kind).parameters]
+    known = list(inspect.signature(kind).parameters)
     for name in given:
         if name not in known:
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")

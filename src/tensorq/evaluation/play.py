@@ -28,10 +28,10 @@ class Episodes(NamedTuple):
         return float(self.returns.mean())
 
     def __repr__(self) -> str:
-        low, high = (float(value) for value in (self.returns.min(), self.returns.max()))
         cut = f", {self.unfinished} of them cut at the step limit" if self.unfinished else ""
         return (
-            f"<Episodes: mean return {self.mean:.6g} over {len(self.returns)}{cut}, worst {low:.6g}, best {high:.6g}>"
+            f"<Episodes: mean return {self.mean:.6g} over {len(self.returns)}{cut}, "
+            f"worst {self.returns.min():.6g}, best {self.returns.max():.6g}>"
         )
 
 

@@ -6,12 +6,13 @@ event.proto, summary.proto and hparams' plugin_data.proto.
 
 from __future__ import annotations
 
-import math
 import socket
 import struct
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from tensorq.events import Event, Finished, Progress, Started
 
@@ -66,10 +67,8 @@ def _scalars(values: dict[str, float | None]) -> bytes:
 
 def _float32(value: float) -> bytes:
     """Four bytes; a number that float32 does not hold becomes infinite."""
-    try:
-        return struct.pack("<f", value)
-    except OverflowError:
-        return struct.pack("<f", math.copysign(math.inf, value))
+    with np.errstate(over="ignore"):
+        return np.array(value, "<f4").tobytes()
 
 
 def _hyperparameters(settings: dict[str, Any]) -> bytes:
