@@ -21,7 +21,7 @@ from tensorq.envs.calls import EnvironmentMaker, Warn
 from tensorq.envs.gymnasium_ids import require_known
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
-from tensorq.evaluation.load import evaluate_run, read_kept
+from tensorq.evaluation.load import evaluate_run, keras_model, read_kept, save_model
 from tensorq.evaluation.play import Episodes
 from tensorq.events import Observer
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder, NetworkFunction, network_function
@@ -128,14 +128,10 @@ class Run:
         For the default network and for tables, the model has only Keras' own layers. For a network function of your
         own, it is the model that the function returned, followed by a mean if the head is distributional.
         """
-        from tensorq.evaluation.export import keras_model
-
         return keras_model(self.saved, which)
 
     def save(self, output: str | Path, which: str = "best") -> Path:
         """Write keras_model() as a .keras file, which keras.models.load_model reads, even without tensorq."""
-        from tensorq.evaluation.export import save_model
-
         return save_model(self.saved, _path("output", output), which)
 
 

@@ -1,10 +1,14 @@
-"""Loading a run's agent and playing its environment. Only networks other than the default import TensorFlow."""
+"""The agent that a run kept: to act with, to evaluate, or as a Keras model, to be used without tensorq.
+
+Only networks other than the default, and Keras models, import TensorFlow.
+"""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,16 +20,19 @@ from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space
-from tensorq.errors import TensorqError
+from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
 from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params, state_rows
-from tensorq.runs.checkpoint import Checkpoints
+from tensorq.process import load_tensorflow
+from tensorq.runs.checkpoint import Checkpoints, require_folder, write_atomically
 from tensorq.runs.checkpoint import load as load_checkpoint
 from tensorq.runs.directory import python_arguments
 from tensorq.runs.saved import SavedRun
 
 if TYPE_CHECKING:
+    import keras
+
     from tensorq.networks.network import Network
 
 EVALUATION_ENVS = 20
@@ -134,8 +141,7 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
     def q_function(obs: np.ndarray) -> np.ndarray:
         if isinstance(space, gym.spaces.Discrete):
             state_rows(obs, int(space.start), int(space.n))  # refuses others: Keras' one_hot makes zeros of them
-        result: np.ndarray = rate(tf.constant(obs)).numpy()
-        return result
+        return rate(tf.constant(obs)).numpy()
 
     return q_function
 
@@ -154,3 +160,35 @@ def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", war
         return play_episodes(envs, agent.q_values, seeds, run.config.evaluation_max_episode_steps)
     finally:
         close_or_warn(envs, warn)
+
+
+def keras_model(run: SavedRun, which: str = "best") -> keras.Model:
+    """The agent that a run kept, as a model of plain observations [N, ...] to Q-values [N, A]; see read_kept."""
+    load_tensorflow()
+    from tensorq.networks import standard
+
+    kept, config = read_kept(run, which), run.config
+    space: Any = kept.spaces[0]
+    if config.find(QTableSettings):
+        return standard.standard_table(space, QTable(kept.params, *kept.spaces).table)
+    if kept.network is None:
+        return standard.standard_mlp(*kept.spaces, config, kept.params)
+    return standard.custom_model(kept.network, config, kept.params)
+
+
+def save_model(run: SavedRun, file: Path, which: str = "best") -> Path:
+    """Write the agent as a .keras file, atomically, and return its path."""
+    if file.suffix != ".keras":
+        raise TensorqError(f"output: received {str(file)!r}, expected a file name that ends in .keras.")
+    require_folder(file)
+    model = keras_model(run, which)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "agent.keras")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # NumPy warns about Keras
+                model.save(written)
+        except Exception as error:  # a user's own layers may raise anything
+            raise TensorqError(f"{type(model).__name__} cannot be saved: {where_raised(error)}") from error
+        write_atomically(file, written.read_bytes())
+    return file
