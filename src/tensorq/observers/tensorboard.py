@@ -26,8 +26,7 @@ class TensorBoard:
     A run that is resumed writes another file, from which TensorBoard takes the steps after the checkpoint.
     """
 
-    def __init__(self) -> None:
-        self._file: BinaryIO | None = None
+    _file: BinaryIO  # from the event Started on
 
     def __call__(self, event: Event) -> None:
         """Write an event to the file."""
@@ -39,17 +38,15 @@ class TensorBoard:
         elif isinstance(event, Progress):
             scalars = _scalars({"episodes": event.episodes, **event.metrics})
             self._write(_field(2, event.steps) + _field(5, scalars))
-        elif isinstance(event, Finished) and self._file is not None:
+        elif isinstance(event, Finished):
             self._file.close()
-            self._file = None
 
     def _write(self, fields: bytes) -> None:
         """Write one record, an Event with these fields and the time: its length, the data, and the checksum of each."""
-        if self._file is not None:
-            data = _field(1, time.time()) + fields
-            length = struct.pack("<Q", len(data))
-            self._file.write(length + _checksum(length) + data + _checksum(data))
-            self._file.flush()
+        data = _field(1, time.time()) + fields
+        length = struct.pack("<Q", len(data))
+        self._file.write(length + _checksum(length) + data + _checksum(data))
+        self._file.flush()
 
 
 def _create(folder: Path) -> BinaryIO:
@@ -112,11 +109,6 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _crc_table() -> list[int]:
-    table = [*range(256)]
-    for _ in range(8):
-        table = [number >> 1 ^ (0x82F63B78 if number & 1 else 0) for number in table]  # Castagnoli's, reversed
-    return table
-
-
-_CRC_TABLE = _crc_table()
+_CRC_TABLE = [*range(256)]
+for _ in range(8):
+    _CRC_TABLE = [number >> 1 ^ (0x82F63B78 if number & 1 else 0) for number in _CRC_TABLE]  # Castagnoli's, reversed
