@@ -139,13 +139,18 @@ def closed_on_error(closable: Closable) -> Iterator[None]:
         raise
 
 
+def signature(function: Any) -> inspect.Signature:
+    """The parameters of a function. One that is not written in Python may take any."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return inspect.signature(lambda *arguments, **keywords: None)
+
+
 def require_seed(env: gym.Env) -> None:
     """Refuse an environment whose reset takes no seed, as in gym before 0.26."""
     for each in (env, env.unwrapped):
-        try:
-            parameters = inspect.signature(each.reset).parameters.values()
-        except (TypeError, ValueError):  # not written in Python
-            continue
+        parameters = signature(each.reset).parameters.values()
         if not any(parameter.name == "seed" or parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
             raise TensorqError(
                 f"reset() of {type(each).__name__} takes no seed: write def reset(self, *, seed=None, options=None), "
@@ -203,15 +208,12 @@ class OnlyOne:
 
 
 def _require_no_arguments(make: EnvironmentMaker) -> None:
+    parameters = signature(make)
     try:
-        signature = inspect.signature(make)
-    except (TypeError, ValueError):  # not written in Python
-        return
-    try:
-        signature.bind()
+        parameters.bind()
     except TypeError as error:
         name = getattr(make, "__name__", "make_env")
         raise TensorqError(
-            f"the environment function {name}{signature} needs arguments, expected a function without any, such as "
+            f"the environment function {name}{parameters} needs arguments, expected a function without any, such as "
             f"lambda: {name}(...)."
         ) from error

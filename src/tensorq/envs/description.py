@@ -131,7 +131,7 @@ def describe(
         # With arguments the task is another one, so Gymnasium's goal does not hold. A world computes its own goal.
         solved_return=world.solved_return if world else spec.reward_threshold if spec and not env_args else None,
         num_envs=num_envs,
-        no_world=_why_no_world(env, make is not None, env_args or {}, single),
+        no_world=why_no_world(env, make is not None, env_args or {}, single),
         normalising=normalising,
     )
 
@@ -162,14 +162,6 @@ def _normalising(env: Any) -> list[str]:
         wrappers = [wrapper.name for spec in specs for wrapper in spec.additional_wrappers]
         return found + [name for name in wrappers if name in {wrapper.__name__ for wrapper in _NORMALISING}]
     return found
-
-
-def _why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: bool) -> str | None:
-    if custom:
-        return "an environment that a function makes has no compiled world"
-    if single:
-        return "single_environment uses one environment, and a compiled world steps a batch"
-    return why_no_world(env, env_args)
 
 
 def choose_loop(loop: str, environment: Environment) -> str:

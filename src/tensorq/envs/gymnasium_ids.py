@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import warnings
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from tensorq.envs.calls import EnvironmentMaker
+from tensorq.envs.calls import EnvironmentMaker, signature
 from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
 from tensorq.plugins import load_plugins
@@ -107,13 +106,10 @@ def _refuse_unknown_arguments(env: str, given: Mapping[str, Any]) -> None:
     """Raise TensorqError for the first keyword that neither the environment nor gym.make takes."""
     entry: Any = _spec(env).entry_point
     creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-    try:
-        parameters = inspect.signature(creator).parameters if creator else {}
-    except (TypeError, ValueError):  # not written in Python
-        return
+    parameters = signature(creator).parameters if creator else {}
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    known = [name for name in [*parameters, *inspect.signature(gym.make).parameters] if name not in _NOT_GIVEN]
+    known = [name for name in [*parameters, *signature(gym.make).parameters] if name not in _NOT_GIVEN]
     for name in given:
         if name not in known:
             hint = nearest(name, known, f"known: {', '.join(known) or 'none'}.")

@@ -94,10 +94,17 @@ def is_view(spec: Any) -> bool:
     return getattr(getattr(spec, "entry_point", None), "func", None) is _view
 
 
-def why_no_world(env: str, env_args: Mapping[str, Any]) -> str | None:
-    """Why an id in Gymnasium's registry cannot be trained as a compiled world; None if it can."""
+def why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: bool) -> str | None:
+    """Why an environment cannot be trained as a compiled world; None if it can.
+
+    `env` is an id in Gymnasium's registry, unless a user's function makes the environment: then it is `custom`.
+    """
     import gymnasium
 
+    if custom:
+        return "an environment that a function makes has no compiled world"
+    if single:
+        return "single_environment uses one environment, and a compiled world steps a batch"
     if env not in list(WORLDS):
         return f"{env} has no compiled world; {', '.join(WORLDS)} have one"
     spec = gymnasium.spec(env)
@@ -124,10 +131,9 @@ def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
         if name not in known:
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")
     try:
-        world: World = kind(**given)
+        return kind(**given)
     except Exception as error:  # any exception: it may not be ours
         raise TensorqError(f"world {env} cannot be made: {where_raised(error)}") from error
-    return world
 
 
 def where_rows(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
