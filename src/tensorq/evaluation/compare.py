@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,9 +98,9 @@ def _row_of_setting(setting: SeedGroup, metric: Metric) -> dict[str, Any]:
         changes=setting.changes,
         unusual=setting.unusual,
         unfinished=len(runs) - len(results),
-        steps=_mean([float(run.metrics["steps"].max(initial=0.0)) for run in runs]),
-        seconds=_mean([finite_number(result.get("seconds")) for result in results]),
-        steps_per_second=_mean([finite_number(result.get("steps_per_second")) for result in results]),
+        steps=_mean(run.metrics["steps"].max(initial=0.0) for run in runs),
+        seconds=_mean(result.get("seconds") for result in results),
+        steps_per_second=_mean(result.get("steps_per_second") for result in results),
     )
 
 
@@ -119,26 +119,23 @@ def _rows_of_file(file: Path, metric: Metric) -> list[dict[str, Any]]:
     missing = [name for name in ("env", "setting", "seed", column) if name not in (reader.fieldnames or ())]
     if missing:
         raise TensorqError(f"{file} has no column {missing[0]!r}; expected env, setting, seed and {column}")
-    first_lines: dict[tuple[str, str, str], int] = {}
-    cells: dict[tuple[str, str], list[dict[str, str]]] = {}
+    cells: dict[tuple[str, str], dict[str, tuple[int, dict[str, str]]]] = {}  # (env, setting) -> seed -> line and row
     for line, row in numbered:
-        env, setting, seed = row["env"], row["setting"], row["seed"]
-        if not (env and setting):
+        if not (row["env"] and row["setting"]):
             raise TensorqError(f"line {line} of {file} has no env and setting")
-        if (first := first_lines.setdefault((env, setting, seed), line)) != line:
+        first, _ = cells.setdefault((row["env"], row["setting"]), {}).setdefault(row["seed"], (line, row))
+        if first != line:
             text = f"warning: line {line} of {file} is left out: line {first} has the same env, setting and seed"
             print(shown(text), file=sys.stderr)
-        else:
-            cells.setdefault((env, setting), []).append(row)
     environments = list(dict.fromkeys(env for env, _ in cells))  # rows of one environment stay together
     return [
         _row(
             env,
             setting,
-            [(row["seed"], finite_number(row[column])) for row in cell],
+            [(seed, finite_number(row[column])) for seed, (_, row) in cell.items()],
             [str(file)],
-            steps=_mean([finite_number(row.get("steps")) for row in cell]),
-            seconds=_mean([finite_number(row.get("seconds")) for row in cell]),
+            steps=_mean(row.get("steps") for _, row in cell.values()),
+            seconds=_mean(row.get("seconds") for _, row in cell.values()),
         )
         for (env, setting), cell in sorted(cells.items(), key=lambda named: environments.index(named[0][0]))
     ]
@@ -187,6 +184,7 @@ def _greedy_return(run: History, metric: Metric) -> float | None:
     return float(returns[-1] if metric == "final" else returns.mean())
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
+def _mean(values: Iterable[Any]) -> float | None:
+    """The mean of the values that are finite numbers; None if there are none."""
+    known = [number for value in values if (number := finite_number(value)) is not None]
     return float(np.mean(known)) if known else None

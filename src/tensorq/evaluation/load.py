@@ -100,28 +100,23 @@ def read_params(run: SavedRun, which: str = "best") -> Kept:
         raise TensorqError(f"which: received {which!r}, expected 'best' or 'last'.")
     run.config, run.environment  # noqa: B018  # first raise errors in config.json
     checkpoints = Checkpoints(run.files.checkpoints_path)
-    if which == "best":
-        path = checkpoints.best_path
-        if not path.exists():
-            raise TensorqError(_why_no_best(run, checkpoints))
-        try:
-            tensors, _ = load_checkpoint(path)
-        except TensorqError as error:
-            raise TensorqError(f"{error}{_instead(checkpoints)}.") from error
-    else:
+    if which == "last":
         found = checkpoints.latest(lambda text: None)
         if found is None:
             raise TensorqError(f"{run.path} has no checkpoint yet.")
         tensors, _, path = found
+        return Kept(run, tensors["agent.params"], path)
+    path = checkpoints.best_path
+    if not path.exists():
+        why = f"{run.path} has kept no agent yet: no greedy evaluation gave a finite return before it stopped"
+        if run.files.metrics_path.exists() and np.isfinite(run.metrics.get("evaluation_return", [])).any():
+            why = f"{path} is missing: put it back"
+        raise TensorqError(f"{why}{_instead(checkpoints)}.")
+    try:
+        tensors, _ = load_checkpoint(path)
+    except TensorqError as error:
+        raise TensorqError(f"{error}{_instead(checkpoints)}.") from error
     return Kept(run, tensors["agent.params"], path)
-
-
-def _why_no_best(run: SavedRun, checkpoints: Checkpoints) -> str:
-    """Why there is no best agent, and what can be used instead."""
-    instead = _instead(checkpoints)
-    if run.files.metrics_path.exists() and np.isfinite(run.metrics.get("evaluation_return", [])).any():
-        return f"{checkpoints.best_path} is missing: put it back{instead}."
-    return f"{run.path} has kept no agent yet: no greedy evaluation gave a finite return before it stopped{instead}."
 
 
 def _instead(checkpoints: Checkpoints) -> str:
