@@ -13,22 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tensorq import __version__, streams
 from tensorq.config import DEFAULT_PRESET, Config, RunSettings
 from tensorq.errors import TensorqError, nearest
-from tensorq.options import Parser, add_settings, env_arguments, folder, last_value, one_of, to_option, whole
+from tensorq.options import Option, Parser, add_settings, env_arguments, folder, last_value, one_of, to_option, whole
 from tensorq.paths import absolute, remember_current_folder, shown
 from tensorq.presets import resolve
 from tensorq.settings import all_parts, choices_of
 
 if TYPE_CHECKING:
     from tensorq.api import Run
-    from tensorq.events import Observer
-    from tensorq.observers.progress import Mode
-
-
-class Option(NamedTuple):
-    """An option of a command, as argparse takes it."""
-
-    names: tuple[str, ...]
-    keywords: dict[str, Any]
 
 
 _READERS = {"INT": whole, "RUN": folder, "DIR": folder, "FILE": folder}
@@ -59,15 +50,17 @@ ENV = _option(
     "MODULE:ID of the environment, if the run was trained on one of your own; importing MODULE registers ID. (default: "
     "the run's own)",
 )
-QUIET = _flag("--quiet", "Print nothing but errors.")
-JSON_LINES = _flag("--json", "Print one JSON object a line instead of text.")
-TENSORBOARD = _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder.")
-OBSERVER = _option(
-    "--observer MODULE:NAME",
-    "An observer of your own, which is called with every event: a function, or a class whose object is called. (may be "
-    "repeated)",
-    action="append",
-    default=[],
+EVENTS = (  # what becomes of a run's events
+    _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder."),
+    _option(
+        "--observer MODULE:NAME",
+        "An observer of your own, which is called with every event: a function, or a class whose object is called. "
+        "(may be repeated)",
+        action="append",
+        default=[],
+    ),
+    _flag("--quiet", "Print nothing but errors."),
+    _flag("--json", "Print one JSON object a line instead of text."),
 )
 
 
@@ -106,10 +99,7 @@ TRAIN_OPTIONS = (
         "Begin with the kept best parameters of another run, whose network must have the same settings. Other settings "
         "may differ. Optimizer, replay and schedules begin anew. (default: new parameters)",
     ),
-    TENSORBOARD,
-    OBSERVER,
-    QUIET,
-    JSON_LINES,
+    *EVENTS,
 )
 
 
@@ -126,9 +116,7 @@ def train(arguments: list[str]) -> None:
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     preset = last_value(arguments, "--preset") or DEFAULT_PRESET
     about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for ENV."
-    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]")
-    for option in TRAIN_OPTIONS:
-        parser.option(*option.names, **option.keywords)
+    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]", TRAIN_OPTIONS)
     # A chosen algorithm, head or encoder has settings of its own, which become options.
     choosing = {name: choices for part in all_parts(RunSettings) for name, choices in choices_of(part)}
     wanted = {name: last_value(arguments, to_option(name)) for name in choosing}
@@ -141,24 +129,25 @@ def train(arguments: list[str]) -> None:
     given = parser.read(arguments)
     if env_args := env_arguments(given.pop("env_arg")):
         given["env_args"] = env_args
-    mode = _mode(given.pop("quiet"), given.pop("json"))
-    observers = _observers(given.pop("observer"), given.pop("tensorboard"))
+    _take_observers(given)
     if ":" in env:
         _import_from_here()
     from tensorq import api
     from tensorq.process import process_seconds
 
-    api.train(env, **given, progress=mode, observers=observers, seconds_before=process_seconds())
+    api.train(env, **given, seconds_before=process_seconds())
 
 
-def _observers(homes: list[str], tensorboard: bool) -> list[Observer]:
-    """The observers that a command names; their module may be in the current folder."""
+def _take_observers(given: dict[str, Any]) -> None:
+    """Put the keywords of api.train and api.resume in place of EVENTS; observers may be in the current folder."""
     from tensorq.plugins import load_observer
 
+    quiet, json, homes = given.pop("quiet"), given.pop("json"), given.pop("observer")
     if homes:
         _import_from_here()
-    ours = ["tensorq.observers.tensorboard:TensorBoard"] if tensorboard else []
-    return [load_observer(home) for home in [*homes, *ours]]
+    ours = ["tensorq.observers.tensorboard:TensorBoard"] if given.pop("tensorboard") else []
+    given["observers"] = [load_observer(home) for home in [*homes, *ours]]
+    given["progress"] = "quiet" if quiet else "json" if json else "auto"
 
 
 def _import_from_here() -> None:
@@ -175,10 +164,6 @@ def _open(run: Path, env: str | None = None) -> Run:
     return api.open_run(run, make_env=env)
 
 
-def _mode(quiet: bool, json: bool) -> Mode:
-    return "quiet" if quiet else "json" if json else "auto"
-
-
 @command(
     RUN,
     _option(
@@ -187,26 +172,14 @@ def _mode(quiet: bool, json: bool) -> Mode:
     ),
     _option("--episodes INT", "The same in episodes, if these limit the run. (default: the run's own)"),
     ENV,
-    TENSORBOARD,
-    OBSERVER,
-    QUIET,
-    JSON_LINES,
+    *EVENTS,
 )
-def resume(
-    run: Path,
-    steps: int | None,
-    episodes: int | None,
-    env: str | None,
-    tensorboard: bool,
-    observer: list[str],
-    quiet: bool,
-    json: bool,
-) -> None:
+def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, **given: Any) -> None:
     """Continue a run from its last checkpoint. If stop_return ended it, it continues until this is reached again."""
     from tensorq import api
 
-    mode, others = _mode(quiet, json), _observers(observer, tensorboard)
-    api.resume(_open(run, env), steps=steps, episodes=episodes, progress=mode, observers=others)
+    _take_observers(given)
+    api.resume(_open(run, env), steps=steps, episodes=episodes, **given)
 
 
 @command(
@@ -288,22 +261,21 @@ def compare(runs: list[Path], metric: Literal["best", "final", "average"], outpu
 
 
 @command(
-    _option("directory DIR", "A folder that holds runs, or folders of runs. (default: runs)"),
+    _option("directory DIR", "A folder that holds runs, or folders of runs. (default: runs)", default="runs"),
     _flag("--free", "List the replays of finished runs, and delete them if you agree; agents and tables stay."),
     _flag("--yes", "Delete the replays without asking."),
     _flag("--json", "Print JSON instead of a table."),
 )
-def runs(directory: Path | None, free: bool, yes: bool, json: bool) -> None:
+def runs(directory: Path, free: bool, yes: bool, json: bool) -> None:
     """List the runs in a folder with their state, steps, best return and size, or free the disk space of replays."""
     from tensorq.show import runs as show
 
     if free and json or yes and not free:
         raise TensorqError("expected --yes only with --free, and --json only without --free")
-    path = directory or absolute("runs")
     if free:
-        show.free_replays(path, yes)
+        show.free_replays(directory, yes)
     else:
-        show.print_runs(path, as_json=json)
+        show.print_runs(directory, as_json=json)
 
 
 @command()
@@ -410,17 +382,15 @@ def _carry_out(name: str, arguments: list[str]) -> None:
     """Parse the arguments of a command and call it."""
     function, options = COMMANDS[name]
     names = [option.keywords["metavar"] for option in options if not option.names[0].startswith("-")]
-    parser = Parser(name, _about(COMMANDS[name]), " ".join(["tensorq", name, *names, "[-h] [OPTIONS]"]))
-    for option in options:
-        parser.option(*option.names, **option.keywords)
+    parser = Parser(name, _about(function), " ".join(["tensorq", name, *names, "[-h] [OPTIONS]"]), options)
     given = parser.read(arguments)
     if RUN in options and given["run"] is None:
         parser.error("expected the run's folder, such as runs/CartPole-v1-dqn-seed0")
     function(**given)
 
 
-def _about(each: Command) -> str:
-    return (each.function.__doc__ or "").partition("\n")[0]
+def _about(function: Callable[..., None]) -> str:
+    return (function.__doc__ or "").partition("\n")[0]
 
 
 def _warn(text: str) -> None:
@@ -429,6 +399,6 @@ def _warn(text: str) -> None:
 
 def _help() -> str:
     lines = ["tensorq: deep Q-learning on TensorFlow", "", "commands:"]
-    lines += [f"  {name:<10}{_about(each)}" for name, each in COMMANDS.items()]
+    lines += [f"  {name:<10}{_about(function)}" for name, (function, _) in COMMANDS.items()]
     lines += ["", "`tensorq help COMMAND` lists its options. Begin with: tensorq train CartPole-v1"]
     return "\n".join(lines)

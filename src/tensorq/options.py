@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_args, get_origin
 
 from tensorq.errors import TensorqError, similar
 from tensorq.paths import absolute
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from tensorq.config import Config
 
 
+class Option(NamedTuple):
+    """An option of a command, as argparse takes it."""
+
+    names: tuple[str, ...]
+    keywords: dict[str, Any]
+
+
 class Parser(argparse.ArgumentParser):
     """Parses the arguments of one command; a mistake in them raises a TensorqError of one line."""
 
-    def __init__(self, command: str, about: str, usage: str) -> None:
+    def __init__(self, command: str, about: str, usage: str, options: Iterable[Option]) -> None:
         super().__init__(
             prog=f"tensorq {command}", description=about, usage=usage, allow_abbrev=False, exit_on_error=False
         )
         self._command = command
         self._flags: set[str] = set()  # options without a value
+        for names, keywords in options:
+            self.option(*names, **keywords)
 
     def option(self, *names: str, into: Any = None, **keywords: Any) -> None:
         """Add an option or, if its name has no dashes, a positional argument; into a group, if one is given."""
@@ -161,15 +171,11 @@ class _Numbers(argparse.Action):
 
 def whole(text: str) -> int:
     """A whole number, also as 1e6 or 5_000."""
-    try:
+    with contextlib.suppress(ValueError):
         return int(text)
-    except ValueError:
-        pass
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         if (found := float(text)) == int(found):
             return int(found)
-    except (ValueError, OverflowError):
-        pass
     raise argparse.ArgumentTypeError(f"received {text!r}, expected a whole number")
 
 
