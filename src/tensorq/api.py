@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -187,8 +188,7 @@ def train(
     known = [field.name for field in dataclasses.fields(config_class({**preset_settings(name, preset), **settings}))]
     check_names(settings, others, known)
     config = resolve(name, preset, **settings)
-    show = observer(progress)
-    try:
+    with contextlib.closing(observer(progress)) as show:
         path = trainer.train(
             config,
             make=make,
@@ -198,8 +198,6 @@ def train(
             observers=[show, *observers],
             seconds_before=seconds_before,
         )
-    finally:
-        show.close()
     # Ids in a run's folder never import modules; this id was given by the caller.
     return Run(path, config.env if ":" in config.env else make, built)
 
@@ -220,11 +218,8 @@ def resume(
     make_env is the function that makes the run's environment, or its id MODULE:ID.
     """
     run = _run(path, make_env, _functions(network, features, observers, make_env))
-    show = observer(progress)
-    try:
+    with contextlib.closing(observer(progress)) as show:
         trainer.resume(run.saved, steps=steps, episodes=episodes, observers=[show, *observers])
-    finally:
-        show.close()
     return run
 
 

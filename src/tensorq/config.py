@@ -7,6 +7,7 @@ of their subject: algorithms, replay, networks, heads.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -225,15 +226,11 @@ def config_class(values: Mapping[str, Any]) -> type[Config]:
         return Config
     known = set(FIELD_NAMES)
     others = tuple(part for part in parts if any(field.name not in known for field in dataclasses.fields(part)))
-    if others not in _classes:
-        _classes[others] = _flat(others, Config)  # type: ignore[assignment]
-    return _classes[others] if others else Config
+    return _flat(others, Config) if others else Config  # type: ignore[return-value]
 
 
-_classes: dict[tuple[type[Part], ...], type[Config]] = {}
-
-
-def _flat(parts: Iterable[type[Part]], base: type[RunSettings]) -> type[RunSettings]:
+@functools.cache
+def _flat(parts: tuple[type[Part], ...], base: type[RunSettings]) -> type[RunSettings]:
     """A run's dataclass with the fields of these parts too."""
     own = {field.name for field in dataclasses.fields(base)}
     fields = {
@@ -257,7 +254,7 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
 else:
-    Config = _flat(all_parts(RunSettings)[1:], RunSettings)
+    Config = _flat(tuple(all_parts(RunSettings)[1:]), RunSettings)
 
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(Config))
 

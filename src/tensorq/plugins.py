@@ -56,7 +56,7 @@ class Registry:
 
     def load(self, name: str) -> Any:
         """The object itself; raises TensorqError if it cannot be imported."""
-        owner = self._owners.get(name, "")
+        owner = self.owner(name)
         whose = "" if owner in ("", OURS) else f" of the package {owner}"
         return load(self._homes[name], f"{self.kind} {name}{whose}")
 

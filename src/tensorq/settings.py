@@ -175,12 +175,10 @@ def _checked_number(field: dataclasses.Field[Any], wanted: type, value: Any) -> 
 
 
 def _checked_numbers(field: dataclasses.Field[Any], value: Any) -> tuple[int, ...]:
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        value = tuple(number.item() if hasattr(number, "item") else number for number in value)
     received = f"{field.name}: received {value!r}, expected whole numbers"
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise TensorqError(f"{received} such as 256 256.")
-    value = tuple(number.item() if hasattr(number, "item") else number for number in value)
-    received = f"{field.name}: received {value!r}, expected whole numbers"
-    if any(isinstance(number, bool) or not isinstance(number, int) for number in value):
+    if not isinstance(value, tuple) or any(isinstance(each, bool) or not isinstance(each, int) for each in value):
         raise TensorqError(f"{received} such as 256 256.")
     if not all(_within(field, number) for number in value):
         raise TensorqError(f"{received} {_bounds(field)}.")

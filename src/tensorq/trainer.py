@@ -31,7 +31,6 @@ from tensorq.paths import absolute
 from tensorq.plugins import versions_of
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.directory import python_arguments
 from tensorq.runs.saved import SavedRun, network_kind
 from tensorq.training import Training
 
@@ -140,7 +139,7 @@ def resume(
     config = dataclasses.replace(old, steps=wanted[0], episodes=wanted[1])
     saved, make, network = run.environment, run.maker(), run.network_function()
     env = config.env if make else saved_id(config.env)
-    call = f"tq.resume({python_arguments(run_dir, run.needs)})"
+    call = f"tq.resume({run_directory.python_arguments(run_dir, run.needs)})"
     given = {"make_env": make, network.keyword if network else "network": network}
     for name in dict.fromkeys([*given, *run.needs]):
         if given.get(name) is not None and name not in run.needs:
