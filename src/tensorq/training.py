@@ -12,6 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,39 +53,31 @@ BEST = "best."  # prefix of the tensors of the best agent in a checkpoint
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any], Path]
 
 
+@dataclass(eq=False)
 class Training:
     """One run from its folder's present state to its end."""
 
-    def __init__(
-        self,
-        config: Config,
-        environment: Environment,
-        network: NetworkFunction | None,
-        directory: RunDirectory,
-        audience: Audience,
-        began: float,
-        on_restored: Callable[[int, int], None] = lambda steps, episodes: None,
-        *,
-        env_id: str | None = None,
-        goes_on: bool = False,
-        has_initial_params: bool = False,
-    ) -> None:
-        """Prepare a run that `began` at this time; `on_restored` is called once its steps and episodes are known.
+    config: Config
+    environment: Environment
+    network: NetworkFunction | None
+    directory: RunDirectory
+    audience: Audience
+    began: float  # by time.perf_counter, when the command or call began
+    on_restored: Callable[[int, int], None] = lambda steps, episodes: None  # called once these are known
+    _: KW_ONLY
+    env_id: str | None = None  # the id MODULE:ID that was given for the environment
+    goes_on: bool = False  # the run had finished before, so the reason why it was stopped no longer counts
+    has_initial_params: bool = False  # it begins with another run's, which are in its folder of checkpoints
 
-        `env_id`: the id MODULE:ID that was given for the environment. `goes_on`: the run had finished before, so the
-        reason why it was stopped no longer counts. `has_initial_params`: it begins with another run's parameters, which
-        are in its folder of checkpoints.
-        """
+    def __post_init__(self) -> None:
+        """Prepare the run; the disk is not touched."""
         self.ready = False  # for training; an error before that changes nothing on disk
-        self.config, self.environment, self.directory = config, environment, directory
-        self._network, self._env_id = network, env_id
-        self._needs = needed_functions(config, environment.custom, network_kind(config, network))
-        self._named = _named(config, self._needs)
-        self._audience, self._tell, self._warn = audience, audience.tell, audience.warn
-        self._began, self._on_restored, self._goes_on = began, on_restored, goes_on
-        self._started, self._started_steps = began, 0  # time and steps when training began in this process
-        self._has_initial_params = has_initial_params
-        self._checkpoints = Checkpoints(directory.checkpoints_path)
+        network = network_kind(self.config, self.network)
+        self._needs = needed_functions(self.config, self.environment.custom, network)
+        self._named = _named(self.config, self._needs)
+        self._tell, self._warn = self.audience.tell, self.audience.warn
+        self._started, self._started_steps = self.began, 0  # time and steps when training began in this process
+        self._checkpoints = Checkpoints(self.directory.checkpoints_path)
         self._record, self._before = RunRecord(), RunRecord()  # now, and as it was when this process began
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._best_params: dict[str, np.ndarray] = {}
@@ -121,17 +114,17 @@ class Training:
                     f"{found[2]} holds only an agent, like best.safetensors, not a whole run: put the original file "
                     "back; or remove this one, and `tensorq resume` uses the checkpoint before it."
                 )
-            loop = build_loop(self._loop_config(found), self.environment, self._network, self.directory.replay_path)
+            loop = build_loop(self._loop_config(found), self.environment, self.network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, columns(loop.metric_names))
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.ExitStack() as closing, metrics, episodes:
                 closing.callback(close_or_warn, loop, self._warn)
                 self._restore(loop, found, metrics, episodes)
                 del found  # or its replay would stay in memory
-                self._on_restored(loop.steps, self._record.episodes)
+                self.on_restored(loop.steps, self._record.episodes)
                 self.ready = True
                 self._started, self._started_steps = time.perf_counter(), loop.steps
-                if self._record.stopped and self._goes_on:
+                if self._record.stopped and self.goes_on:
                     self._record.stopped = None
                     self._save(loop, metrics, episodes)  # or a run that is killed would count as stopped
                 path, goal = self.directory.path, self.environment.solved_return
@@ -147,7 +140,9 @@ class Training:
             if not loop.updates:
                 begins = self.config.learning_starts_steps
                 self._warn(f"nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}")
-            result = self._write_result(loop)
+            self._count(loop)
+            result = self._record.result(goal)
+            run_directory.write_json(self.directory.result_path, result)
         stopped = signals.received
         try:
             if not stopped:
@@ -197,7 +192,7 @@ class Training:
             self._refuse_lost_checkpoints()
             metrics.truncate(0)
             episodes.truncate(0)
-            if self._has_initial_params:
+            if self.has_initial_params:
                 self._begin_with(load(self._checkpoints.initial_path)[0], loop)
             return
         tensors, metadata, path = found
@@ -272,7 +267,7 @@ class Training:
         record, before, now = self._record, self._before, time.perf_counter()
         record.steps, record.updates = loop.steps, loop.updates
         record.seconds = before.seconds + now - self._started
-        record.elapsed_seconds = before.elapsed_seconds + now - self._began
+        record.elapsed_seconds = before.elapsed_seconds + now - self.began
 
     def _last_checkpoint(self) -> str:
         paths = self._checkpoints.step_paths()
@@ -300,14 +295,9 @@ class Training:
             # Until the row is written, a resume repeats this work, so it must have the same result when repeated.
             evaluation = self._evaluate(loop, signals) if due(config.evaluation_period_steps) else None
             progress = self._progress(loop, self._report, new_returns, evaluation)
-            with _interrupting():
-                self._tell(progress)
             self._listen(loop)
             if evaluation is None and self._over(loop):
-                evaluation = self._evaluate(loop, signals)
-                progress = self._progress(loop, self._report, (), evaluation)
-                with _interrupting():
-                    self._tell(progress)
+                progress = self._progress(loop, self._report, (), self._evaluate(loop, signals))
             if due(config.checkpoint_period_steps):
                 with _interrupting():
                     loop.boundary()
@@ -320,8 +310,8 @@ class Training:
 
     def _listen(self, loop: Loop) -> None:
         """End the run if an observer asked for it before it is finished."""
-        if self._audience.stop_reason and not self._finished(loop):
-            self._record.stopped = self._audience.stop_reason
+        if self.audience.stop_reason and not self._finished(loop):
+            self._record.stopped = self.audience.stop_reason
 
     def _over(self, loop: Loop) -> bool:
         return self._record.stopped is not None or self._finished(loop)
@@ -384,8 +374,9 @@ class Training:
         self._checkpoints.save_best(agent, self._record.best)
 
     def _progress(self, loop: Loop, report: Report, new_returns: Sequence[float], evaluation: float | None) -> Progress:
+        """Tell observers the state of the run, and return it."""
         self._count(loop)
-        return Progress(
+        progress = Progress(
             steps=loop.steps,
             updates=loop.updates,
             episodes=self._record.episodes,
@@ -401,14 +392,11 @@ class Training:
             seconds=self._record.seconds,
             steps_per_second=(loop.steps - self._started_steps) / (time.perf_counter() - self._started),
         )
+        with _interrupting():
+            self._tell(progress)
+        return progress
 
     # --- the end --------------------------------------------------------------------------------------------------
-
-    def _write_result(self, loop: Loop) -> dict[str, Any]:
-        self._count(loop)
-        result = self._record.result(self.environment.solved_return)
-        run_directory.write_json(self.directory.result_path, result)
-        return result
 
     def _show(self) -> None:
         """Draw the curve and the video. If this fails, the finished run is still good."""
@@ -425,8 +413,8 @@ class Training:
 
         # With single_environment no second one can be made and filmed.
         single = self.config.single_environment
-        make = self._env_id or (self.environment.make if self.environment.custom and not single else None)
-        run = SavedRun(self.directory.path, make, self._network)
+        make = self.env_id or (self.environment.make if self.environment.custom and not single else None)
+        run = SavedRun(self.directory.path, make, self.network)
         pictures = [curve] if single else [curve, video]
         self._tell(Message(f"drawing the {' and the '.join(draw.__name__ for draw in pictures)} ...", "activity"))
         for draw in pictures:
