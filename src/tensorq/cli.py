@@ -84,7 +84,7 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
     return add
 
 
-TRAIN_OPTIONS = (
+@command(
     _option(
         "--env-arg NAME=VALUE",
         "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be repeated)",
@@ -101,9 +101,6 @@ TRAIN_OPTIONS = (
     ),
     *EVENTS,
 )
-
-
-@command(*TRAIN_OPTIONS)
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
     from tensorq.envs.gymnasium_ids import require_known
@@ -116,7 +113,7 @@ def train(arguments: list[str]) -> None:
         raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
     preset = last_value(arguments, "--preset") or DEFAULT_PRESET
     about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for ENV."
-    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]", TRAIN_OPTIONS)
+    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]", COMMANDS["train"].options)
     # A chosen algorithm, head or encoder has settings of its own, which become options.
     choosing = {name: choices for part in all_parts(RunSettings) for name, choices in choices_of(part)}
     wanted = {name: last_value(arguments, to_option(name)) for name in choosing}

@@ -33,15 +33,14 @@ class Parser(argparse.ArgumentParser):
             prog=f"tensorq {command}", description=about, usage=usage, allow_abbrev=False, exit_on_error=False
         )
         self._command = command
-        self._flags: set[str] = set()  # options without a value
         for names, keywords in options:
-            self.option(*names, **keywords)
+            self.add_argument(*names, **keywords)
 
-    def option(self, *names: str, into: Any = None, **keywords: Any) -> None:
-        """Add an option or, if its name has no dashes, a positional argument; into a group, if one is given."""
-        action = (into or self).add_argument(*names, **keywords)
-        if action.nargs == 0:
-            self._flags |= set(action.option_strings)
+    @property
+    def _flags(self) -> set[str]:
+        """Options without a value, but --help."""
+        flags = (action.option_strings for action in self._actions if action.nargs == 0 and action.dest != "help")
+        return {name for names in flags for name in names}
 
     def read(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Parse arguments into options by name; raises TensorqError."""
@@ -113,13 +112,13 @@ def add_settings(parser: Parser, parts: Iterable[type[Part]], config: Config) ->
             for field in dataclasses.fields(part)
             if field.name not in known and hasattr(config, field.name) and not field.metadata["hidden"]
         ]
-        group = parser.add_argument_group(part.subject) if fields else None
+        group = parser.add_argument_group(part.subject)  # not in the help if it stays empty
         for field in fields:
             known.add(field.name)
             about, usual = field.metadata["about"], _shown(getattr(config, field.name))
             keywords = {"default": argparse.SUPPRESS, "dest": field.name, **_reading(field, field_types(part))}
             text = f"{about} (default: {usual})".replace("%", "%%")
-            parser.option(to_option(field.name), into=group, help=text, **keywords)
+            group.add_argument(to_option(field.name), help=text, **keywords)
 
 
 def _reading(field: dataclasses.Field[Any], types: dict[str, Any]) -> dict[str, Any]:
@@ -234,10 +233,7 @@ def to_option(name: str) -> str:
 
 
 def _is_negative(text: str) -> bool:
-    if not text.startswith("-"):
-        return False
-    try:
+    with contextlib.suppress(ValueError):
         float(text)
-    except ValueError:
-        return False
-    return True
+        return text.startswith("-")
+    return False
