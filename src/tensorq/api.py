@@ -213,9 +213,14 @@ def resume(
     progress: Mode = "auto",
     observers: Sequence[Observer] = (),
 ) -> Run:
-    """Continue a run from its last checkpoint, to more steps or episodes if given; see trainer.resume.
+    """Continue a run from its last checkpoint, exactly as if it had never stopped.
 
-    make_env is the function that makes the run's environment, or its id MODULE:ID.
+    Args:
+        path: the run, or its folder.
+        steps: train to this total of environment steps instead; it must be more than are done.
+        episodes: the same for a run that is limited by episodes.
+        make_env: the function that makes the run's environment, or its id MODULE:ID.
+        network, features, progress, observers: as in `train`.
     """
     run = _run(path, make_env, _functions(network, features, observers, make_env))
     with contextlib.closing(observer(progress)) as show:
@@ -268,13 +273,13 @@ _EXAMPLES = {"path": _RUN, "init_from": _RUN, "run_dir": "runs/mine", "output": 
 
 def _check_environment(env: Any) -> None:
     if isinstance(env, (gym.Env, VectorEnv)):
-        example = f"lambda: {type(env).__name__}(...)"
+        name, call = type(env).__name__, f"{type(env).__name__}(...)"
         if env.spec is not None:
-            make = "make" if isinstance(env, gym.Env) else "make_vec"
-            example = f"lambda: gymnasium.{make}({env.spec.id!r})"
+            name, make = env.spec.id, "make" if isinstance(env, gym.Env) else "make_vec"
+            call = f"gymnasium.{make}({name!r})"
         raise TensorqError(
-            f"env: received an environment that is made already ({env.spec.id if env.spec else type(env).__name__}), "
-            f"expected its id or a function that makes one, such as {example}."
+            f"env: received an environment that is made already ({name}), expected its id or a function that makes "
+            f"one, such as lambda: {call}."
         )
     if not isinstance(env, str) and not callable(env):
         raise TensorqError(

@@ -7,7 +7,7 @@ or similar. It is imported only when a name is not known, so that other uses do 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -83,11 +83,6 @@ def load_plugins() -> None:
         finally:
             _loading = ""
     _is_loaded = True
-
-
-def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of packages that extend tensorq, for config.json."""
-    return {package: metadata.version(package) for package in packages}
 
 
 def require_packages(packages: Any, whose: str) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from tensorq.networks.build import NetworkBuilder, network_function
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
-from tensorq.plugins import versions_of
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
 from tensorq.runs.saved import SavedRun, network_kind
@@ -45,16 +45,9 @@ def train(
     observers: Sequence[Observer] = (),
     seconds_before: float = 0.0,
 ) -> Path:
-    """Train a new run and return its folder; raises TensorqError, and Stopped after Ctrl-C or SIGTERM.
+    """Train a new run and return its folder; the arguments and errors are those of api.train.
 
-    Args:
-        config: the settings.
-        make: makes the environment, if config.env is not an id in Gymnasium's registry.
-        network: builds the Q-network, instead of an MLP of config.hidden_sizes.
-        run_dir: a folder that is new or empty; by default runs/ENV-PRESET-seedN.
-        init_from: a run whose kept best parameters this one begins with.
-        observers: called with every event.
-        seconds_before: the seconds that the user has waited already; they count in seconds_to_solved.
+    `make` makes the environment, if config.env is not an id in Gymnasium's registry.
     """
     began = time.perf_counter() - seconds_before
     audience = Audience(observers)
@@ -81,7 +74,7 @@ def train(
             "environment": environment.to_json(),
             "network": kind,
             "loop": loop_kind(config, environment),
-            "plugins": versions_of(packages(config)),
+            "plugins": {package: metadata.version(package) for package in packages(config)},
         }
         if network is not None:  # tells apart runs that differ only in their functions
             content.update(network_name=network.name, network_space="own")
@@ -120,14 +113,7 @@ def train(
 def resume(
     run: SavedRun, *, steps: int | None = None, episodes: int | None = None, observers: Sequence[Observer] = ()
 ) -> Path:
-    """Continue a run from its last checkpoint, exactly as if it had never stopped.
-
-    Args:
-        run: the run, with the functions that it was started with.
-        steps: train to this total of environment steps instead; it must be more than are done.
-        episodes: the same for a run that is limited by episodes.
-        observers: called with every event.
-    """
+    """Continue a run, given with the functions that it was started with; the arguments are those of api.resume."""
     began = time.perf_counter()
     audience = Audience(observers)
     run_dir, directory, content, old = run.path, run.files, run.document, run.config
