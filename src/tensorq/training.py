@@ -177,9 +177,10 @@ class Training:
     # --- the run on disk ------------------------------------------------------------------------------------------
 
     def _loop_config(self, found: Checkpoint | None) -> Config:
-        """The config for the loop; updates begin later if the replay was freed."""
+        """Take over a checkpoint's record; returns the config for the loop: updates begin later after freeing."""
         if found is None:
             return self.config
+        self._record, self._before = RunRecord.from_metadata(found[1]), RunRecord.from_metadata(found[1])
         config, self._record.refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
         if filling:
             text = f"the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
@@ -196,9 +197,6 @@ class Training:
                 self._begin_with(load(self._checkpoints.initial_path)[0], loop)
             return
         tensors, metadata, path = found
-        refill_steps = self._record.refill_steps
-        self._record, self._before = RunRecord.from_metadata(metadata), RunRecord.from_metadata(metadata)
-        self._record.refill_steps = refill_steps
         best = {f"agent.{name.removeprefix(BEST)}": tensors.pop(name) for name in [*tensors] if name.startswith(BEST)}
         fresh = loop.save()
         tensors = with_empty_replay(tensors, metadata, fresh)

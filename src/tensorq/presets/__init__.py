@@ -23,8 +23,8 @@ _OTHERS = Registry("preset", {})
 def preset_names() -> list[str]:
     """The presets that come with tensorq, the default first."""
     folder = resources.files(__name__)
-    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+    names = (entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(names, key=lambda name: (name != DEFAULT_PRESET, name))
 
 
 def register_preset(name: str, file: str) -> None:
