@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from pathlib import Path
@@ -16,15 +17,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
-from tensorq.core.types import AgentState, Metrics, Rollout, Tensor
+from tensorq.core.types import AgentState, Batch, Metrics, Rollout, Tensor
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
+from tensorq.loops.host_learning import make_learner
 from tensorq.loops.loop import Episode
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import NumpyNetwork
 from tensorq.networks.q_network import build_q_network
-from tensorq.replay.host import row_dtype
-from tensorq.replay.settings import ReplaySettings
 
 # Two rooms, 0 and 1. In room 0, action 0 stays for a reward of 1 and action 1 goes to room 1 for nothing. In room 1,
 # action 0 ends the episode with a reward of 3 and action 1 stays for nothing. A time limit cuts episodes after 4 steps.
@@ -149,6 +149,25 @@ class Step(NamedTuple):
     next_room: int
 
 
+def host_loop(config: Config, agent: Any, make: Any, replay_path: Path, numpy_q: Any = None) -> HostLoop:
+    """A host loop that learns this agent."""
+    return HostLoop(config, make, lambda envs: make_learner(config, agent, numpy_q, replay_path, envs))
+
+
+def stored(loop: Any) -> Batch:
+    """Every transition in a loop's replay, in the order of their places, as NumPy arrays."""
+    replay: Any = copy.copy(loop.learning.replay if isinstance(loop, CompiledLoop) else loop.learner.replay)
+    replay._tree = None  # then words are indices
+    written = int(loop.memory.written) if isinstance(loop, CompiledLoop) else replay.written
+    size = min(written, replay.capacity)
+    words = np.array([-(-index * 2**32 // size) for index in range(size)], np.uint32)
+    if isinstance(loop, CompiledLoop):
+        batch = replay.sample(loop.memory, tf.constant(words), tf.constant(1.0, tf.float64))[0]
+    else:
+        batch = replay.unpack(tf.constant(replay.sample(words[None], 1.0)[0][0]))
+    return Batch(*(None if column is None else column.numpy() for column in batch))
+
+
 class Case:
     """A loop, at its beginning when a test gets it, and how to look into it."""
 
@@ -169,12 +188,12 @@ class Case:
         agent = CountingPQN if self.config.algorithm == "pqn" else CountingDQN
         self.agent: CountingDQN | CountingPQN = agent(self.config, Network(build_q_network(space, 2, self.config)))
         if compiled:
-            return CompiledLoop(self.config, self.agent, self.world)
+            return CompiledLoop(self.config, self.agent, self.world, self.replay_path)
         numpy_q = None if self.num_envs == 4 else functools.partial(NumpyNetwork, space, 2, self.config)
         # "host vector of 4", and another mode than the first if it is named.
         mode = next((mode for mode in AutoresetMode if mode.name in self.kind), AutoresetMode.NEXT_STEP)
         make = (lambda: SyncVectorEnv([RoomsEnv] * 4, autoreset_mode=mode)) if self.vector else RoomsEnv
-        return HostLoop(self.config, self.agent, make, self.replay_path, numpy_q)
+        return host_loop(self.config, self.agent, make, self.replay_path, numpy_q)
 
     @property
     def q_values(self) -> np.ndarray:
@@ -199,16 +218,11 @@ class Case:
 
     def stored(self) -> list[Step]:
         """The transitions in the replay, in order."""
-        if isinstance(self.loop, CompiledLoop):
-            saved = self.loop.save()
-            rows = saved["memory.rows"][: int(saved["memory.written"])]
-            columns = [rows[:, 1], rows[:, 2], rows[:, 6], rows[:, 5], rows[:, 4]]
-        else:
-            rows = np.fromfile(self.replay_path, row_dtype(self.config.part(ReplaySettings), np.dtype(np.int32), ()))[
-                : self.loop.learning.replay.written
-            ]
-            names = ("obs", "action", "reward", "discount", "next_obs")
-            columns = [rows[name] - (3 if "obs" in name else 0) for name in names]
+        batch = stored(self.loop)
+        obs, next_obs = (
+            each[:, 1] if isinstance(self.loop, CompiledLoop) else each - 3 for each in (batch.obs, batch.next_obs)
+        )
+        columns = obs, batch.action, batch.reward, batch.discount, next_obs
         return [Step(*map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[arg-type]
 
     def rollout(self) -> tuple[list[list[Step]], np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rooms import stored
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
 from tensorq.core import random
@@ -18,21 +20,23 @@ from tensorq.loops.compiled import CompiledLoop
 from tensorq.networks.network import Network
 
 
-def play(num_envs: int, steps: int, epsilon: float) -> tuple[CompiledLoop, list[Any], np.ndarray]:
+def play(tmp_path: Path, num_envs: int, steps: int, epsilon: float) -> tuple[CompiledLoop, list[Any], np.ndarray]:
     """Steps in the compiled loop by a hand-made policy; returns it, its episodes and rows [vector steps, N, 11]."""
     config = Config(
         seed=11, num_envs=num_envs, steps=steps, learning_starts_steps=steps - 1, learning_rate=1e-12,
         replay_capacity=steps, epsilon_start=epsilon, epsilon_final=epsilon, gamma=0.5, evaluation_episodes=4,
     )  # fmt: skip
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    loop = CompiledLoop(config, DQN(config, Network(model)), CartPole())
+    loop = CompiledLoop(config, DQN(config, Network(model)), CartPole(), tmp_path / "replay.bin")
     # Pushes right where this is above zero, which balances the pole: 0.1 x + 0.3 v + 2 theta + 0.6 omega
     balance = np.array([0.1, 0.3, 2.0, 0.6])
     params = np.concatenate([np.stack([-balance, balance], axis=1).ravel(), [0, 0]]).astype(np.float32)
     loop.restore({**loop.save(), "agent.params": params})
     report = loop.advance(steps, None, lambda: False)
-    rows = loop.save()["memory.rows"].reshape(-1, num_envs, 11)
-    return loop, report.episodes, rows
+    batch = stored(loop)
+    numbers = [column[:, None] for column in (batch.action, batch.discount, batch.reward)]
+    rows = np.concatenate([batch.obs, numbers[0], batch.next_obs, *numbers[1:]], axis=1)
+    return loop, report.episodes, rows.reshape(-1, num_envs, 11)
 
 
 class Uniforms:
@@ -54,9 +58,9 @@ def reset_uniforms(num_envs: int, vector_step: int) -> np.ndarray:
     return random.to_uniforms(bits).numpy().reshape(num_envs, -1)[:, -4:]
 
 
-def test_ten_thousand_random_steps_and_their_resets() -> None:
+def test_ten_thousand_random_steps_and_their_resets(tmp_path: Path) -> None:
     num_envs = 4
-    _, episodes, rows = play(num_envs, 10_000, epsilon=1.0)
+    _, episodes, rows = play(tmp_path, num_envs, 10_000, epsilon=1.0)
     expected, ended = np.zeros_like(rows), []
     for index in range(num_envs):
         env = gym.make("CartPole-v1")
@@ -69,7 +73,7 @@ def test_ten_thousand_random_steps_and_their_resets() -> None:
                 obs = env.reset()[0]
             next_obs, reward, terminated, truncated, _ = env.step(action)
             discount = 0.0 if terminated else 0.5
-            expected[vector_step, index] = [*obs, action, *next_obs, discount, reward]
+            expected[vector_step, index] = [*obs, action, *(obs if terminated else next_obs), discount, reward]
             total, obs = total + float(reward), next_obs
             if terminated or truncated:
                 ended.append(((vector_step + 1) * num_envs, index, int(total), total))
@@ -80,12 +84,12 @@ def test_ten_thousand_random_steps_and_their_resets() -> None:
     assert episodes == sorted(ended)
 
 
-def test_long_episodes_and_their_limit() -> None:
+def test_long_episodes_and_their_limit(tmp_path: Path) -> None:
     """From equal states one step is equal, and the limit of 500 steps cuts episodes without ending them.
 
     Whole ones cannot be compared: under a balanced pole a rounding error doubles every nine steps.
     """
-    loop, episodes, rows = play(1, 2_000, epsilon=0.0)
+    loop, episodes, rows = play(tmp_path, 1, 2_000, epsilon=0.0)
     assert [(episode.length, episode.total_return) for episode in episodes] == [(500, 500.0)] * 4
     np.testing.assert_array_equal(loop.evaluate(lambda: False).returns, [500.0] * 4)
     env = gym.make("CartPole-v1")

@@ -49,7 +49,8 @@ def test_what_no_preset_says_is_what_the_papers_have() -> None:
 # than a thousand million of the last would seem to hang.
 NEGATIVE = {"initial_value", "value_min", "value_max", "munchausen_clip"}
 ZERO = {
-    "seed", "episodes", "evaluation_episodes", "evaluation_period_steps", "learning_starts_steps", "gamma",
+    "seed", "episodes", "reset_period_steps", "evaluation_episodes", "evaluation_period_steps", "learning_starts_steps",
+    "gamma",
     "learning_rate_final", "learning_rate_anneal_updates", "max_gradient_norm", "epsilon_start", "epsilon_final",
     "epsilon_anneal_steps", "priority_exponent", "importance_exponent", "importance_exponent_final",
     "importance_anneal_updates", "munchausen_scale", "hl_gauss_spare_bins", "trace_decay",

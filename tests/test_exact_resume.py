@@ -123,6 +123,8 @@ PQN: dict[str, Any] = {
     "algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True, "learning_starts_steps": 1_000,
     "target_sync_updates": 100, "normalize_observations": True,
 }  # fmt: skip
+# Every 2 400 steps environments are reset: of three checkpoints, two repeat all actions since the last reset.
+LONG: dict[str, Any] = {"reset_period_steps": 2_400, "n_step": 3}
 COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
 
 
@@ -152,6 +154,7 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         (IMPLICIT, "host", None),
         (PQN, "compiled", None),
         (PQN, "host", make_vector),
+        (LONG, "host", None),
     ],
     ids=[
         "rainbow compiled",
@@ -160,6 +163,7 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         "implicit quantile host",
         "pqn compiled",
         "pqn host vector of 4",
+        "long host",
     ],
 )
 def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str, Any], loop: str, make: Any) -> None:

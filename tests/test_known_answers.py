@@ -16,8 +16,10 @@ import tensorflow as tf
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.types import AgentState, Batch
+from tensorq.core.types import AgentState, Batch, Transition
 from tensorq.networks.build import build_network
+from tensorq.replay.device import DeviceReplay
+from tensorq.replay.host import HostReplay
 
 HEADS = ("expected", "categorical", "quantile", "implicit_quantile", "hl_gauss")
 UPDATES = 600
@@ -231,3 +233,48 @@ def test_a_reward_for_ever(settings: dict[str, Any]) -> None:
     dqn, state = learn([(0, 0, 1, 0.75, 0)], 1, value_max=6, num_atoms=22, **{"value_min": -1, **settings})
     found = float(dqn.q_values(state.params, tf.constant([0]))[0, 0])
     assert found == pytest.approx(4, abs=0.05)
+
+
+# --- time limits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("kind", ["device", "host"])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_time_limit_ends_nothing_with_stacks(head: str, kind: str, n_step: int) -> None:
+    """One state, which pays 1 a step, and episodes that are cut after 6 steps: Q = 1 / (1 - 0.5) = 2.
+
+    In stacks of 4 of one observation each. Three steps before the value at the end: 1 + 0.5 + 0.25 + 0.125 * 2 = 2.
+    """
+    config = Config(
+        **BASE | {"value_min": -1, "value_max": 5, "num_atoms": 25}, head=head, n_step=n_step, gamma=0.5,
+        batch_size=64, replay_capacity=200, num_envs=2,
+    )  # fmt: skip
+    dqn = DQN(config, build_network(gym.spaces.Box(0, 1, (4, 1)), 1, config))
+    device, host = (
+        DeviceReplay(config, np.float32, (1,), frame_stack=4, cut_after_steps=6),
+        HostReplay(config, 2, np.dtype(np.float32), (1,), frame_stack=4),
+    )
+    ones, memory = np.ones(2, np.float32), device.init()
+    for index in range(101):
+        obs, action, age = ones[:, None], np.zeros(2, np.int32), np.full(2, index % 6, np.int32)
+        step = Transition(obs, action, ones, 0.5 * ones, obs, age == 5, age)
+        host.add(step)
+        memory = device.add(memory, Transition(*(None if each is None else tf.constant(each) for each in step)))
+    words = np.array([-(-index * 2**32 // 64) for index in range(64)], np.uint32)
+    if kind == "device":
+        batch = device.sample(memory, tf.constant(words), tf.constant(1.0, tf.float64))[0]
+    else:
+        batch = host.unpack(tf.constant(host.sample(words[None], 1.0)[0][0]))
+    assert batch.obs.shape == (64, 4, 1) and not np.any(batch.discount == 0)
+
+    @tf.function(autograph=False)
+    def train(first: AgentState) -> AgentState:
+        def update(agent: AgentState) -> tuple[AgentState]:
+            bits = random.random_bits(0, random.LEARNING, agent.updates, dqn.update_uniforms)
+            return (dqn.update(agent, batch, random.to_uniforms(bits))[0],)
+
+        return tf.while_loop(lambda agent: agent.updates < UPDATES, update, (first,))[0]
+
+    found = dqn.q_values(train(dqn.init()).params, tf.ones((1, 4, 1))).numpy()
+    np.testing.assert_allclose(found, [[2.0]], atol=0.05)

@@ -26,6 +26,8 @@ from rooms import (
     RoomsWorld,
     Step,
     assert_same,
+    host_loop,
+    stored,
 )
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
@@ -250,18 +252,14 @@ def test_illegal_actions_are_neither_taken_nor_believed(mode: AutoresetMode | No
     agent = DQN(config, Network(build_q_network(MaskedRooms.observation_space, 3, config)))
     numpy_q = functools.partial(NumpyNetwork, MaskedRooms.observation_space, 3, config) if mode is None else None
     make = MaskedRooms if mode is None else lambda: SyncVectorEnv([MaskedRooms] * 3, autoreset_mode=mode)
-    loop = HostLoop(config, agent, make, tmp_path / "replay.bin", numpy_q)
+    loop = host_loop(config, agent, make, tmp_path / "replay.bin", numpy_q)
     begin_with_illegal_actions_best(loop)
     loop.evaluate(lambda: False)
     loop.advance(1_000, None, lambda: False)
-    rows = np.fromfile(tmp_path / "replay.bin", loop.learning.row_dtype)[: loop.learning.replay.written]
-    np.testing.assert_array_equal(rows["mask"], MaskedRooms.LEGAL[rows["obs"]])
-    np.testing.assert_array_equal(rows["next_mask"], MaskedRooms.LEGAL[rows["next_obs"]])
-    some = rows[: config.batch_size]
-    batch = loop.learning.unpack(tf.constant(some.view(np.uint8).reshape(len(some), -1)))
-    np.testing.assert_array_equal(batch.mask, some["mask"])
-    np.testing.assert_array_equal(batch.next_mask, some["next_mask"])
-    assert_random_among_legal(rows["obs"][:300], rows["action"][:300])
+    batch = stored(loop)
+    np.testing.assert_array_equal(batch.mask, MaskedRooms.LEGAL[batch.obs])
+    np.testing.assert_array_equal(batch.next_mask, MaskedRooms.LEGAL[batch.next_obs])
+    assert_random_among_legal(batch.obs[:300], batch.action[:300])
     loop.advance(4_000, None, lambda: False)
     assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], np.arange(2)).numpy())
     assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
@@ -272,7 +270,7 @@ def test_pqn_takes_and_believes_no_illegal_actions_of_an_environment(tmp_path: P
     config = dataclasses.replace(CONFIG, num_envs=4, **ROLLOUTS)
     agent = PQN(config, Network(build_q_network(MaskedRooms.observation_space, 3, config)))
     make = functools.partial(SyncVectorEnv, [MaskedRooms] * 4, autoreset_mode=AutoresetMode.NEXT_STEP)
-    loop = HostLoop(config, agent, make, tmp_path / "replay.bin", None)
+    loop = host_loop(config, agent, make, tmp_path / "replay.bin")
     begin_with_illegal_actions_best(loop)
     loop.advance(config.steps, None, lambda: False)
     assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], np.arange(2)).numpy())
@@ -280,23 +278,23 @@ def test_pqn_takes_and_believes_no_illegal_actions_of_an_environment(tmp_path: P
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "pqn"])
-def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: str) -> None:
+def test_illegal_actions_of_a_world_are_neither_taken_nor_believed(algorithm: str, tmp_path: Path) -> None:
     world, pqn = MaskedRoomsWorld(), algorithm == "pqn"
     config = dataclasses.replace(CONFIG, num_envs=4 if pqn else 1, **(ROLLOUTS if pqn else {}))
     network = Network(build_q_network(world.observation_space, 3, config))
     agent: DQN | PQN = PQN(config, network) if pqn else DQN(config, network)
-    loop = CompiledLoop(config, agent, world)
+    loop = CompiledLoop(config, agent, world, tmp_path / "replay.bin")
     begin_with_illegal_actions_best(loop)
     # The first of the legal ones, which have the value 0: that is to stay, for 1 a step or for nothing.
     assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [0, TIME_LIMIT]
     episodes = loop.advance(config.steps, None, lambda: False).episodes
     assert min(episode.total_return for episode in episodes) >= 0
     if not pqn:
-        room, mask, action, next_room, next_mask = np.split(loop.save()["memory.rows"][:4_000, 1:11], [1, 4, 5, 7], 1)
-        room, next_room = room[:, 0].astype(int), next_room[:, 1].astype(int)
-        np.testing.assert_array_equal(mask, MaskedRooms.LEGAL[room])
-        np.testing.assert_array_equal(next_mask, MaskedRooms.LEGAL[next_room])
-        assert_random_among_legal(room[:300], action[:300, 0].astype(int))
+        batch = stored(loop)
+        room, next_room = batch.obs[:, 1].astype(int), batch.next_obs[:, 1].astype(int)
+        np.testing.assert_array_equal(batch.mask, MaskedRooms.LEGAL[room])
+        np.testing.assert_array_equal(batch.next_mask, MaskedRooms.LEGAL[next_room])
+        assert_random_among_legal(room[:300], batch.action[:300])
     assert_legal_actions_known(agent.q_values(loop.kept()["agent.params"], tf.eye(2)).numpy())
     assert sorted(set(loop.evaluate(lambda: False).returns.tolist())) == [3, 4]
 
@@ -340,9 +338,9 @@ def test_nothing_follows_where_nothing_is_legal(algorithm: str, kind: str, tmp_p
     agent: DQN | PQN = PQN(config, network) if algorithm == "pqn" else DQN(config, network)
     loop: CompiledLoop | HostLoop
     if kind == "host":
-        loop = HostLoop(config, agent, DeadEnd, tmp_path / "replay.bin", None)
+        loop = host_loop(config, agent, DeadEnd, tmp_path / "replay.bin")
     else:
-        loop = CompiledLoop(config, agent, DeadEndWorld())
+        loop = CompiledLoop(config, agent, DeadEndWorld(), tmp_path / "replay.bin")
     loop.advance(2_000, None, lambda: False)
     found = agent.q_values(loop.kept()["agent.params"], tf.eye(2) if kind == "compiled" else tf.range(2))
     np.testing.assert_allclose(found[0], [1, 1], atol=0.05)
@@ -367,11 +365,12 @@ class Noting(RoomsWorld):
         return super().step(state, action, u)
 
 
-def test_no_two_evaluations_share_their_chances() -> None:
+def test_no_two_evaluations_share_their_chances(tmp_path: Path) -> None:
     """At counters whose rows of numbers would overlap, if rows were as wide as what is asked of them: 4 c and 1 c."""
     world = Noting()
     config = dataclasses.replace(CONFIG, evaluation_episodes=8)
-    loop = CompiledLoop(config, DQN(config, Network(build_q_network(world.observation_space, 2, config))), world)
+    agent = DQN(config, Network(build_q_network(world.observation_space, 2, config)))
+    loop = CompiledLoop(config, agent, world, tmp_path / "replay.bin")
     for counter in (100, 400):
         loop._evaluation(tf.constant(0, tf.int64), loop.kept()["agent.params"], tf.constant(counter, tf.int64))
     assert len(world.given) >= 2 * 8 * 5

@@ -13,16 +13,14 @@ import pytest
 import tensorflow as tf
 from gymnasium import spaces
 
-from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same
+from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same, host_loop, stored
 from tensorq.agents.dqn import DQN
 from tensorq.core import random
 from tensorq.errors import TensorqError
 from tensorq.loops.compiled import CompiledLoop
-from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Interrupted, NotFinite
 from tensorq.networks.network import Network
 from tensorq.networks.q_network import build_q_network
-from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.settings import ReplaySettings
 
 
@@ -86,7 +84,7 @@ def test_more_updates_than_one_call_makes_are_made_at_once(tmp_path: Path) -> No
 def test_updates_are_counted_beyond_what_a_float_can_hold(tmp_path: Path) -> None:
     case = Case("host", tmp_path)
     case.set(agent__updates=3 * 2**24 + 5)
-    assert int(case.loop.learning.agent.state().updates) == 3 * 2**24 + 5
+    assert int(case.loop.learner.agent.state().updates) == 3 * 2**24 + 5
     case.loop.close()
 
 
@@ -203,7 +201,9 @@ def test_an_interruption_before_the_stop_is_not_in_the_next_report(case: Case) -
     report = case.loop.advance(1_500, None, lambda: False)
     assert [*stopped.value.episodes, *report.episodes] == expected.episodes
     assert report.metrics == expected.metrics
-    assert_same(case.loop.save(), final)
+    found = case.loop.save()
+    del final["replay.blocks"], found["replay.blocks"]  # one more where one more was saved
+    assert_same(found, final)
 
 
 @pytest.mark.parametrize("shared_case", ["host", "host 4", "host vector of 4"], indirect=True)
@@ -229,7 +229,7 @@ def test_an_environment_that_fails_interrupts_between_two_steps(case: Case, monk
     case.loop.restore(saved)
     assert [*stopped.value.episodes, *case.advance(300)] == expected
     found = case.loop.save()
-    del final["replay.segments"], found["replay.segments"]  # one more where one more was saved
+    del final["replay.blocks"], found["replay.blocks"]  # one more where one more was saved
     assert_same(found, final)
 
 
@@ -289,13 +289,13 @@ def test_observations_of_any_dtype_come_back_from_the_replay(tmp_path: Path, dty
     config = dataclasses.replace(CONFIG, batch_size=4, learning_starts_steps=6, update_period_steps=1, replay_ratio=1.0)
     space = AnyBox(dtype).observation_space
     agent = CountingDQN(config, Network(build_q_network(space, 2, config)))
-    loop = HostLoop(config, agent, lambda: AnyBox(dtype), tmp_path / "replay.bin", None)
+    loop = host_loop(config, agent, lambda: AnyBox(dtype), tmp_path / "replay.bin")
     loop.advance(6, None, lambda: False)
-    rows = loop.learning.replay.sample(np.arange(4, dtype=np.uint32) * 2**30, 1.0)[0]
-    batch = loop.learning.unpack(tf.constant(rows))
-    stored = rows.view(loop.learning.row_dtype)[:, 0]
-    for name in ("obs", "action", "reward", "discount", "next_obs"):
-        np.testing.assert_array_equal(getattr(batch, name), stored[name], strict=True)
+    batch = stored(loop)
+    columns = loop.learner.replay.new(0, 0).steps
+    for name in ("obs", "action", "reward"):
+        np.testing.assert_array_equal(getattr(batch, name), columns[name], strict=True)
+    np.testing.assert_array_equal(batch.next_obs[:-1], batch.obs[1:], strict=True)
     assert len(np.unique(batch.obs)) > 1
     loop.advance(7, None, lambda: False)
     assert loop.updates == 1
@@ -323,29 +323,28 @@ def test_the_program_learns_as_its_parts_do(tmp_path: Path, settings: dict[str, 
     """Twelve updates, two at each of the steps 14, 18 ... 34, on the transitions stored by then."""
     case = Case("compiled", tmp_path, **settings)
     config, agent = case.config, DQN(case.config, case.agent.network)
-    replay = DeviceReplay(config, (2,))
+    replay = case.loop.learning.replay  # type: ignore[union-attr]
     agent_state, tree = agent.init(), replay.init().tree
     for update in range(12):
         if update % 2 == 0:
             case.loop.restore(case.first)
             case.advance(14 + 2 * update)
-            saved = case.loop.save()  # whose rows are those of then
-            rows, written = tf.constant(saved["memory.rows"]), tf.constant(saved["memory.written"])
+            memory = case.loop.memory  # type: ignore[union-attr]
             if settings:  # what came since the last updates is as likely as the likeliest
                 new = tf.range(0 if update == 0 else 10 + 2 * update, 14 + 2 * update)
-                highest = replay._tree.maximum(tree) if update else 1.0  # type: ignore[union-attr]
-                tree = replay._tree.set(tree, new, tf.fill(len(new), highest))  # type: ignore[union-attr]
+                highest = replay._tree.maximum(tree) if update else 1.0
+                tree = replay._tree.set(tree, new, tf.fill(len(new), highest))
         words = [
             random.random_bits(config.seed, stream, update, width)
             for stream, width in ((random.REPLAY, config.batch_size), (random.LEARNING, agent.update_uniforms))
         ]
         exponent = tf.constant(config.part(ReplaySettings).importance_exponent_at(update), tf.float64)
-        batch, places = replay.sample(DeviceReplayState(rows, written, tree), words[0], exponent)
+        batch, places = replay.sample(memory._replace(tree=tree), words[0], exponent)
         agent_state, metrics = agent.update(agent_state, batch, random.to_uniforms(words[1]))
         tree = replay.prioritise(tree, places, metrics.td_error)
     np.testing.assert_allclose(case.loop.kept()["agent.params"], agent_state.params, rtol=1e-5, atol=1e-5)
     if settings:
-        priorities = case.loop.save()["memory.tree.levels.0"]
+        priorities = case.loop.save()["replay.tree.0"]
         np.testing.assert_allclose(priorities, tree.levels[0], rtol=1e-3, atol=1e-5)
         assert len(np.unique(priorities.ravel()[:34])) > 8
 
@@ -355,7 +354,7 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     """The host loop makes the updates of a period in one call, on batches drawn one after the other."""
     case = Case("host", tmp_path, replay_ratio=1.0, update_period_steps=4, **settings)
     loop: Any = case.loop
-    replay = loop.learning.replay
+    replay = loop.learner.replay
     sample, prioritise, drawn, rows, found = replay.sample, replay.prioritise, [], [], []
 
     def recorded(bits: np.ndarray, exponent: float) -> Any:
@@ -380,8 +379,8 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
     state, td_errors = agent.init(), []
     for update, batch in enumerate(np.concatenate([batches for batches, _ in rows])):
         bits = random.random_bits(case.config.seed, random.LEARNING, update, agent.update_uniforms)
-        unpacked = loop.learning.unpack(tf.constant(batch))
-        weights = batch.view(loop.learning.row_dtype)["weight"][:, 0] if settings else np.ones(32, np.float32)
+        unpacked = loop.learner.replay.unpack(tf.constant(batch))
+        weights = batch[-32 * 4 :].view(np.float32) if settings else np.ones(32, np.float32)
         np.testing.assert_array_equal(unpacked.weight, weights)
         assert len(np.unique(weights)) > 1 or not settings or update < 4  # before, all priorities are the first one
         state, metrics = agent.update(state, unpacked, random.to_uniforms(bits))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from tensorq.core.host_random import CounterRandom, random_bits
 from tensorq.core.types import Transition
 from tensorq.replay.device import DeviceReplay
 from tensorq.replay.device_tree import DeviceTree
-from tensorq.replay.host import HostReplay, row_dtype
+from tensorq.replay.host import HostReplay
 from tensorq.replay.host_tree import HostTree
 from tensorq.replay.priorities import to_priority, to_weights
-from tensorq.replay.settings import ReplaySettings
 
 # Below, at and above what one node of either tree holds, and what two levels of them do.
 CAPACITIES = st.sampled_from([1, 2, 7, 8, 9, 31, 32, 33, 63, 65, 513, 1023, 1024, 1025, 2100])
@@ -201,32 +199,31 @@ def test_weights_by_hand() -> None:
 class Both:
     """A device and a host replay that are told the same; transition number n has n as its observation."""
 
-    def __init__(self, folder: Path, capacity: int, num_envs: int, **settings: Any) -> None:
+    def __init__(self, capacity: int, num_envs: int, **settings: Any) -> None:
         self.config = Config(replay_capacity=capacity, batch_size=1, num_envs=num_envs, **settings)
         self.num_envs = num_envs
-        self.device = DeviceReplay(self.config, ())
+        self.device = DeviceReplay(self.config, np.float32, ())
         self.state = self.device.init()
-        self.dtype = row_dtype(self.config.part(ReplaySettings), np.dtype(np.float32), ())
-        self.host = HostReplay(folder / "replay.bin", self.config, num_envs, 5, self.dtype)
+        self.host = HostReplay(self.config, num_envs, np.dtype(np.float32), ())
 
     def add(self) -> None:
         """One more transition of each environment, in an episode that goes on."""
         numbers = np.arange(self.host.written, self.host.written + self.num_envs).astype(np.float32)
         age = np.full(self.num_envs, self.host.written // self.num_envs, np.int32)
-        ones, no = np.ones(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
+        ones = np.ones(self.num_envs, np.float32)
         step = Transition(numbers, age, ones, ones, numbers, age < 0, age)
         self.state = self.device.add(self.state, Transition(*[tf.constant(part) for part in step[:7]]))
-        self.host.add(numbers, age, ones, ones, numbers, valid=~no, ended=no)
+        self.host.add(step)
 
     def sample(self, bits: np.ndarray, exponent: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers [B], weights [B] and places [B], the same from both."""
         batch, places = self.device.sample(self.state, tf.constant(bits), tf.constant(exponent, tf.float64))
         rows, host_places = self.host.sample(bits[None], exponent)
-        found = rows.view(self.dtype)[0, :, 0]
+        found = self.host.unpack(tf.constant(rows[0]))
         np.testing.assert_array_equal(host_places, places.numpy()[None])
-        np.testing.assert_array_equal(found["obs"], batch.obs)
-        np.testing.assert_allclose(found["weight"], batch.weight, rtol=1e-6)
-        return found["obs"].astype(int), found["weight"].copy(), places.numpy()
+        np.testing.assert_array_equal(found.obs, batch.obs)
+        np.testing.assert_allclose(found.weight, batch.weight, rtol=1e-6)
+        return found.obs.numpy().astype(int), found.weight.numpy(), places.numpy()
 
     def prioritise(self, places: np.ndarray, td_error: np.ndarray) -> None:
         tree = self.device.prioritise(self.state.tree, tf.constant(places), tf.constant(td_error, tf.float32))
@@ -242,9 +239,9 @@ class Both:
         return saved[places]
 
 
-def test_drawing_and_weighting_by_hand(tmp_path: Path) -> None:
+def test_drawing_and_weighting_by_hand() -> None:
     """Priorities 1 and 3 of two: probabilities 1/4 and 3/4, (2 P)^-1 = 2 and 2/3, over the largest 1 and 1/3."""
-    both = Both(tmp_path, 4, 1, priority_exponent=1.0)
+    both = Both(4, 1, priority_exponent=1.0)
     both.add()
     both.add()
     both.prioritise(np.array([0, 1]), np.array([1 - 1e-6, -3 + 1e-6]))  # the sign is nothing
@@ -259,9 +256,9 @@ def test_drawing_and_weighting_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(both.sample(np.full(1, 2**31, np.uint32), 1.0)[1], [1], rtol=1e-6)
 
 
-def test_batches_drawn_at_once_have_each_the_right_frequencies_and_weights(tmp_path: Path) -> None:
+def test_batches_drawn_at_once_have_each_the_right_frequencies_and_weights() -> None:
     """The host loop draws for all updates of a call; here four batches of 8, each from 8 equal parts of everything."""
-    both, calls, size = Both(tmp_path, 40, 1, priority_exponent=1.0), 1_600, 40
+    both, calls, size = Both(40, 1, priority_exponent=1.0), 1_600, 40
     for _ in range(size):
         both.add()
     both.prioritise(np.arange(size), np.arange(size) % 7 + 1.0)
@@ -270,7 +267,9 @@ def test_batches_drawn_at_once_have_each_the_right_frequencies_and_weights(tmp_p
     for call in range(calls):
         bits = words.row(call).reshape(4, 8)
         rows, places = both.host.sample(bits, 0.5)
-        drawn, weights = rows.view(both.dtype)["obs"][..., 0].astype(int), rows.view(both.dtype)["weight"][..., 0]
+        found = [both.host.unpack(tf.constant(batch)) for batch in rows]
+        drawn, weights = (np.array([getattr(batch, name) for batch in found]) for name in ("obs", "weight"))
+        drawn = drawn.astype(int)
         assert places is not None
         np.testing.assert_array_equal(places, drawn)
         np.testing.assert_array_equal(drawn[3], naive_sample(probabilities, bits[3] * 2.0**-32)[0])
@@ -282,8 +281,8 @@ def test_batches_drawn_at_once_have_each_the_right_frequencies_and_weights(tmp_p
     assert not any(as_often_as(of_batch, np.full(size, 1 / size)) for of_batch in counts)
 
 
-def test_new_transitions_enter_at_the_maximum_now_in_the_replay(tmp_path: Path) -> None:
-    both = Both(tmp_path, 3, 1, priority_exponent=1.0)
+def test_new_transitions_enter_at_the_maximum_now_in_the_replay() -> None:
+    both = Both(3, 1, priority_exponent=1.0)
     both.add()
     np.testing.assert_allclose(both.priorities(), [1])  # the first of all
     both.prioritise(np.array([0]), np.array([7.0]))
@@ -304,8 +303,8 @@ def test_new_transitions_enter_at_the_maximum_now_in_the_replay(tmp_path: Path) 
     np.testing.assert_allclose(both.priorities().max(), 0.5, rtol=1e-5)
 
 
-def test_a_replay_of_one(tmp_path: Path) -> None:
-    both = Both(tmp_path, 1, 1, priority_exponent=0.6)
+def test_a_replay_of_one() -> None:
+    both = Both(1, 1, priority_exponent=0.6)
     for number in range(4):
         both.add()
         numbers, weights, places = both.sample(np.array([2**32 - 1], np.uint32), 0.7)
@@ -323,7 +322,6 @@ def test_a_replay_of_one(tmp_path: Path) -> None:
     seed=st.integers(0, 999),
 )
 def test_both_replays_prioritise_as_a_list_does(
-    tmp_path_factory: pytest.TempPathFactory,
     capacity: int,
     num_envs: int,
     exponents: tuple[float, float],
@@ -333,7 +331,7 @@ def test_both_replays_prioritise_as_a_list_does(
     """After any number of steps between updates of batches of 8, drawn by the same words."""
     capacity = max(capacity, num_envs)
     alpha, beta = exponents
-    both = Both(tmp_path_factory.mktemp("both"), capacity, num_envs, priority_exponent=alpha)
+    both = Both(capacity, num_envs, priority_exponent=alpha)
     rng, kept = np.random.default_rng(seed), np.zeros(0)  # priorities of what is in the replay, oldest first
     for adds in calls:
         for _ in range(adds):
@@ -349,4 +347,3 @@ def test_both_replays_prioritise_as_a_list_does(
         td_error = np.array([0.0, -1.0, 2.0, 0.25, -3.0, 0.125, 1.5, -0.5])[numbers % 8]  # one number, one error
         both.prioritise(places, td_error)
         kept[numbers - first] = (np.abs(td_error) + 1e-6) ** alpha
-    both.host.close()

@@ -21,8 +21,9 @@ from tensorq.config import Config
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import evaluate_run
 from tensorq.events import Event, Progress
+from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Interrupted, NotFinite
-from tensorq.loops.table import TableLoop
+from tensorq.loops.table import TableLearner
 from tensorq.presets import resolve
 from tensorq.runs.checkpoint import load as load_checkpoint
 from tensorq.runs.saved import SavedRun
@@ -77,9 +78,13 @@ def limited(steps: int = 3, reward: float = 1.0) -> gym.Env:
     return gym.wrappers.TimeLimit(OneState(reward), steps)
 
 
-def learned(make: Callable[[], Any], **settings: Any) -> TableLoop:
+def table_loop(config: Config, make: Callable[[], Any]) -> HostLoop:
+    return HostLoop(config, make, functools.partial(TableLearner, config))
+
+
+def learned(make: Callable[[], Any], **settings: Any) -> HostLoop:
     config = Config(**SMALL | settings)
-    loop = TableLoop(config, make)
+    loop = table_loop(config, make)
     try:
         loop.advance(config.steps, None, lambda: False)
     except Interrupted as interrupted:
@@ -99,7 +104,7 @@ def test_the_update_by_hand() -> None:
 
 
 def test_the_loop_moves_one_value_by_learning_rate_times_the_error() -> None:
-    loop = TableLoop(Config(**SMALL, gamma=0.5, learning_rate=0.25, initial_value=4.0), limited)
+    loop = table_loop(Config(**SMALL, gamma=0.5, learning_rate=0.25, initial_value=4.0), limited)
     # The target is 1 + 0.5 * 4 = 3, the error 3 - 4 = -1, the new value 4 - 0.25. Then 1 + 0.5 * 3.75 - 3.75 = -0.875.
     first = loop.advance(1, None, lambda: False)
     assert loop.kept()["agent.params"].tolist() == [3.75, 4.0]
@@ -110,7 +115,7 @@ def test_the_loop_moves_one_value_by_learning_rate_times_the_error() -> None:
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:
-    loop = TableLoop(
+    loop = table_loop(
         Config(**SMALL, learning_rate=1.0, learning_rate_final=0.0, learning_rate_anneal_updates=2), limited
     )
     values = []
@@ -157,16 +162,16 @@ def test_epsilon_greedy() -> None:
 
 def test_epsilon_anneals_in_environment_steps_and_each_boundary_begins_anew() -> None:
     """From 1 to 0 in 400 steps, which are 100 of each of four environments; action 1 is worse, so it is explored."""
-    loop = TableLoop(Config(**SMALL | {"epsilon_final": 0.0}, epsilon_anneal_steps=400, num_envs=4), Rooms)
-    loop._q.table[:] = [1.0, 0.0]
+    loop = table_loop(Config(**SMALL | {"epsilon_final": 0.0}, epsilon_anneal_steps=400, num_envs=4), Rooms)
+    loop.learner._table[:] = [1.0, 0.0]  # type: ignore[attr-defined]
     seeds: list[int] = []
     reset = loop._envs.reset
     loop._envs.reset = lambda given: (seeds.extend(given), reset(given))  # type: ignore[func-returns-value, method-assign]
     explored = {}
     for steps in (0, 399, 400):
         loop.steps, actions = steps, []
-        for loop._vector_steps in range(steps // 4, steps // 4 + 50):
-            actions += loop._act([0] * 4)
+        for loop.collector._vector_steps in range(steps // 4, steps // 4 + 50):
+            actions += loop.collector.collect(loop.learner.act, steps)[0].action.tolist()
         explored[steps] = sum(actions)
         loop.boundary()
     assert 80 < explored[0] < 120 and explored[399] <= 3 and explored[400] == 0  # of 200, half of those at random
@@ -175,8 +180,8 @@ def test_epsilon_anneals_in_environment_steps_and_each_boundary_begins_anew() ->
 
 
 def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
-    loop = TableLoop(Config(**SMALL, num_envs=8), Rooms)
-    assert len(set(loop._act([0] * 8))) == 2
+    loop = table_loop(Config(**SMALL, num_envs=8), Rooms)
+    assert len(set(loop.collector.collect(loop.learner.act, 0)[0].action.tolist())) == 2
     runs = [
         learned(Rooms, seed=seed, steps=50, learning_rate=0.1).kept()["agent.params"].tolist() for seed in (1, 1, 2)
     ]

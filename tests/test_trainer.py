@@ -324,7 +324,6 @@ PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
             {"update_period_steps": 2 * 10**6, "steps": 10**9},
             "update_period_steps: received 2000000, .* gives more than 1,000,000 updates at once",
         ),
-        ({"checkpoint_period_steps": 10**15}, "checkpoint_period_steps 1,000,.* of disk, .* are available"),
         ({"replay_capacity": 10**12}, "replay_capacity 1,000,.* of memory, and .* are available"),
         ({"num_atoms": 10**5, "head": "quantile", "preset": "dqn"}, "num_atoms 100,000 needs .* of memory"),
         ({"hidden_sizes": (10**6, 10**6)}, "hidden_sizes 1000000 1000000 need .* of memory"),
@@ -636,7 +635,7 @@ def test_states_reach_a_network_of_ones_own_as_the_space_has_them(tmp_path: Path
 def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: Path, told: list[Event | int]) -> None:
     texts = [event.text for event in told if isinstance(event, Message)]
     assert [
-        text for text in texts if "checkpoint_period_steps 1000 (--checkpoint-period-steps) or more" in text
+        text for text in texts if "reset_period_steps 1000 (--reset-period-steps) or more" in text
     ]  # twice CartPole's 500
     quiet: list[Event] = []
     cases = ((1, 1_000, 9_000, 0), (2, 2_000, 9_000, 0), (2, 500, 500, 0), (2, 1_999, 9_000, 1))
@@ -644,6 +643,11 @@ def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: P
         config = dataclasses.replace(CONFIG, num_envs=num_envs, checkpoint_period_steps=period, steps=steps)
         training(tmp_path, quiet, config)._warn_of_cut_episodes()
         assert len(quiet) == warned
+        config = dataclasses.replace(config, checkpoint_period_steps=1, reset_period_steps=period)
+        quiet.clear()
+        training(tmp_path, quiet, config)._warn_of_cut_episodes()
+        assert len(quiet) == warned
+        quiet.clear()
 
 
 class Unmoved(gym.Env):
@@ -753,7 +757,7 @@ def test_a_run_whose_replay_was_freed_fills_a_new_one_before_it_learns(
     run = trainer.train(config, run_dir=tmp_path / "run")
     obs, before = np.zeros(4), [path.stat().st_size for path in sorted((run / "checkpoints").iterdir())]
     q_values = tq.load(run, "last").q_values(obs)
-    assert replay_bytes(SavedRun(run)) > 900 * 4 * (4 + 4 + 2)  # both observations, reward and discount of 900 steps
+    assert replay_bytes(SavedRun(run)) > 900 * (4 * 4 + 4 + 4)  # observation, action and reward of 900 steps
     with directory.open(run), pytest.raises(TensorqError, match="is training in"):
         free_replay(SavedRun(run))
     free_replay(SavedRun(run))
@@ -911,7 +915,7 @@ def test_a_signal_in_an_evaluation_waits_for_no_episode_and_the_run_goes_on_exac
 def test_an_evaluation_that_is_no_number_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations at 200, 400 and 600 steps."""
     means = iter([np.nan, np.inf, np.nan, -3.0, np.inf])
-    monkeypatch.setattr("tensorq.loops.table.TableLoop.evaluate", lambda self, _: scored(next(means), 2))
+    monkeypatch.setattr("tensorq.loops.host.HostLoop.evaluate", lambda self, _: scored(next(means), 2))
     told: list[Event] = []
     run = trainer.train(TABLE, make=Rows, run_dir=tmp_path / "run", observers=[told.append])
     result = directory.read_result(run) or {}

@@ -88,8 +88,14 @@ class RunSettings(Part):
     )
     checkpoint_period_steps: int = setting(
         10_000,
-        "Environment steps between two checkpoints; host environments are reset at each, so that resuming is exact.",
+        "Environment steps between two checkpoints, from which a run can be resumed.",
         at_least=1,
+    )
+    reset_period_steps: int = setting(
+        0,
+        "Environment steps after which all environments of the host loop are reset, so that a resume repeats only the "
+        "actions since then; 0 takes checkpoint_period_steps.",
+        at_least=0,
     )
     threads: int = setting(
         1, "Threads that TensorFlow uses within one operation, and NumPy within one matrix product.", at_least=1

@@ -24,9 +24,9 @@ from tensorq.networks.build import NetworkBuilder
 from tensorq.networks.numpy_network import knows, num_params
 from tensorq.networks.settings import NetworkSettings
 from tensorq.process import refuse_inherited_tensorflow
-from tensorq.replay.host import row_dtype, slack_rows
-from tensorq.replay.priorities import TREE_BYTES
+from tensorq.replay.columns import bytes_per_step, step_dtype
 from tensorq.replay.settings import ReplaySettings
+from tensorq.runs.replay_file import most_steps
 
 _CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -66,9 +66,10 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
     check_fits(config, demands(space, num_actions, loop, network is None and knows(space, config)), available_bytes())
-    if dqn is not None and loop == "host" and not (folder / "replay.bin").exists():
+    if dqn is not None and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
-        check_fits(config, [disk_demand(space)], shutil.disk_usage(there).free, "disk")
+        disk = shutil.disk_usage(there)
+        check_fits(config, [disk_demand(space)], disk.free if disk.total else None, "disk")
 
 
 def available_bytes() -> int | None:
@@ -126,9 +127,7 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         settings = config.find(ReplaySettings)
         if settings is None:
             return 0.0
-        row_bytes = row_dtype(settings, dtype, shape).itemsize + (TREE_BYTES if settings.priority_exponent else 0)
-        copies = 5 if loop == "compiled" else 1  # measured: a program's arguments and results, and copies for saving
-        return copies * settings.replay_capacity * row_bytes
+        return settings.replay_capacity * bytes_per_step(settings, step_dtype(dtype, shape))
 
     def rollout(config: Config) -> float:
         settings = config.find(PQNSettings)
@@ -155,11 +154,11 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
 
 
 def disk_demand(space: gym.Space) -> Demand:
-    """The disk space of the host loop's replay."""
+    """The disk space of the replay."""
 
     def replay(config: Config) -> float:
-        rows = config.replay_capacity + slack_rows(config, config.num_envs)
-        return rows * row_dtype(config.part(ReplaySettings), *obs_layout(space)).itemsize
+        new = config.checkpoint_period_steps + config.num_envs
+        return most_steps(config.replay_capacity, new) * step_dtype(*obs_layout(space)).itemsize
 
     return Demand(("replay_capacity", "checkpoint_period_steps"), replay)
 

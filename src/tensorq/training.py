@@ -42,7 +42,7 @@ from tensorq.process import Signals, tensorflow_running
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints, load
 from tensorq.runs.directory import RunDirectory
-from tensorq.runs.freeing import after_freeing, with_empty_replay
+from tensorq.runs.freeing import after_freeing, why_lost, with_empty_replay, without_old_replay
 from tensorq.runs.record import RunRecord
 from tensorq.runs.saved import SavedRun, needed_functions, network_kind
 from tensorq.runs.tables import CsvTable, read_table
@@ -114,6 +114,8 @@ class Training:
                     f"{found[2]} holds only an agent, like best.safetensors, not a whole run: put the original file "
                     "back; or remove this one, and `tensorq resume` uses the checkpoint before it."
                 )
+            if found is not None:
+                found = without_old_replay(found)
             loop = build_loop(self._loop_config(found), self.environment, self.network, self.directory.replay_path)
             metrics = CsvTable(self.directory.metrics_path, columns(loop.metric_names))
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
@@ -165,14 +167,17 @@ class Training:
         return self._stopped(self._checkpoint_steps, signals.received or signal.SIGINT)
 
     def _warn_of_cut_episodes(self) -> None:
-        period, count = self.config.checkpoint_period_steps, self.config.num_envs
+        period, count = self._reset_period, self.config.num_envs
         limit = self.environment.max_episode_steps
         if limit is not None and period < min(2 * limit * count, self.config.steps):
             self._warn(
-                f"every checkpoint resets the environments of the host loop: with {period // count} steps in each "
-                f"between two checkpoints, many episodes of up to {limit} steps are cut: give checkpoint_period_steps "
-                f"{2 * limit * count} (--checkpoint-period-steps) or more"
+                f"the host loop resets each environment after {period // count} steps, so many episodes of up to "
+                f"{limit} steps are cut: give reset_period_steps {2 * limit * count} (--reset-period-steps) or more"
             )
+
+    @property
+    def _reset_period(self) -> int:
+        return self.config.reset_period_steps or self.config.checkpoint_period_steps
 
     # --- the run on disk ------------------------------------------------------------------------------------------
 
@@ -183,8 +188,10 @@ class Training:
         self._record, self._before = RunRecord.from_metadata(found[1]), RunRecord.from_metadata(found[1])
         config, self._record.refill_steps, filling = after_freeing(self.config, found[1], self.directory.path)
         if filling:
-            text = f"the replay was freed: a new one fills for {filling:,} steps before anything is learned, "
-            self._warn(f"{text}and the run is not exact any more")
+            self._warn(
+                f"the replay {why_lost(found[1])}: a new one fills for {filling:,} steps before anything is learned, "
+                "and the run is not exact any more"
+            )
         return config
 
     def _restore(self, loop: Loop, found: Checkpoint | None, metrics: CsvTable, episodes: CsvTable) -> None:
@@ -296,7 +303,7 @@ class Training:
             self._listen(loop)
             if evaluation is None and self._over(loop):
                 progress = self._progress(loop, self._report, (), self._evaluate(loop, signals))
-            if due(config.checkpoint_period_steps):
+            if due(self._reset_period):
                 with _interrupting():
                     loop.boundary()
             metrics.append([[progress.steps, progress.updates, progress.episodes, *progress.metrics.values()]])
@@ -321,7 +328,9 @@ class Training:
     def _next_stop(self, steps: int) -> int:
         """The next multiple of any period, or the end. A vector environment may step past it."""
         config = self.config
-        periods = (config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps)
+        periods = (
+            config.log_period_steps, config.evaluation_period_steps, config.checkpoint_period_steps, self._reset_period
+        )  # fmt: skip
         return min(config.steps, *((steps // period + 1) * period for period in periods if period))
 
     def _record_episodes(self, finished: Sequence[Episode], table: CsvTable) -> list[float]:

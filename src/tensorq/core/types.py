@@ -36,6 +36,7 @@ class Transition(NamedTuple):
     age: Tensor  # [N] int32, the episode's number of steps before this one
     mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
     next_mask: Tensor | None = None  # [N, A] bool
+    valid: Tensor = None  # [N] bool, False for rows that are resets and no experience; None if all are steps
 
 
 class Rollout(NamedTuple):

@@ -26,7 +26,7 @@ from tensorq.envs.calls import (
     step_once,
 )
 from tensorq.envs.observations import ObservationReader
-from tensorq.envs.spaces import as_array, check_choice, check_mask, excerpt, plain_action_space, to_native_actions
+from tensorq.envs.spaces import as_array, check_choice, check_masks, excerpt, plain_action_space, to_native_actions
 from tensorq.errors import TensorqError
 
 MASK = "action_mask"  # key in an environment's info for the legal actions, as in Taxi and others
@@ -108,8 +108,7 @@ class SingleEnvironments:
         if first:
             self._read.check_bounds(obs)
             self._masked = any(MASK in info for _, info in begun)
-        legal = [self._legal(info) for _, info in begun]
-        mask = np.stack(legal) if self._masked else None
+        mask = self._legal([info for _, info in begun])
         if mask is not None:
             check_choice(mask)
         self.obs, self.mask = obs, mask
@@ -117,43 +116,42 @@ class SingleEnvironments:
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
         next_obs = np.empty(self.obs.shape, self.obs.dtype)
-        next_mask = None if self.mask is None else np.empty_like(self.mask)
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
-        over = []
+        over, infos = [], []
         native = self._to_native(actions)
         for index, env in enumerate(self._envs):
             observed, reward[index], ended, cut, info = step_once(env, native[index])
             terminated[index], truncated[index] = ended, cut
             next_obs[index] = self._read(observed)
-            legal = self._legal(info)
-            if next_mask is not None:
-                next_mask[index] = legal
+            infos.append(info)
             if ended or cut:
                 over.append(index)
         self._read.check_finite(next_obs)
+        next_mask = self._legal(infos)
         obs, mask = next_obs, next_mask
         if over:
+            begun = [reset_once(self._envs[index]) for index in over]
             obs, mask = next_obs.copy(), None if next_mask is None else next_mask.copy()
-            for index in over:
-                observed, info = reset_once(self._envs[index])
-                obs[index] = self._read(observed)
-                legal = self._legal(info)
-                if mask is not None:
-                    mask[index] = legal
+            obs[over] = [self._read(observed) for observed, _ in begun]
+            legal = self._legal([info for _, info in begun])
+            if mask is not None:
+                mask[over] = legal
             self._read.check_finite(obs)
         if mask is not None:
             check_choice(mask)
         self.obs, self.mask = obs, mask
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
-    def _legal(self, info: Mapping[str, Any]) -> Any:
-        """The legal actions [A] bool in an info; all actions if this info has no mask."""
-        if MASK in info:
-            if not self._masked:
+    def _legal(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+        """The legal actions [..., A] bool in infos; all actions if an info has no mask. None if there are no masks."""
+        if not self._masked:
+            if any(MASK in info for info in infos):
                 raise TensorqError(LATE_MASK)
-            return check_mask(info[MASK], self.native_action_space)
-        return np.ones(int(self.action_space.n), bool) if self._masked else None
+            return None
+        count = int(self.action_space.n)
+        masks = [info.get(MASK, np.ones(count, bool)) for info in infos]
+        return check_masks(masks, self.native_action_space, count)
 
     def close(self) -> None:
         """Close all environments."""
@@ -273,8 +271,10 @@ class VectorEnvironments:
             raise TensorqError(
                 f"{MASK}: received {excerpt(info[MASK])}, expected one mask for each of {self.num_envs} environments."
             )
-        for index in np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present))):
-            masks[index] = check_mask(info[MASK][index], self.native_action_space)
+        rows = np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present)))
+        if len(rows):
+            given = [info[MASK][index] for index in rows]
+            masks[rows] = check_masks(given, self.native_action_space, masks.shape[1])
         return masks
 
     def close(self) -> None:
@@ -332,7 +332,7 @@ class Repeatable:
             "boundary.obs": self._obs.copy(),
         }
 
-    def restore(self, tensors: dict[str, np.ndarray], live: Callable[[Transitions], None]) -> bool:
+    def restore(self, tensors: dict[str, np.ndarray], live: Callable[[Transitions], object]) -> bool:
         """Repeat the saved actions and call `live` for each step. Returns False if other observations result."""
         self.begin(int(tensors["boundary.steps"]))
         for actions in tensors["boundary.actions"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -143,6 +143,16 @@ def check_mask(mask: Any, space: gym.Space, rows: int | None = None) -> np.ndarr
     if len(sizes) > 1:
         expected += f", or a tuple of masks of {' and '.join(map(str, sizes))} for its parts"
     raise TensorqError(f"action mask: received {excerpt(mask)}, expected {expected}.")
+
+
+def check_masks(masks: Sequence[Any], space: gym.Space, num_actions: int) -> np.ndarray:
+    """One mask for each environment, [N, A] bool; raises TensorqError as check_mask does."""
+    array = as_array(masks)
+    if array.shape == (len(masks), num_actions) and array.dtype.kind in "biuf":
+        legal = array == 1
+        if (legal | (array == 0)).all():
+            return legal
+    return np.stack([check_mask(mask, space) for mask in masks])
 
 
 def check_choice(masks: np.ndarray) -> None:

@@ -10,8 +10,9 @@ from tensorq.config import Config, RunSettings
 from tensorq.envs.description import Environment, choose_loop
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError, where_raised
+from tensorq.loops.host import HostLoop
 from tensorq.loops.loop import Loop
-from tensorq.loops.table import TableLoop
+from tensorq.loops.table import TableLearner
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, knows
 from tensorq.plugins import OURS
@@ -32,7 +33,7 @@ def packages(config: Config) -> list[str]:
 
 
 def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
-    """Build network, agent and loop, with compiled programs. The host loop's replay is a file at `replay_path`.
+    """Build network, agent and loop, with compiled programs. `replay_path` is the replay's file.
 
     If a part from another package raises an error, TensorqError names this package.
     """
@@ -48,7 +49,7 @@ def build_loop(config: Config, environment: Environment, network: NetworkBuilder
 
 def _build(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
     if config.find(QTableSettings):
-        return TableLoop(config, environment.make)
+        return HostLoop(config, environment.make, functools.partial(TableLearner, config))
 
     from tensorq.agents.agent import make_agent
 
@@ -59,8 +60,9 @@ def _build(config: Config, environment: Environment, network: NetworkBuilder | N
         from tensorq.envs.world import make_world
         from tensorq.loops.compiled import CompiledLoop
 
-        return CompiledLoop(config, agent, make_world(config.env, config.env_args))
-    from tensorq.loops.host import HostLoop
+        return CompiledLoop(config, agent, make_world(config.env, config.env_args), replay_path)
+    from tensorq.loops.host_learning import make_learner
 
     numpy_q = functools.partial(NumpyNetwork, *spaces, config) if network is None and knows(spaces[0], config) else None
-    return HostLoop(config, agent, environment.make, replay_path, numpy_q)
+    learner = functools.partial(make_learner, config, agent, numpy_q, replay_path)
+    return HostLoop(config, environment.make, learner)

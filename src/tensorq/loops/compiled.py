@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World, where_rows
 from tensorq.evaluation.play import Episodes
-from tensorq.loops.compiled_learning import make_learning
+from tensorq.loops.compiled_learning import leaves, make_learning
 from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
 
@@ -31,7 +32,7 @@ class LoopState(NamedTuple):
 
     seed: Tensor  # int64 scalar; constant; it is here so that one program works for every seed
     agent: AgentState
-    memory: Any  # of self.learning
+    memory: Any  # of self.learning; () outside of the program
     world: Any  # the states of N environments, a tensor or a tuple of tensors
     age: Tensor  # [N] int32, steps since reset
     total_return: Tensor  # [N], rewards since reset
@@ -45,29 +46,32 @@ class Record(NamedTuple):
     lengths: Tensor  # [vector steps, N] int32
     returns: Tensor  # [vector steps, N]
     sums: UpdateSums
+    full: Tensor  # bool scalar, whether the memory must grow before the next step
 
 
 class CompiledLoop:
     """Trains on a compiled world. It has two programs: one trains, one evaluates."""
 
-    def __init__(self, config: Config, agent: Agent, world: World) -> None:
+    def __init__(self, config: Config, agent: Agent, world: World, replay_path: Path) -> None:
         self.config, self.agent, self.world = config, agent, world
         self._exploration = config.part(ExplorationSettings)
-        masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
-        self.learning = make_learning(config, agent, world.observation_space.shape, masked_actions)
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart. Calls are short, so that a signal does not wait long for one to end.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
         self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
+        self.learning: Any = make_learning(config, agent, world, world.observe(self._state.world).dtype, replay_path)
+        self.memory = tf.nest.map_structure(tf.Variable, self.learning.init())
         self.metric_names = tuple(METRICS)
         self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
-        self._advance = tf.function(self._program, jit_compile=True, autograph=False).get_concrete_function(
-            self._state, *[tf.TensorSpec((), tf.int64)] * 2
-        )
+        self._advance = self._compiled_program()
         self._evaluate = tf.function(self._evaluation, jit_compile=True, autograph=False).get_concrete_function(
             self._state.seed, self._state.agent.params, tf.TensorSpec((), tf.int64)
         )
+
+    def _compiled_program(self) -> Any:
+        program = tf.function(self._program, jit_compile=True, autograph=False)
+        return program.get_concrete_function(self._state, *[tf.TensorSpec((), tf.int64)] * 2)
 
     def _initial_state(self) -> LoopState:
         count = self.config.num_envs
@@ -77,7 +81,7 @@ class CompiledLoop:
         return LoopState(
             seed=tf.constant(self.config.seed, tf.int64),
             agent=self.agent.init(),
-            memory=self.learning.init(),
+            memory=(),
             world=self.world.reset(u),
             age=tf.zeros(count, tf.int32),
             total_return=tf.zeros(count),
@@ -90,18 +94,24 @@ class CompiledLoop:
     def _program(self, state: LoopState, stop_steps: Tensor, stop_episodes: Tensor) -> tuple[LoopState, Record]:
         """Make vector steps until stop_steps or stop_episodes is reached."""
         shape = (self._vector_steps, self.config.num_envs)
-        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), UpdateSums.none())
+        # Read once, and assigned once at the end: so XLA writes into the memory in place. It would copy a tensor that
+        # goes in and comes out.
+        memory: Any = tf.nest.map_structure(lambda part: part.read_value(), self.memory)
+        state = state._replace(memory=memory)
+        record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), UpdateSums.none(), tf.constant(False))
 
         def unfinished(row: Tensor, state: LoopState, record: Record) -> Tensor:
-            return (state.steps < stop_steps) & (state.episodes < stop_episodes)
+            return (state.steps < stop_steps) & (state.episodes < stop_episodes) & ~record.full
 
         def body(row: Tensor, state: LoopState, record: Record) -> tuple[Tensor, LoopState, Record]:
             state, record = self._vector_step(row, state, record)
             agent, memory, sums = self.learning.learn(state.seed, state.agent, state.memory, state.steps, record.sums)
-            return row + 1, state._replace(agent=agent, memory=memory), record._replace(sums=sums)
+            record = record._replace(sums=sums, full=self.learning.full(memory))
+            return row + 1, state._replace(agent=agent, memory=memory), record
 
         _, state, record = tf.while_loop(unfinished, body, (tf.constant(0), state, record))
-        return state, record
+        tf.nest.map_structure(lambda part, value: part.assign(value), self.memory, state.memory)
+        return state._replace(memory=()), record
 
     def _vector_step(self, row: Tensor, state: LoopState, record: Record) -> tuple[LoopState, Record]:
         """Act, step and store once in each environment, and reset those whose episode has ended."""
@@ -188,6 +198,8 @@ class CompiledLoop:
             )
             episodes += self._finished(record)
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
+            if record.full:
+                self._set_memory(self.learning.grown(self.memory))
             if (bad_update := int(record.sums.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)
             sums = (float(record.sums.values[name]) for name in METRICS)
@@ -213,14 +225,27 @@ class CompiledLoop:
     def boundary(self) -> None:
         """Nothing to do: a compiled world's state can be saved anywhere."""
 
+    def _set_memory(self, memory: Any) -> None:
+        """Give the memory these values; what has its variable's value already is that variable."""
+        old, new = tf.nest.flatten(self.memory), tf.nest.flatten(memory)
+        if all(part.shape == value.shape for part, value in zip(old, new, strict=True)):
+            for part, value in zip(old, new, strict=True):
+                if value is not part:
+                    part.assign(value)
+            return
+        parts = [part if value is part else tf.Variable(value) for part, value in zip(old, new, strict=True)]
+        self.memory = tf.nest.pack_sequence_as(self.memory, parts)
+        self._advance = self._compiled_program()
+
     def save(self) -> Tensors:
-        """Every tensor of the state, by name."""
-        tensors = {name: tensor.numpy() for name, tensor in _named("", self._state)}
-        return {**tensors, UNREPORTED: self._unreported.copy()}
+        """Every tensor of the state, by name, and what the memory needs."""
+        tensors = {name: tensor.numpy() for name, tensor in leaves("", self._state)}
+        return {**tensors, UNREPORTED: self._unreported.copy(), **self.learning.save(self.memory)}
 
     def restore(self, tensors: Tensors) -> bool:
         """Restore a checkpoint, exactly."""
-        names = [name for name, _ in _named("", self._state)]
+        self._set_memory(self.learning.restore(self.memory, tensors))
+        names = [name for name, _ in leaves("", self._state)]
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(tensors[name]) for name in names])
         self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
         self._unreported = tensors[UNREPORTED].copy()
@@ -228,15 +253,7 @@ class CompiledLoop:
 
     def kept(self) -> Tensors:
         """See Loop."""
-        return {name: tensor.numpy() for name, tensor in _named("agent.", self._state.agent) if name.startswith(KEPT)}
+        return {name: tensor.numpy() for name, tensor in leaves("agent.", self._state.agent) if name.startswith(KEPT)}
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def _named(prefix: str, value: Any) -> list[tuple[str, Tensor]]:
-    """The leaves of nested tuples, with dotted names or positions, in tf.nest's order."""
-    if not isinstance(value, tuple):
-        return [(prefix[:-1], value)]
-    names = getattr(value, "_fields", range(len(value)))
-    return [leaf for name, part in zip(names, value, strict=True) for leaf in _named(f"{prefix}{name}.", part)]

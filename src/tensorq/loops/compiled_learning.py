@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -11,18 +12,22 @@ from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.types import AgentState, Rollout, Tensor
+from tensorq.envs.world import World
+from tensorq.loops.loop import REPLAY_BLOCKS, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
 from tensorq.replay.settings import ReplaySettings
+from tensorq.runs.replay_file import ReplayFile
 
 
 class FromReplay:
     """For DQN: batches are drawn from a large replay, with replay_ratio updates per step after learning has started."""
 
-    def __init__(self, config: Config, agent: DQN, memory: DeviceReplay) -> None:
-        self._replay, self._agent, self._memory = config.part(ReplaySettings), agent, memory
-        self.init, self.add = memory.init, memory.add
+    def __init__(self, config: Config, agent: DQN, replay: DeviceReplay, path: Path) -> None:
+        self._settings, self._agent, self.replay = config.part(ReplaySettings), agent, replay
+        self._file = ReplayFile(path, replay.step_dtype, replay.end_dtype, replay.length)
+        self.init, self.add, self.full, self.grown = replay.init, replay.add, replay.full, replay.grown
 
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
@@ -38,16 +43,25 @@ class FromReplay:
 
         def update(agent: AgentState, tree: Any, sums: UpdateSums) -> tuple[AgentState, Any, UpdateSums]:
             count = agent.updates
-            bits = random.random_bits(seed, random.REPLAY, count, self._replay.batch_size)
+            bits = random.random_bits(seed, random.REPLAY, count, self._settings.batch_size)
             u = random.to_uniforms(random.random_bits(seed, random.LEARNING, count, self._agent.update_uniforms))
-            exponent = tf.cast(self._replay.importance_exponent_at(count, tf.minimum), tf.float64)
-            batch, places = self._memory.sample(memory._replace(tree=tree), bits, exponent)
+            exponent = tf.cast(self._settings.importance_exponent_at(count, tf.minimum), tf.float64)
+            batch, places = self.replay.sample(memory._replace(tree=tree), bits, exponent)
             agent, metrics = self._agent.update(agent, batch, u)
-            tree = self._memory.prioritise(tree, places, metrics.td_error)
+            tree = self.replay.prioritise(tree, places, metrics.td_error)
             return agent, tree, sums.after(metrics, agent.updates)
 
         agent, tree, sums = tf.while_loop(behind, update, (agent, memory.tree, sums))
         return agent, memory._replace(tree=tree), sums
+
+    def save(self, memory: DeviceReplayState) -> Tensors:
+        """Where the replay's steps are in the replay file, and what else a checkpoint needs of it."""
+        cursor = self._file.save(self.replay.new(memory, *self._file.saved))
+        return {**self.replay.save(memory), REPLAY_BLOCKS: cursor}
+
+    def restore(self, memory: DeviceReplayState, tensors: Tensors) -> DeviceReplayState:
+        """The memory of which `save` returned this."""
+        return self.replay.restore(memory, tensors, self._file.restore(tensors[REPLAY_BLOCKS]))
 
 
 class FromRollouts:
@@ -71,11 +85,40 @@ class FromRollouts:
         )
         return agent, memory, sums
 
+    def full(self, memory: DeviceRolloutState) -> Tensor:
+        """Never: a rollout has its length from the start."""
+        return tf.constant(False)
+
+    def grown(self, memory: DeviceRolloutState) -> DeviceRolloutState:
+        """The memory as it is."""
+        return memory
+
+    def save(self, memory: DeviceRolloutState) -> Tensors:
+        """The rollout, by name."""
+        return {name: tensor.numpy() for name, tensor in leaves("memory.", memory)}
+
+    def restore(self, memory: DeviceRolloutState, tensors: Tensors) -> DeviceRolloutState:
+        """The rollout of which `save` returned this."""
+        values = [tf.cast(tensors[name], part.dtype) for name, part in leaves("memory.", memory)]
+        restored: DeviceRolloutState = tf.nest.pack_sequence_as(memory, values)
+        return restored
+
 
 def make_learning(
-    config: Config, agent: Any, obs_shape: tuple[int, ...], masked_actions: int
+    config: Config, agent: Any, world: World, obs_dtype: Any, replay_path: Path
 ) -> FromReplay | FromRollouts:
-    """Make the learning that belongs to the agent."""
+    """Make the learning that belongs to the agent, for observations of this dtype."""
+    masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
+    observations = obs_dtype.as_numpy_dtype, world.observation_space.shape, masked_actions
     if isinstance(agent, PQN):
-        return FromRollouts(config, agent, DeviceRollout(config, obs_shape, masked_actions))
-    return FromReplay(config, agent, DeviceReplay(config, obs_shape, masked_actions))
+        return FromRollouts(config, agent, DeviceRollout(config, *observations))
+    replay = DeviceReplay(config, *observations, cut_after_steps=world.max_episode_steps)
+    return FromReplay(config, agent, replay, replay_path)
+
+
+def leaves(prefix: str, value: Any) -> list[tuple[str, Tensor]]:
+    """The leaves of nested tuples, with dotted names or positions, in tf.nest's order."""
+    if not isinstance(value, tuple):
+        return [(prefix[:-1], value)]
+    names = getattr(value, "_fields", range(len(value)))
+    return [leaf for name, part in zip(names, value, strict=True) for leaf in leaves(f"{prefix}{name}.", part)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,35 +14,28 @@ from tensorq.agents.agent import Agent
 from tensorq.agents.dqn import DQN
 from tensorq.agents.metrics import METRICS
 from tensorq.agents.pqn import PQN
+from tensorq.agents.trained import greedy
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.host_random import CounterRandom
+from tensorq.core.host_random import CounterRandom, to_noise
 from tensorq.core.statistics import EPSILON, Statistics
-from tensorq.core.types import AgentState, Batch, OptimizerState, Rollout, Tensor
-from tensorq.envs.host import HostEnvironments, Transitions
+from tensorq.core.types import AgentState, OptimizerState, Rollout, Tensor, Transition
+from tensorq.envs.host import HostEnvironments
 from tensorq.envs.spaces import obs_layout
-from tensorq.loops.loop import NotFinite, Tensors
+from tensorq.loops.loop import REPLAY_BLOCKS, NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
-from tensorq.replay.host import HostReplay, row_dtype, slack_rows
+from tensorq.replay.host import HostReplay
 from tensorq.replay.settings import ReplaySettings
+from tensorq.runs.replay_file import ReplayFile
 
+NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
+NumpyQ = Callable[[np.ndarray], NoisyQFunction]  # from parameters [P], which change in place
 COUNT_BASE = 2**24
 _NONE = [0.0] * len(METRICS)  # sums of metrics before the first update
 _LOSS = [*METRICS].index("loss")
 STATE_NAMES = (
     "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
 )  # fmt: skip
-
-
-class Step(NamedTuple):
-    """One step of N environments, with the observations and masks before it."""
-
-    obs: np.ndarray  # [N, ...]
-    mask: np.ndarray | None  # [N, A] bool
-    actions: np.ndarray  # [N] int32
-    discount: np.ndarray  # [N], gamma * (1 - terminated)
-    ended: np.ndarray  # [N] bool, whether it was a valid step and the last of its episode
-    transitions: Transitions
 
 
 class StoredAgent:
@@ -111,29 +104,103 @@ class StoredAgent:
             self.statistics = Statistics(*(tensors[f"agent.statistics.{name}"] for name in Statistics._fields))
 
 
-class FromReplay:
-    """For DQN: batches are drawn from a large replay on disk, with replay_ratio updates per step after the start."""
+class DeepLearner:
+    """Acts by a deep agent. How it learns is in its subclasses."""
 
-    def __init__(self, config: Config, dqn: DQN, envs: HostEnvironments, replay_path: Path) -> None:
-        self._replay_settings, self._dqn, self._seed = config.part(ReplaySettings), dqn, config.seed
-        self._num_envs, self._batch_size = config.num_envs, self._replay_settings.batch_size
-        self.agent = StoredAgent(dqn)
-        count, masked = envs.num_envs, int(envs.action_space.n) if envs.mask is not None else 0
-        self.row_dtype = row_dtype(self._replay_settings, *obs_layout(envs.observation_space), masked)
-        self.replay = HostReplay(replay_path, config, count, slack_rows(config, count), self.row_dtype)
+    metric_names = tuple(METRICS)
+
+    def __init__(self, config: Config, agent: Agent, envs: HostEnvironments, numpy_q: NumpyQ | None) -> None:
+        """Store the agent's first state. `numpy_q` makes a Q-function in NumPy from parameters, if there is one."""
+        self._config, self.agent = config, StoredAgent(agent)
+        self._num_actions, self._act_uniforms = int(envs.action_space.n), agent.act_uniforms
+        self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
+        self.q_values: NoisyQFunction = numpy_q(self.agent.params) if numpy_q else self._compiled(agent, envs)
+
+    @property
+    def updates(self) -> int:
+        """The number of updates made."""
+        return self.agent.updates
+
+    def _compiled(self, agent: Agent, envs: HostEnvironments) -> NoisyQFunction:
+        """A function for Q-values of the current parameters in TensorFlow, for networks without a NumPy version."""
+        stored = self.agent
+
+        def rate(obs: Tensor, noise: Tensor) -> Tensor:
+            return agent.q_values(stored.params_tensor(), obs, noise if noise.shape[0] else None)
+
+        function = tf.function(rate, jit_compile=True, autograph=False)
+        dtype, shape = obs_layout(envs.observation_space)
+        nothing = np.zeros(0, np.float32)
+        compiled: dict[tuple[int, int], Any] = {}
+
+        def q_values(obs: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+            noise = nothing if noise is None else noise
+            sizes = len(obs), len(noise)
+            if sizes not in compiled:  # one for training, one for evaluation
+                compiled[sizes] = function.get_concrete_function(
+                    tf.TensorSpec((len(obs), *shape), dtype), tf.TensorSpec(noise.shape, tf.float32)
+                )
+            result: np.ndarray = compiled[sizes](tf.constant(obs), tf.constant(noise)).numpy()
+            return result
+
+        return q_values
+
+    def act(
+        self, obs: np.ndarray, mask: np.ndarray | None, epsilon: float, u: np.ndarray, vector_step: int
+    ) -> np.ndarray:
+        """See Policy; a row explores as in core.exploration.epsilon_greedy."""
+        explore = u[:, 0] < epsilon
+        if mask is None:
+            actions = (u[:, 1] * self._num_actions).astype(np.int32)
+        else:
+            place = mask.cumsum(axis=1)  # numbers the legal actions, from 1
+            actions = (place > np.floor(u[:, 1:] * place[:, -1:])).argmax(axis=1).astype(np.int32)
+        if False in explore.tolist():
+            noise = to_noise(self._noise_random.row(vector_step)) if self._act_uniforms else None
+            actions = np.where(explore, actions, greedy(self.q_values(obs, noise), mask))
+        return actions
+
+    def add(self, step: Transition) -> None:
+        """Add the observations acted on to the statistics, if the agent normalises."""
+        if self.agent.statistics is not None:
+            self.agent.observe(step.obs[step.valid])
+
+    def save(self) -> Tensors:
+        """The agent."""
+        return self.agent.save()
+
+    def restore(self, tensors: Tensors) -> None:
+        """Restore what `save` returned."""
+        self.agent.restore(tensors)
+
+    def kept(self) -> Tensors:
+        """See Loop."""
+        return self.agent.kept()
+
+
+class FromReplay(DeepLearner):
+    """For DQN: batches are drawn from a large replay, with replay_ratio updates per step after the start."""
+
+    def __init__(
+        self, config: Config, dqn: DQN, envs: HostEnvironments, numpy_q: NumpyQ | None, replay_path: Path
+    ) -> None:
+        super().__init__(config, dqn, envs, numpy_q)
+        self._settings, self._dqn, self._seed = config.part(ReplaySettings), dqn, config.seed
+        self._num_envs, self._batch_size = config.num_envs, self._settings.batch_size
+        masked = int(envs.action_space.n) if envs.mask is not None else 0
+        self.replay = HostReplay(config, envs.num_envs, *obs_layout(envs.observation_space), masked)
+        self._file = ReplayFile(replay_path, self.replay.step_dtype, self.replay.end_dtype, self.replay.length)
         self._updates_per_call = dqn.settings.updates_per_call(config.num_envs)
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
-        rows = tf.TensorSpec((self._updates_per_call, self._batch_size, self.row_dtype.itemsize), tf.uint8)
+        shape = self._updates_per_call, self._batch_size * self.replay.transition_bytes
+        rows = tf.TensorSpec(shape, tf.uint8)
         program = tf.function(self._updates, jit_compile=True, autograph=False)
         self._call = _direct_call(program.get_concrete_function(rows))
 
-    def add(self, step: Step) -> None:
-        """Store a step in the replay."""
-        made = step.transitions
-        self.replay.add(
-            step.obs, step.actions, made.reward, step.discount, made.next_obs, made.valid, step.ended, step.mask,
-            made.next_mask,
-        )  # fmt: skip
+    def add(self, step: Transition) -> None:
+        """Store a step of each environment in the replay."""
+        super().add(step)
+        self.replay.add(step)
 
     def learn(self, steps: int) -> list[float]:
         """Run every update that is due after `steps` steps. Returns the sums of metrics; raises NotFinite."""
@@ -146,7 +213,7 @@ class FromReplay:
         count, updates = self._updates_per_call, self.agent.updates
         shape = (count, self._batch_size)
         bits = self._batch_random.row(updates // count).reshape(shape)
-        rows, places = self.replay.sample(bits, self._replay_settings.importance_exponent_at(updates))
+        rows, places = self.replay.sample(bits, self._settings.importance_exponent_at(updates))
         rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
         values, td_errors = rest[: len(METRICS) * count].reshape(len(METRICS), count), rest[len(METRICS) * count :]
         losses = values[_LOSS]
@@ -157,7 +224,7 @@ class FromReplay:
         return [float(each.sum()) for each in values]
 
     def _updates(self, batches: Tensor) -> Tensor:
-        """Updates on batches [K, B, row bytes]. Returns one vector: new parameters [P], then each of the metrics [K].
+        """Updates on batches [K, bytes]. Returns one vector: new parameters [P], then each of the metrics [K].
 
         With priorities, the TD errors [K, B] follow.
         """
@@ -166,7 +233,7 @@ class FromReplay:
 
         def body(index: Tensor, state: Any, *found: Tensor) -> tuple[Any, ...]:
             bits = random.random_bits(self._seed, random.LEARNING, state.updates, dqn.update_uniforms)
-            state, metrics = dqn.update(state, self.unpack(batches[index]), random.to_uniforms(bits))
+            state, metrics = dqn.update(state, self.replay.unpack(batches[index]), random.to_uniforms(bits))
             here = tf.one_hot(index, count)
             new = (*(here * metrics.values[name] for name in METRICS), here[:, None] * metrics.td_error)
             return index + 1, state, *(old + more for old, more in zip(found, new, strict=True))
@@ -176,51 +243,34 @@ class FromReplay:
         _, state, *values, td_errors = carry
         self.agent.assign(state)
         parts = [state.params, *values]
-        if self._replay_settings.priority_exponent:
+        if self._settings.priority_exponent:
             parts += [tf.reshape(td_errors, [-1])]
         return tf.concat(parts, axis=0)
-
-    def unpack(self, rows: Tensor) -> Batch:
-        """Rows as bytes [B, row bytes] to a Batch."""
-        count = self._batch_size
-        fields: Any = self.row_dtype.fields
-
-        def field(name: str) -> Tensor:
-            dtype, offset = fields[name][:2]
-            base, shape = dtype.subdtype or (dtype, ())
-            part = rows[:, offset : offset + dtype.itemsize]
-            if base.itemsize > 1:  # bitcast needs the bytes of a number in the last axis
-                part = tf.reshape(part, (count, -1, base.itemsize))
-            numbers = tf.cast(part, tf.bool) if base.kind == "b" else tf.bitcast(part, base)
-            return tf.reshape(numbers, (count, *shape))
-
-        present = {name: field(name) for name in fields}
-        return Batch(**{"weight": tf.ones(count), **present})
 
     def cut(self) -> None:
         """Cut all episodes here."""
         self.replay.cut()
 
     def save(self) -> Tensors:
-        """The agent, and the positions of the rows in the replay file."""
-        return {**self.agent.save(), **self.replay.save()}
+        """The agent, and where the replay's steps are in the replay file."""
+        return {
+            **super().save(),
+            **self.replay.save(),
+            REPLAY_BLOCKS: self._file.save(self.replay.new(*self._file.saved)),
+        }
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `save` returned."""
-        self.replay.restore(tensors)
-        self.agent.restore(tensors)
-
-    def close(self) -> None:
-        """Release the replay file."""
-        self.replay.close()
+        self.replay.restore(tensors, self._file.restore(tensors[REPLAY_BLOCKS]))
+        super().restore(tensors)
 
 
-class FromRollouts:
+class FromRollouts(DeepLearner):
     """For PQN: a full rollout is learned from for some epochs, in shuffled batches, and then thrown away."""
 
-    def __init__(self, config: Config, pqn: PQN, envs: HostEnvironments) -> None:
-        self._config, self._pqn = config, pqn
-        self.agent = StoredAgent(pqn)
+    def __init__(self, config: Config, pqn: PQN, envs: HostEnvironments, numpy_q: NumpyQ | None) -> None:
+        super().__init__(config, pqn, envs, numpy_q)
+        self._pqn = pqn
         shape, (dtype, obs_shape) = (pqn.settings.rollout_length, envs.num_envs), obs_layout(envs.observation_space)
         zeros, obs = np.zeros(shape, np.float32), np.zeros((*shape, *obs_shape), dtype)
         masks = [np.zeros((*shape, int(envs.action_space.n)), bool)] if envs.mask is not None else []
@@ -231,12 +281,12 @@ class FromRollouts:
         program = tf.function(self._round, jit_compile=True, autograph=False)
         self._call = program.get_concrete_function(tf.TensorSpec((), tf.int64), *specs)
 
-    def add(self, step: Step) -> None:
+    def add(self, step: Transition) -> None:
         """Write a step of each environment into the next row."""
-        made = step.transitions
+        super().add(step)
         given = (
-            step.obs, step.actions, made.reward, step.discount, made.next_obs, step.ended | ~made.valid, made.valid,
-            made.next_mask,
+            step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended | ~step.valid, step.valid,
+            step.next_mask,
         )  # fmt: skip
         for column, new in zip(self._columns, given, strict=False):
             column[self._row] = new
@@ -279,25 +329,24 @@ class FromRollouts:
         """The agent, and the rows of the rollout so far."""
         columns = dict(zip(Rollout._fields, self._columns, strict=False))
         rollout = {f"rollout.{name}": column[: self._row].copy() for name, column in columns.items()}
-        return {**self.agent.save(), **rollout}
+        return {**super().save(), **rollout}
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `save` returned."""
-        self.agent.restore(tensors)
+        super().restore(tensors)
         self._row = len(tensors["rollout.reward"])
         for name, column in zip(Rollout._fields, self._columns, strict=False):
             column[: self._row] = tensors[f"rollout.{name}"]
 
-    def close(self) -> None:
-        """Nothing to release."""
 
-
-def make_learning(config: Config, agent: Agent, envs: HostEnvironments, replay_path: Path) -> FromReplay | FromRollouts:
-    """Make the learning that belongs to the agent."""
+def make_learner(
+    config: Config, agent: Agent, numpy_q: NumpyQ | None, replay_path: Path, envs: HostEnvironments
+) -> FromReplay | FromRollouts:
+    """Make the learner that belongs to the agent."""
     if isinstance(agent, PQN):
-        return FromRollouts(config, agent, envs)
+        return FromRollouts(config, agent, envs, numpy_q)
     assert isinstance(agent, DQN)
-    return FromReplay(config, agent, envs, replay_path)
+    return FromReplay(config, agent, envs, numpy_q, replay_path)
 
 
 def _numbers(state: AgentState) -> list[Tensor]:

@@ -16,6 +16,7 @@ Tensors = dict[str, np.ndarray]
 # Exceptions that end an environment's step or reset: an error, or a request to end the process (a closed window).
 ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
 UNREPORTED = "unreported"  # name of a saved tensor [M + 1]: sums of metrics, and updates, since the last report
+REPLAY_BLOCKS = "replay.blocks"  # name of the saved tensor that says where the replay is in replay.bin
 KEPT = "agent.params", "agent.statistics."  # name prefixes of the tensors that a run keeps of its best agent
 OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # name prefixes of saved tensors whose length varies
 

@@ -1,1 +1,1 @@
-"""Storage of experience for learning: tensors on the device, memory-mapped rows on the host."""
+"""Storage of experience for learning: columns of tensors on the device, of arrays on the host."""

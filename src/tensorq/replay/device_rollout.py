@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
@@ -22,17 +22,20 @@ class DeviceRolloutState(NamedTuple):
 class DeviceRollout:
     """rollout_length steps of num_envs environments, overwritten from the beginning when it is full."""
 
-    def __init__(self, config: Config, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
-        """`masked_actions` is the number of actions if the world has an action mask, else 0."""
+    def __init__(self, config: Config, obs_dtype: Any, obs_shape: tuple[int, ...], masked_actions: int = 0) -> None:
+        """Prepare rows for observations of this dtype and shape.
+
+        `masked_actions` is the number of actions if the world has an action mask, else 0.
+        """
         self._shape = (config.rollout_length, config.num_envs)
-        self._obs_shape, self._masked_actions = obs_shape, masked_actions
+        self._obs_dtype, self._obs_shape, self._masked_actions = obs_dtype, obs_shape, masked_actions
 
     def init(self) -> DeviceRolloutState:
         """An empty rollout."""
-        zeros, obs = tf.zeros(self._shape), tf.zeros((*self._shape, *self._obs_shape))
+        zeros, obs = tf.zeros(self._shape), tf.zeros((*self._shape, *self._obs_shape), self._obs_dtype)
         masks = (tf.zeros((*self._shape, self._masked_actions), tf.bool),) if self._masked_actions else ()
         no, weight = tf.zeros(self._shape, tf.bool), tf.ones(self._shape)
-        columns = (obs, tf.zeros(self._shape, tf.int32), zeros, zeros, obs, no, weight, *masks)
+        columns = (obs, tf.zeros(self._shape, tf.int64), zeros, zeros, obs, no, weight, *masks)
         return DeviceRolloutState(columns, tf.constant(0, tf.int64))
 
     def add(self, state: DeviceRolloutState, step: Transition) -> DeviceRolloutState:
@@ -41,7 +44,7 @@ class DeviceRollout:
         weight = tf.ones(self._shape[1])
         given = (step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended, weight, step.next_mask)
         columns = tuple(
-            tf.tensor_scatter_nd_update(column, row, new[None])
+            tf.tensor_scatter_nd_update(column, row, tf.cast(new, column.dtype)[None])
             for column, new in zip(state.columns, given, strict=False)
         )
         return DeviceRolloutState(columns, state.written + 1)

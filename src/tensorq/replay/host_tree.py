@@ -45,12 +45,14 @@ class HostTree:
             self._highest_place = int(self.leaves.argmax())
             self.maximum = float(self.leaves[self._highest_place])
 
-    def set_to_maximum(self, place: int, first: float) -> None:
-        """Set the number at this place to the largest of all, or to `first` if all are 0."""
+    def set_to_maximum(self, places: np.ndarray, first: float) -> None:
+        """Set the numbers at places [B] to the largest of all, or to `first` if all are 0."""
+        if not len(places):
+            return
         self.maximum = self.maximum or first
-        self.leaves[place] = self.maximum
-        self._highest_place = place
-        self._changed.append(np.array([place]))
+        self.leaves[places] = self.maximum
+        self._highest_place = int(places[-1])
+        self._changed.append(places)
 
     def restore(self, leaves: np.ndarray) -> None:
         """Set all numbers at once, from at most `capacity` leaves; the others become 0."""

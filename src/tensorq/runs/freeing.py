@@ -24,6 +24,8 @@ from tensorq.runs.saved import SavedRun
 FREED, REFILL = "replay_freed", "refill_steps"
 # How the names of a replay's tensors begin, in a checkpoint of the host loop and of the compiled loop.
 REPLAY_TENSORS = ("replay.", "memory.")
+# Tensors of checkpoints whose replay has an earlier form, of whole transitions; in the compiled and the host loop.
+OLD_REPLAY_TENSORS = ("memory.rows", "replay.growing")
 
 
 def replay_bytes(run: SavedRun) -> int:
@@ -60,13 +62,29 @@ def after_freeing(config: Config, metadata: Mapping[str, Any], run_dir: Path) ->
         steps, filling = metadata["steps"], max(begins, config.batch_size)
         if config.steps <= steps + filling:
             raise TensorqError(
-                f"the replay of {run_dir} was freed: {filling:,} steps fill a new one before anything is learned, so "
-                f"give steps (--steps) above {steps + filling}."
+                f"the replay of {run_dir} {why_lost(metadata)}: {filling:,} steps fill a new one before anything is "
+                f"learned, so give steps (--steps) above {steps + filling}."
             )
         refill_steps += max(min(steps - begins - refill_steps, 0) + filling, 0)
     if refill_steps:
         config = config.replace(learning_starts_steps=begins + refill_steps)
     return config, refill_steps, filling
+
+
+def why_lost(metadata: Mapping[str, Any]) -> str:
+    """Why a checkpoint has no replay, as the end of a sentence about the replay."""
+    return "was freed" if metadata[FREED] is True else str(metadata[FREED])
+
+
+def without_old_replay(
+    found: tuple[dict[str, np.ndarray], dict[str, Any], Path],
+) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+    """A checkpoint; if its replay has the form of an earlier version of tensorq, it counts as freed."""
+    tensors, metadata, path = found
+    if not any(name in tensors for name in OLD_REPLAY_TENSORS):
+        return found
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(REPLAY_TENSORS)}
+    return kept, {**metadata, FREED: "has the form of an earlier version of tensorq"}, path
 
 
 def with_empty_replay(
