@@ -779,6 +779,26 @@ def test_a_run_whose_replay_was_freed_fills_a_new_one_before_it_learns(
     assert updates[-1] == 1_100  # those of the 100 steps are not made up for
 
 
+@pytest.mark.parametrize("name", ["memory.rows", "replay.growing"])
+def test_a_replay_of_an_earlier_form_counts_as_freed(run: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Checkpoints of both loops had these tensors; replay.bin is longer than all that is written later."""
+    monkeypatch.setattr(Training, "_show", lambda self: None)
+    for path in (run / "checkpoints").glob("step_*"):
+        tensors, metadata = checkpoint.load(path)
+        kept = {each: tensor for each, tensor in tensors.items() if not each.startswith("replay.")}
+        checkpoint.save(path, {**kept, name: np.zeros((2, 3))}, metadata)
+    (run / "replay.bin").write_bytes(bytes(10**6))
+    told: list[Event] = []
+    steps = CONFIG.steps + CONFIG.learning_starts_steps + 400
+    trainer.resume(SavedRun(run, make_env=make), steps=steps, observers=[told.append])
+    assert [
+        text for text in texts(told) if "the replay has the form of an earlier version of tensorq: a new one" in text
+    ]
+    assert (run / "replay.bin").stat().st_size < 10**5
+    result = directory.read_result(run) or {}
+    assert result["steps"] == steps
+
+
 def test_updates_wait_again_each_time_that_a_replay_is_freed(tmp_path: Path) -> None:
     def begins(freed: bool, steps: int, refill_steps: int = 0, **settings: int) -> tuple[int, int, int]:
         config = Config(**{"learning_starts_steps": 500, "steps": 9_000} | settings)
@@ -834,6 +854,23 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def texts(told: list[Event]) -> list[str]:
     return [event.text for event in told if isinstance(event, Message)]
+
+
+class Long(Rows):
+    """Games of 70 steps."""
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        obs, reward, _, truncated, info = super().step(action)
+        return obs, reward, self.age == 70, truncated, info
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("reset_period_steps", "games"), [(0, 0), (100, 6), (300, 8)])
+def test_whole_games_are_played_between_resets(tmp_path: Path, reset_period_steps: int, games: int) -> None:
+    """Of 600 steps, with a checkpoint every 50: none in 50 steps, one in each 100, four in each 300."""
+    config = dataclasses.replace(TABLE, checkpoint_period_steps=50, reset_period_steps=reset_period_steps)
+    run = trainer.train(config, make=Long, run_dir=tmp_path / "run")
+    assert read_table(run / "episodes.csv")["length"].tolist() == [70] * games
 
 
 @pytest.mark.parametrize("error", [RuntimeError("display is gone"), SystemExit(1)], ids=repr)
