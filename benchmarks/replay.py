@@ -102,7 +102,7 @@ def make_loop(folder: Path, loop: str, shape: tuple[int, ...] | None, count: int
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     settings = {"loop": loop, "num_envs": count, "steps": 10**9, "learning_starts_steps": 10**9 - 1, **settings}
-    config = resolve("CartPole-v1", "blog", checkpoint_period_steps=10_000, **settings)
+    config = resolve("CartPole-v1", "blog", checkpoint_period_steps=10_000, episodes=0, **settings)
     made = (lambda: idle_vector(count, shape, masked)) if shape and loop == "host" else None
     environment = describe("CartPole-v1", made, {})
     if shape and loop == "compiled":
@@ -121,7 +121,7 @@ def speed(folder: Path, capacity: str) -> dict[str, float]:
     config = resolve(
         "CartPole-v1", "blog", num_envs=16, replay_ratio=1 / 16, update_period_steps=16, replay_capacity=int(capacity),
         steps=steps, learning_starts_steps=1_000, evaluation_period_steps=0, checkpoint_period_steps=steps,
-        log_period_steps=100_000, evaluation_episodes=1,
+        log_period_steps=100_000, evaluation_episodes=1, episodes=0,
     )  # fmt: skip
     path = trainer.train(config, run_dir=folder / "run")
     return {"steps_per_second": json.loads((path / "result.json").read_text())["steps_per_second"]}

@@ -1,4 +1,7 @@
-"""The compiled loop: act, step, store, sample and learn in one XLA program. Its state is passed as tensors."""
+"""The compiled loop: act, step, store, sample and learn in one XLA program.
+
+Its state is passed as tensors, its memory is in variables.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ MAX_STEPS_PER_CALL = 20_000
 
 
 class LoopState(NamedTuple):
-    """Everything that changes while training."""
+    """Everything that changes while training, but for the memory between calls."""
 
     seed: Tensor  # int64 scalar; constant; it is here so that one program works for every seed
     agent: AgentState
@@ -46,7 +49,7 @@ class Record(NamedTuple):
     lengths: Tensor  # [vector steps, N] int32
     returns: Tensor  # [vector steps, N]
     sums: UpdateSums
-    full: Tensor  # bool scalar, whether the memory must grow before the next step
+    must_grow: Tensor  # bool scalar, whether the memory must grow before the next step
 
 
 class CompiledLoop:
@@ -101,12 +104,12 @@ class CompiledLoop:
         record = Record(tf.zeros(shape, tf.int32), tf.zeros(shape), UpdateSums.none(), tf.constant(False))
 
         def unfinished(row: Tensor, state: LoopState, record: Record) -> Tensor:
-            return (state.steps < stop_steps) & (state.episodes < stop_episodes) & ~record.full
+            return (state.steps < stop_steps) & (state.episodes < stop_episodes) & ~record.must_grow
 
         def body(row: Tensor, state: LoopState, record: Record) -> tuple[Tensor, LoopState, Record]:
             state, record = self._vector_step(row, state, record)
             agent, memory, sums = self.learning.learn(state.seed, state.agent, state.memory, state.steps, record.sums)
-            record = record._replace(sums=sums, full=self.learning.full(memory))
+            record = record._replace(sums=sums, must_grow=self.learning.must_grow(memory))
             return row + 1, state._replace(agent=agent, memory=memory), record
 
         _, state, record = tf.while_loop(unfinished, body, (tf.constant(0), state, record))
@@ -198,7 +201,7 @@ class CompiledLoop:
             )
             episodes += self._finished(record)
             self.steps, self.updates = int(self._state.steps), int(self._state.agent.updates)
-            if record.full:
+            if record.must_grow:
                 self._set_memory(self.learning.grown(self.memory))
             if (bad_update := int(record.sums.bad_update)) >= 0:
                 raise NotFinite(bad_update, self.steps)

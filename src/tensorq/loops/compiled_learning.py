@@ -27,7 +27,7 @@ class FromReplay:
     def __init__(self, config: Config, agent: DQN, replay: DeviceReplay, path: Path) -> None:
         self._settings, self._agent, self.replay = config.part(ReplaySettings), agent, replay
         self._file = ReplayFile(path, replay.step_dtype, replay.end_dtype, replay.length)
-        self.init, self.add, self.full, self.grown = replay.init, replay.add, replay.full, replay.grown
+        self.init, self.add, self.grown, self.must_grow = replay.init, replay.add, replay.grown, replay.must_grow
 
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
@@ -61,7 +61,9 @@ class FromReplay:
 
     def restore(self, memory: DeviceReplayState, tensors: Tensors) -> DeviceReplayState:
         """The memory of which `save` returned this."""
-        return self.replay.restore(memory, tensors, self._file.restore(tensors[REPLAY_BLOCKS]))
+        return self.replay.restore(
+            memory, tensors, self._file.restore(tensors[REPLAY_BLOCKS], int(tensors["replay.written"]))
+        )
 
 
 class FromRollouts:
@@ -85,7 +87,7 @@ class FromRollouts:
         )
         return agent, memory, sums
 
-    def full(self, memory: DeviceRolloutState) -> Tensor:
+    def must_grow(self, memory: DeviceRolloutState) -> Tensor:
         """Never: a rollout has its length from the start."""
         return tf.constant(False)
 

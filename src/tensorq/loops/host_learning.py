@@ -157,7 +157,7 @@ class DeepLearner:
             actions = (place > np.floor(u[:, 1:] * place[:, -1:])).argmax(axis=1).astype(np.int32)
         if False in explore.tolist():
             noise = to_noise(self._noise_random.row(vector_step)) if self._act_uniforms else None
-            actions = np.where(explore, actions, greedy(self.q_values(obs, noise), mask))
+            actions = np.where(explore, actions, greedy(self.q_values(obs, noise), mask)).astype(np.int32)
         return actions
 
     def add(self, step: Transition) -> None:
@@ -261,7 +261,8 @@ class FromReplay(DeepLearner):
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `save` returned."""
-        self.replay.restore(tensors, self._file.restore(tensors[REPLAY_BLOCKS]))
+        blocks = self._file.restore(tensors[REPLAY_BLOCKS], int(tensors["replay.written"]))
+        self.replay.restore(tensors, blocks)
         super().restore(tensors)
 
 

@@ -18,7 +18,12 @@ ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
 UNREPORTED = "unreported"  # name of a saved tensor [M + 1]: sums of metrics, and updates, since the last report
 REPLAY_BLOCKS = "replay.blocks"  # name of the saved tensor that says where the replay is in replay.bin
 KEPT = "agent.params", "agent.statistics."  # name prefixes of the tensors that a run keeps of its best agent
-OF_ANY_LENGTH = "replay.", "rollout.", "boundary.actions"  # name prefixes of saved tensors whose length varies
+OF_ANY_LENGTH = (
+    "replay.blocks",
+    "replay.priorities",
+    "rollout.",
+    "boundary.actions",
+)  # name prefixes of saved tensors whose length varies
 
 
 class Episode(NamedTuple):
@@ -101,7 +106,7 @@ class Loop(Protocol):
         ...
 
     def boundary(self) -> None:
-        """End the episodes of environments whose state cannot be saved. Every run does so before each periodic save."""
+        """End the episodes of environments whose state cannot be saved. Every run does so every reset_period_steps."""
         ...
 
     def save(self) -> Tensors:

@@ -36,10 +36,11 @@ class TableLearner:
         """See Policy."""
         rows = self._table[obs - self._first_state].tolist()
         masks = _lists(mask, len(rows))
-        return np.array([
+        actions = [
             epsilon_greedy(row, epsilon, coin, choice, legal)
             for row, (coin, choice), legal in zip(rows, u.tolist(), masks, strict=True)
-        ])  # fmt: skip
+        ]
+        return np.array(actions, np.int32)
 
     def add(self, step: Transition) -> None:
         """Keep the step for `learn`."""

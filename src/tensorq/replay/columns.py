@@ -10,7 +10,7 @@ from tensorq.replay.priorities import TREE_BYTES
 from tensorq.replay.settings import ReplaySettings
 
 NEVER = np.iinfo(np.int64).min  # number of an end that never was
-NEXT_BYTES = 8  # of a step's link to the next one, which only the memory has
+MEMORY_BYTES = 24  # of a step besides its observation and mask, in the memory of both loops
 
 
 class New(NamedTuple):
@@ -59,7 +59,9 @@ def batch_columns(steps: np.dtype, frame_stack: int, prioritised: bool) -> dict[
 
 def bytes_per_step(settings: ReplaySettings, steps: np.dtype) -> int:
     """The memory that a step takes in the replay."""
-    return steps.itemsize + NEXT_BYTES + (TREE_BYTES if settings.priority_exponent else 0)
+    fields: Any = steps.fields
+    observed = sum(fields[name][0].itemsize for name in ("obs", "mask"))
+    return observed + MEMORY_BYTES + (TREE_BYTES if settings.priority_exponent else 0)
 
 
 def next_rows(back: np.ndarray, written: int, length: int, end_numbers: np.ndarray, newest: np.ndarray) -> np.ndarray:

@@ -113,11 +113,12 @@ class DeviceReplay:
             places = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
             tree = self._tree.set(tree, places, tf.repeat(first, count))
         state = state._replace(
-            obs=_written(state.obs, rows, step.obs),
-            numbers=_written(state.numbers, rows, numbers),
-            following=_written(state.following, tf.concat([before, rows], 0), tf.concat([rows, following], 0)),
-            beside_obs=_written(state.beside_obs, beside, tf.concat([step.next_obs] * 2, 0)),
-            end_numbers=_written(state.end_numbers, end_rows, written - count + tf.range(count, dtype=tf.int64)),
+            obs=_scattered(state.obs, rows, step.obs),
+            numbers=_scattered(state.numbers, rows, numbers),
+            # One after the other, because the rows overlap if there are more environments than half the rows.
+            following=_scattered(_scattered(state.following, before, rows), rows, following),
+            beside_obs=_scattered(state.beside_obs, beside, tf.concat([step.next_obs] * 2, 0)),
+            end_numbers=_scattered(state.end_numbers, end_rows, written - count + tf.range(count, dtype=tf.int64)),
             written=written,
             ends=state.ends + tf.reduce_sum(tf.cast(cut, tf.int64)),
             tree=tree,
@@ -125,15 +126,15 @@ class DeviceReplay:
         if step.mask is None:
             return state
         return state._replace(
-            mask=_written(state.mask, rows, step.mask),
-            beside_mask=_written(state.beside_mask, beside, tf.concat([step.next_mask] * 2, 0)),
+            mask=_scattered(state.mask, rows, step.mask),
+            beside_mask=_scattered(state.beside_mask, beside, tf.concat([step.next_mask] * 2, 0)),
         )
 
     def _ends_kept(self, state: DeviceReplayState) -> int:
         size: int = state.end_numbers.shape[0]
         return size - self._num_envs - 1
 
-    def full(self, state: DeviceReplayState) -> Tensor:
+    def must_grow(self, state: DeviceReplayState) -> Tensor:
         """Whether the next step might cut more episodes than there is room for."""
         last = self._num_envs + (state.ends + self._num_envs - 1) % self._ends_kept(state)
         return state.end_numbers[last] >= state.written + self._num_envs - self.capacity
@@ -273,9 +274,8 @@ class DeviceReplay:
             for column in (state.beside_obs, state.beside_mask)
         )
         beside_obs[:count], beside_mask[:count] = tensors["replay.next_obs"], tensors["replay.next_mask"]
-        end_numbers, oldest = np.full(count + kept + 1, NEVER), max(0, written - self.length)
+        end_numbers = np.full(count + kept + 1, NEVER)
         for first, steps, first_end, ends in blocks:
-            first, steps = max(first, oldest), steps[max(0, oldest - first) :]
             rows = np.arange(first, first + len(steps)) % self.length
             numbers = [steps[name] for name in ("action", "reward", "over", "back")]
             columns = (state.obs, steps["obs"]), (state.mask, steps["mask"]), (state.numbers, np.stack(numbers, axis=1))
@@ -303,7 +303,7 @@ class DeviceReplay:
         )
 
 
-def _written(column: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+def _scattered(column: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     return tf.tensor_scatter_nd_update(column, rows[:, None], tf.cast(values, column.dtype))
 
 

@@ -301,7 +301,6 @@ class HostReplay:
         self._newest = np.where(newest < 0, -1, newest % self.length)
         self._all_running = bool((newest >= 0).all())
         for first, steps, first_end, ends in blocks:
-            first, steps = max(first, self._oldest), steps[max(0, self._oldest - first) :]
             rows = np.arange(first, first + len(steps)) % self.length
             for name, column in self._columns.items():
                 column[rows] = steps[name]

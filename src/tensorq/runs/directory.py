@@ -34,7 +34,7 @@ class RunDirectory(LockableFolder):
         self.metrics_path = path / "metrics.csv"  # a row for each stop of training
         self.episodes_path = path / "episodes.csv"  # a row for each finished episode
         self.checkpoints_path = path / "checkpoints"  # the folder for `checkpoint.Checkpoints`
-        self.replay_path = path / "replay.bin"  # the host loop's replay, which only a resume needs
+        self.replay_path = path / "replay.bin"  # the replay, which only a resume needs
         self.result_path = path / "result.json"  # the outcome of a finished run
         self.curve_path = path / "curve.png"
         self.video_path = path / "video.gif"

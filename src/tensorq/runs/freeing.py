@@ -22,7 +22,7 @@ from tensorq.runs.saved import SavedRun
 
 # In a checkpoint's metadata: whether its replay was freed, and the steps that new replays have taken to fill so far.
 FREED, REFILL = "replay_freed", "refill_steps"
-# How the names of a replay's tensors begin, in a checkpoint of the host loop and of the compiled loop.
+# How the names of a replay's tensors begin; "memory." in checkpoints of the earlier form.
 REPLAY_TENSORS = ("replay.", "memory.")
 # Tensors of checkpoints whose replay has an earlier form, of whole transitions; in the compiled and the host loop.
 OLD_REPLAY_TENSORS = ("memory.rows", "replay.growing")

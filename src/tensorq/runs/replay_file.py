@@ -3,7 +3,7 @@
 A checkpoint appends one block: the steps that came since the last one, and the observations at which episodes were cut
 since. It stores where the blocks are that it needs (the cursor). A block stays as it was written while one of the last
 two checkpoints needs it; then its place is free for a new one. So a process that is killed at any moment leaves the
-last two checkpoints whole, and the file has the steps that they need and no more.
+last two checkpoints whole, and the file has the steps that they need and little more.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ KEPT_TEXT = "the last checkpoint is intact: correct this, then `tensorq resume` 
 
 
 def most_steps(length: int, new: int) -> int:
-    """The most steps that the file has, if checkpoints need `length` steps and at most `new` came since the last one.
+    """About the most steps that the file has, if checkpoints need `length` steps and `new` come between two of them.
 
-    Two checkpoints are kept while a third is written. The oldest block may be needed for one step only.
+    Two checkpoints are kept while a third is written. The oldest block may be needed for one step only. Some place
+    may stay free between blocks of different sizes.
     """
     return length + 3 * min(new, length)
 
@@ -71,8 +72,9 @@ class ReplayFile:
         """
         if len(new.steps) + len(new.ends):
             self._append(new)
-        self._blocks = [block for block in self._blocks if block.last > self._oldest]
-        self._oldest = self.saved[0] - self._length
+        if len(new.steps):  # else it replaces a checkpoint of the same step, and the one before that stays
+            self._blocks = [block for block in self._blocks if block.last > self._oldest]
+            self._oldest = self.saved[0] - self._length
         return np.array(self._blocks, np.int64).reshape(-1, len(Block._fields))
 
     def _append(self, new: New) -> None:
@@ -104,24 +106,34 @@ class ReplayFile:
             offset = block.offset + block.size
         return offset
 
-    def restore(self, cursor: np.ndarray) -> Iterator[New]:
-        """Go back to a checkpoint, and read its blocks as they were given to `save`, oldest first.
+    def restore(self, cursor: np.ndarray, written: int) -> Iterator[New]:
+        """Go back to a checkpoint after `written` steps, and read what it needs of its blocks, oldest first.
 
-        Raises TensorqError if a block is not what was saved.
+        Raises TensorqError if blocks lack steps that it needs, and, as they are read, if one is not what was saved.
         """
         self._blocks = [Block(*row) for row in cursor.tolist()]
-        self._oldest = self.saved[0] - self._length
-        for block in self._blocks:
-            if block.last <= self._oldest:  # only the checkpoint before this one needs it
-                continue
+        self._oldest = written - self._length
+        needed = [block for block in self._blocks if block.last > self._oldest]  # the others: by the one before it
+        begins = [max(0, self._oldest), *(block.last for block in needed)]
+        if begins[-1] != written or any(block.first > begin for block, begin in zip(needed, begins, strict=False)):
+            raise TensorqError(
+                f"{self._path} does not fit config.json: its checkpoint has fewer steps than replay_capacity needs. "
+                "Put back the config.json that the run was started with, or train anew."
+            )
+        return self._read_all(needed)
+
+    def _read_all(self, blocks: list[Block]) -> Iterator[New]:
+        for block in blocks:
             data, count = self._read(block), block.last - block.first
             steps = np.frombuffer(data, self._steps, count)
             ends = np.frombuffer(data, self._ends, block.last_end - block.first_end, count * self._steps.itemsize)
-            yield New(block.first, steps, block.first_end, ends)
+            first = max(block.first, self._oldest)
+            yield New(first, steps[first - block.first :], block.first_end, ends)
 
     def _read(self, block: Block) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            os.stat(self._path)  # or else it would be made
+            with os.fdopen(open_in_place(self._path), "rb") as file:
                 file.seek(block.offset)
                 data = file.read(block.size)
         except OSError as error:
