@@ -506,12 +506,12 @@ def test_a_checkpoint_that_another_config_would_not_make_is_not_gone_on_with(run
         trainer.resume(SavedRun(run, make_env=make), steps=1_000)
     assert contents(run) == before
 
-    fresh, path = {"world": np.zeros((2, 4)), "replay.growing": np.zeros((0, 24))}, Path("step.safetensors")
-    require_fitting(fresh | {"replay.growing": np.zeros((3, 24))}, fresh, path)
+    fresh, path = {"world": np.zeros((2, 4)), "replay.blocks": np.zeros((0, 24))}, Path("step.safetensors")
+    require_fitting(fresh | {"replay.blocks": np.zeros((3, 24))}, fresh, path)
     for other, message in [
-        ({"world": np.zeros((2, 4))}, "replay.growing, received nothing, expected shape"),
+        ({"world": np.zeros((2, 4))}, "replay.blocks, received nothing, expected shape"),
         (fresh | {"memory": np.zeros(1)}, r"memory, received shape \(1,\), expected nothing"),
-        (fresh | {"replay.growing": np.zeros((3, 28))}, r"replay.growing, received shape \(28,\), expected"),
+        (fresh | {"replay.blocks": np.zeros((3, 28))}, r"replay.blocks, received shape \(28,\), expected"),
     ]:
         with pytest.raises(TensorqError, match=message):
             require_fitting(other, fresh, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,18 +24,18 @@ ACTION, REWARD, OVER, BACK = range(4)
 
 
 class DeviceReplayState(NamedTuple):
-    """The columns, as in replay.host.HostReplay, for L rows, N environments and E ends of cut episodes.
+    """The columns, as in replay.host.HostReplay, for N environments, L rows and E ends of cut episodes.
 
-    Masks have no columns if all actions are always legal. The last row beside takes what is not kept.
+    Rows are in blocks of N, one for each environment, because to write a block costs as much as to write a row. Row r
+    is [r // N, r % N]. In `obs` and `mask`, L rows of steps are followed by those beside: N for the environments'
+    newest steps, and E where episodes were cut. Masks have no columns if all actions are always legal.
     """
 
-    obs: Tensor  # [L, ...], each observation once, in its own dtype
-    mask: Tensor  # [L, A] bool
-    numbers: Tensor  # [L, 4] float32: see above
-    following: Tensor  # [L + 1] int64, row of the next observation; below 0 it is ~row, beside
-    beside_obs: Tensor  # [N + E + 1, ...], after each environment's newest step, then where episodes were cut
-    beside_mask: Tensor  # [N + E + 1, A] bool
-    end_numbers: Tensor  # [N + E + 1] int64, the numbers of cut episodes' last steps
+    obs: Tensor  # [(L + N + E) / N, N, ...], each observation once, in its own dtype
+    mask: Tensor  # [(L + N + E) / N, N, A] bool
+    numbers: Tensor  # [L / N, N, 4] float32: see above
+    following: Tensor  # [L / N, N] int64, the row of the next observation
+    end_numbers: Tensor  # [E] int64, the numbers of cut episodes' last steps
     written: Tensor  # int64 scalar, how many steps came so far
     ends: Tensor  # int64 scalar, how many episodes were cut so far
     tree: TreeState  # of priorities; it has no levels if draws are uniform
@@ -67,23 +67,23 @@ class DeviceReplay:
         self.capacity, self._num_envs, self._frame_stack = self._settings.replay_capacity, config.num_envs, frame_stack
         self.step_dtype = step_dtype(np.dtype(obs_dtype), obs_shape, masked_actions)
         self.end_dtype = end_dtype(self.step_dtype)
-        self.length = self.capacity + (frame_stack - 1) * config.num_envs
+        count = config.num_envs
+        self.length = (-(-self.capacity // count) + frame_stack - 1) * count
         self._obs_shape, self._masked_actions = obs_shape, masked_actions
-        self._first_ends = min(self.length, self.capacity // cut_after_steps) + 2 * config.num_envs
+        self._first_ends = (self.capacity // cut_after_steps // count + 2) * count
         self._tree = DeviceTree(self.capacity) if self._settings.priority_exponent else None
 
-    def init(self) -> DeviceReplayState:
-        """An empty replay."""
+    def init(self, ends: int | None = None) -> DeviceReplayState:
+        """An empty replay, with room for this many ends of cut episodes, or for as many as the time limit gives."""
+        count, kept = self._num_envs, ends or self._first_ends
         zero, dtype = tf.constant(0, tf.int64), self.step_dtype.fields["obs"][0].base  # type: ignore[index]
-        beside = self._num_envs + self._first_ends + 1
+        blocks = self.length // count
         return DeviceReplayState(
-            obs=tf.zeros((self.length, *self._obs_shape), dtype),
-            mask=tf.zeros((self.length, self._masked_actions), tf.bool),
-            numbers=tf.zeros((self.length, 4)),
-            following=tf.zeros(self.length + 1, tf.int64),
-            beside_obs=tf.zeros((beside, *self._obs_shape), dtype),
-            beside_mask=tf.zeros((beside, self._masked_actions), tf.bool),
-            end_numbers=tf.fill([beside], tf.constant(NEVER, tf.int64)),
+            obs=tf.zeros((blocks + 1 + kept // count, count, *self._obs_shape), dtype),
+            mask=tf.zeros((blocks + 1 + kept // count, count, self._masked_actions), tf.bool),
+            numbers=tf.zeros((blocks, count, 4)),
+            following=tf.zeros((blocks, count), tf.int64),
+            end_numbers=tf.fill([kept], tf.constant(NEVER, tf.int64)),
             written=zero,
             ends=zero,
             tree=self._tree.init() if self._tree else TreeState(()),
@@ -91,74 +91,88 @@ class DeviceReplay:
 
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments in place of the oldest N rows."""
-        count = self._num_envs
+        count, blocks = self._num_envs, self.length // self._num_envs
         envs = tf.range(count, dtype=tf.int64)
-        written = state.written + count
-        rows = (state.written + envs) % self.length
+        block = state.written // count % blocks
+        rows, heads = block * count + envs, self.length + envs
         goes_on, over = step.age > 0, step.discount == 0
         cut = step.ended & ~over
-        kept = self._ends_kept(state)
-        end = tf.cumsum(tf.cast(cut, tf.int64), exclusive=True) + state.ends
-        end_rows = tf.where(cut, count + end % kept, count + kept)
         back = tf.where(goes_on, float(count), 0.0)
         numbers = tf.stack([*(tf.cast(each, tf.float32) for each in (step.action, step.reward, over)), back], axis=1)
-        # The steps before now have a next row; those of ended episodes keep theirs, and the last place takes the rest.
-        before = tf.where(goes_on, (state.written + envs - count) % self.length, self.length)
-        following = tf.where(step.ended, tf.where(cut, ~end_rows, rows), ~envs)
-        beside = tf.concat([envs, end_rows], axis=0)
+        # The steps before have a next row from now on, if their episodes go on. With one block, they are overwritten.
+        before = (block - 1) % blocks
+        following = _put(state.following, [before], [tf.where(goes_on, rows, state.following[before])])
+        order = tf.cumsum(tf.cast(cut, tf.int64))
+        end_rows = self.length + count + (state.ends + order - 1) % state.end_numbers.shape[0]
         tree = state.tree
         if self._tree:
             highest = self._tree.maximum(tree)
             first = tf.where(highest > 0, highest, tf.constant(FIRST_PRIORITY, tf.float64))
-            places = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
-            tree = self._tree.set(tree, places, tf.repeat(first, count))
+            tree = self._tree.set(tree, (state.written + envs) % self.capacity, tf.repeat(first, count))
         state = state._replace(
-            obs=_scattered(state.obs, rows, step.obs),
-            numbers=_scattered(state.numbers, rows, numbers),
-            # One after the other, because the rows overlap if there are more environments than half the rows.
-            following=_scattered(_scattered(state.following, before, rows), rows, following),
-            beside_obs=_scattered(state.beside_obs, beside, tf.concat([step.next_obs] * 2, 0)),
-            end_numbers=_scattered(state.end_numbers, end_rows, written - count + tf.range(count, dtype=tf.int64)),
-            written=written,
-            ends=state.ends + tf.reduce_sum(tf.cast(cut, tf.int64)),
+            obs=_put(state.obs, [block, blocks], [step.obs, step.next_obs]),
+            numbers=_put(state.numbers, [block], [numbers]),
+            following=_put(following, [block], [tf.where(step.ended, tf.where(cut, end_rows, rows), heads)]),
+            written=state.written + count,
             tree=tree,
         )
-        if step.mask is None:
-            return state
-        return state._replace(
-            mask=_scattered(state.mask, rows, step.mask),
-            beside_mask=_scattered(state.beside_mask, beside, tf.concat([step.next_mask] * 2, 0)),
-        )
+        if step.mask is not None:
+            state = state._replace(mask=_put(state.mask, [block, blocks], [step.mask, step.next_mask]))
+        return self._with_ends(state, step, order)
 
-    def _ends_kept(self, state: DeviceReplayState) -> int:
-        size: int = state.end_numbers.shape[0]
-        return size - self._num_envs - 1
+    def _with_ends(self, state: DeviceReplayState, step: Transition, order: Tensor) -> DeviceReplayState:
+        """Keep the next observations of cut episodes, one by one, because mostly there are none.
+
+        `order` [N] are the cumulative numbers of cut episodes.
+        """
+        count, kept = self._num_envs, state.end_numbers.shape[0]
+        columns, values = [state.obs], [step.next_obs]
+        if step.mask is not None:
+            columns, values = [state.obs, state.mask], [step.next_obs, step.next_mask]
+
+        def keep(index: Tensor, end_numbers: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+            env, place = tf.argmax(order > index), (state.ends + index) % kept
+            row = self.length + count + place
+            end_numbers = tf.tensor_scatter_nd_update(end_numbers, [[place]], [state.written - count + env])
+            at = [[row // count, row % count]]
+            found = (
+                tf.tensor_scatter_nd_update(column, at, tf.cast(value[env], column.dtype)[None])
+                for column, value in zip(columns, values, strict=True)
+            )
+            return index + 1, end_numbers, *found
+
+        carry = (tf.constant(0, tf.int64), state.end_numbers, *columns)
+        _, end_numbers, *columns = tf.while_loop(lambda index, *_: index < order[-1], keep, carry)
+        kept_columns = dict(zip(("obs", "mask"), columns, strict=False))
+        return state._replace(ends=state.ends + order[-1], end_numbers=end_numbers, **kept_columns)
 
     def must_grow(self, state: DeviceReplayState) -> Tensor:
         """Whether the next step might cut more episodes than there is room for."""
-        last = self._num_envs + (state.ends + self._num_envs - 1) % self._ends_kept(state)
+        last = (state.ends + self._num_envs - 1) % state.end_numbers.shape[0]
         return state.end_numbers[last] >= state.written + self._num_envs - self.capacity
 
     def grown(self, state: DeviceReplayState) -> DeviceReplayState:
         """The same replay, with room for twice as many cut episodes."""
-        kept, count = self._ends_kept(state), self._num_envs
+        kept, first = state.end_numbers.shape[0], self.length + self._num_envs
         ends = np.arange(max(0, int(state.ends) - kept), int(state.ends))
-        before, after = count + ends % kept, count + ends % (2 * kept)
+        before, after = ends % kept, ends % (2 * kept)
 
-        def moved(column: Tensor, empty: int = 0) -> Tensor:
-            old = column.numpy()
-            larger = np.full((count + 2 * kept + 1, *old.shape[1:]), empty, old.dtype)
-            larger[:count], larger[after] = old[:count], old[before]
-            return tf.constant(larger)
+        def moved(column: Tensor) -> Tensor:
+            old = column.numpy().reshape(-1, *column.shape[2:])
+            larger = np.zeros((first + 2 * kept, *old.shape[1:]), old.dtype)
+            larger[:first], larger[first + after] = old[:first], old[first + before]
+            return tf.constant(larger.reshape(-1, *column.shape[1:]))
 
-        numbers, following = state.end_numbers.numpy()[before], state.following.numpy()
-        there = numbers >= max(0, int(state.written) - self.length)  # the others' last steps are overwritten
-        following[numbers[there] % self.length] = ~after[there]
+        numbers = np.full(2 * kept, NEVER)
+        numbers[after] = state.end_numbers.numpy()[before]
+        following = state.following.numpy()
+        there = numbers[after] >= max(0, int(state.written) - self.length)  # the others' last steps are overwritten
+        following.ravel()[numbers[after][there] % self.length] = first + after[there]
         return state._replace(
+            obs=moved(state.obs),
+            mask=moved(state.mask),
             following=tf.constant(following),
-            beside_obs=moved(state.beside_obs),
-            beside_mask=moved(state.beside_mask),
-            end_numbers=moved(state.end_numbers, NEVER),
+            end_numbers=tf.constant(numbers),
         )
 
     def sample(self, state: DeviceReplayState, bits: Tensor, importance_exponent: Tensor) -> tuple[Batch, Tensor]:
@@ -179,14 +193,15 @@ class DeviceReplay:
         if self.length > self.capacity:
             newest = state.written - 1
             rows = (newest - (newest - rows) % self.capacity) % self.length
-        numbers = tf.gather(state.numbers, rows)
+        numbers = self._take(state.numbers, rows)
         last, reward, factor = self._windows(state, rows, numbers[:, REWARD])
-        over = tf.gather(state.numbers, last)[:, OVER] > 0 if self._settings.n_step > 1 else numbers[:, OVER] > 0
-        obs, next_obs = tf.gather(state.obs, rows), _after(state.obs, state.beside_obs, state.following, last)
+        over = self._take(state.numbers, last)[:, OVER] > 0 if self._settings.n_step > 1 else numbers[:, OVER] > 0
+        following = self._take(state.following, last)
+        obs_rows, after_rows = rows, following
         if self._frame_stack > 1:
-            obs = tf.gather(state.obs, self._earlier(state, rows, self._frame_stack))
-            older = tf.gather(state.obs, self._earlier(state, last, self._frame_stack - 1))
-            next_obs = tf.concat([older, next_obs[:, None]], axis=1)
+            obs_rows = self._earlier(state, rows, self._frame_stack)
+            after_rows = tf.concat([self._earlier(state, last, self._frame_stack - 1), following[:, None]], axis=1)
+        obs, next_obs = tf.unstack(self._take(state.obs, tf.stack([obs_rows, after_rows])))
         masked = self._masked_actions > 0
         batch = Batch(
             obs=obs,
@@ -195,8 +210,8 @@ class DeviceReplay:
             discount=tf.where(over, 0.0, factor * self._gamma),
             next_obs=next_obs,
             weight=weight,
-            mask=tf.gather(state.mask, rows) if masked else None,
-            next_mask=_after(state.mask, state.beside_mask, state.following, last) if masked else None,
+            mask=self._take(state.mask, rows) if masked else None,
+            next_mask=self._take(state.mask, following) if masked else None,
         )
         return batch, places
 
@@ -207,19 +222,22 @@ class DeviceReplay:
         """
         last, factor, goes_on = rows, tf.ones(rows.shape), tf.ones(rows.shape, tf.bool)
         for back in range(1, self._settings.n_step):
-            following = tf.gather(state.following, last)
-            goes_on &= (following >= 0) & (following != last)
+            following = self._take(state.following, last)
+            goes_on &= (following < self.length) & (following != last)
             last = tf.where(goes_on, following, last)
-            later = self._gamma**back * tf.gather(state.numbers, last)[:, REWARD]
+            later = self._gamma**back * self._take(state.numbers, last)[:, REWARD]
             reward = tf.where(goes_on, reward + later, reward)
             factor = tf.where(goes_on, self._gamma**back, factor)
         return last, reward, factor
+
+    def _take(self, column: Tensor, rows: Tensor) -> Tensor:
+        return tf.gather_nd(column, tf.stack([rows // self._num_envs, rows % self._num_envs], axis=-1))
 
     def _earlier(self, state: DeviceReplayState, rows: Tensor, count: int) -> Tensor:
         """Rows [B, count] of successive steps that end in these rows; an episode's first step is repeated."""
         found = [rows]
         for _ in range(count - 1):
-            back = tf.cast(tf.gather(state.numbers, found[-1])[:, BACK], tf.int64)
+            back = tf.cast(self._take(state.numbers, found[-1])[:, BACK], tf.int64)
             found.append((found[-1] - back) % self.length)
         return tf.stack(found[::-1], axis=1)
 
@@ -234,81 +252,88 @@ class DeviceReplay:
 
     def save(self, state: DeviceReplayState) -> dict[str, np.ndarray]:
         """What a checkpoint holds besides `new`."""
-        count, written, ends = self._num_envs, int(state.written), int(state.ends)
+        count, written, blocks = self._num_envs, int(state.written), self.length // self._num_envs
         numbers = np.arange(written - count, written)
-        newest = tf.gather(state.following, numbers % self.length).numpy()
+        newest = state.following[written // count % blocks - 1].numpy()
         saved = {
             "replay.written": np.array(written, np.int64),
-            "replay.ends": np.array([ends, self._ends_kept(state)], np.int64),
-            "replay.newest": np.where(newest == ~np.arange(count), numbers, -1),
-            "replay.next_obs": state.beside_obs[:count].numpy(),
-            "replay.next_mask": state.beside_mask[:count].numpy(),
+            "replay.ends": np.array([int(state.ends), state.end_numbers.shape[0]], np.int64),
+            "replay.newest": np.where(newest == self.length + np.arange(count), numbers, -1),
+            "replay.next_obs": state.obs[blocks].numpy(),
+            "replay.next_mask": state.mask[blocks].numpy(),
         }
         levels = {f"replay.tree.{index}": level.numpy() for index, level in enumerate(state.tree.levels)}
         return {**saved, **levels}
 
     def new(self, state: DeviceReplayState, steps: int, ends: int) -> New:
         """What is not saved yet, if `steps` and `ends` are: numbers of the first step and end, and their columns."""
-        written, last_end = int(state.written), int(state.ends)
-        first, first_end = max(steps, written - self.length, 0), max(ends, last_end - self._ends_kept(state))
-        rows = np.arange(first, written) % self.length
-        new_steps = np.empty(len(rows), self.step_dtype)
-        new_steps["obs"], new_steps["mask"] = tf.gather(state.obs, rows), tf.gather(state.mask, rows)
-        numbers = tf.gather(state.numbers, rows).numpy()
+        written, last_end, kept = int(state.written), int(state.ends), state.end_numbers.shape[0]
+        first, first_end = max(steps, written - self.length, 0), max(ends, last_end - kept)
+        rows, places = np.arange(first, written) % self.length, np.arange(first_end, last_end) % kept
+        end_rows = self.length + self._num_envs + places
+        new_steps, new_ends = np.empty(len(rows), self.step_dtype), np.empty(len(places), self.end_dtype)
+        for name, column in (("obs", state.obs), ("mask", state.mask)):
+            flat = tf.reshape(column, (-1, *column.shape[2:]))
+            new_steps[name], new_ends[name] = tf.gather(flat, rows), tf.gather(flat, end_rows)
+        numbers = tf.gather(tf.reshape(state.numbers, (-1, 4)), rows).numpy()
         for name, column in zip(("action", "reward", "over", "back"), numbers.T, strict=True):
             new_steps[name] = column
-        rows = self._num_envs + np.arange(first_end, last_end) % self._ends_kept(state)
-        new_ends = np.empty(len(rows), self.end_dtype)
-        columns = state.beside_obs, state.beside_mask, state.end_numbers
-        for name, column in zip(("obs", "mask", "number"), columns, strict=True):
-            new_ends[name] = tf.gather(column, rows)
+        new_ends["number"] = tf.gather(state.end_numbers, places)
         return New(first, new_steps, first_end, new_ends)
 
     def restore(
         self, state: DeviceReplayState, tensors: dict[str, np.ndarray], blocks: Iterable[New]
     ) -> DeviceReplayState:
         """What `save` returned, and what `new` did, in blocks. The largest columns are written in place."""
-        count, written, (last_end, kept) = self._num_envs, int(tensors["replay.written"]), tensors["replay.ends"]
-        beside_obs, beside_mask = (
-            np.zeros((count + kept + 1, *column.shape[1:]), column.dtype.as_numpy_dtype)
-            for column in (state.beside_obs, state.beside_mask)
+        count, written, (last_end, kept) = (
+            self._num_envs,
+            int(tensors["replay.written"]),
+            tensors["replay.ends"].tolist(),
         )
-        beside_obs[:count], beside_mask[:count] = tensors["replay.next_obs"], tensors["replay.next_mask"]
-        end_numbers = np.full(count + kept + 1, NEVER)
+        if kept != state.end_numbers.shape[0]:
+            state = tf.nest.map_structure(tf.Variable, self.init(kept))
+        heads, end_numbers = self.length // count, np.full(kept, NEVER)
+        beside = {
+            name: np.zeros((kept, *self.end_dtype[name].shape), self.end_dtype[name].base) for name in ("obs", "mask")
+        }
         for first, steps, first_end, ends in blocks:
-            rows = np.arange(first, first + len(steps)) % self.length
-            numbers = [steps[name] for name in ("action", "reward", "over", "back")]
-            columns = (state.obs, steps["obs"]), (state.mask, steps["mask"]), (state.numbers, np.stack(numbers, axis=1))
-            for column, values in columns:
-                if values.size:
-                    column.scatter_update(tf.IndexedSlices(tf.cast(values, column.dtype), rows))
-            rows = count + np.arange(first_end, first_end + len(ends)) % kept
-            beside_obs[rows], beside_mask[rows], end_numbers[rows] = ends["obs"], ends["mask"], ends["number"]
+            places = np.arange(first, first + len(steps), count) // count % heads
+            numbers = np.stack([steps[name] for name in ("action", "reward", "over", "back")], axis=1)
+            for column, values in ((state.obs, steps["obs"]), (state.mask, steps["mask"]), (state.numbers, numbers)):
+                _overwrite(column, places, values)
+            places = np.arange(first_end, first_end + len(ends)) % kept
+            end_numbers[places] = ends["number"]
+            for name, column in beside.items():
+                column[places] = ends[name]
+        for name, column in beside.items():
+            _overwrite(getattr(state, name), [heads], tensors[f"replay.next_{name}"])
+            _overwrite(getattr(state, name), np.arange(heads + 1, heads + 1 + kept // count), column)
         links = next_rows(
-            state.numbers.numpy()[:, BACK].astype(np.int64),
+            state.numbers.numpy()[..., BACK].ravel().astype(np.int64),
             written,
             self.length,
-            end_numbers[:-1],
+            np.concatenate([np.full(count, NEVER), end_numbers]),
             tensors["replay.newest"],
         )
+        links = np.where(links < 0, self.length + ~links, links)
         tree = TreeState(tuple(tf.constant(tensors[f"replay.tree.{index}"]) for index in range(len(state.tree.levels))))
         return state._replace(
-            following=tf.constant(np.append(links, 0)),
-            beside_obs=tf.constant(beside_obs),
-            beside_mask=tf.constant(beside_mask),
+            following=tf.constant(links.reshape(-1, count)),
             end_numbers=tf.constant(end_numbers),
             written=tf.constant(written, tf.int64),
-            ends=tf.constant(int(last_end), tf.int64),
+            ends=tf.constant(last_end, tf.int64),
             tree=tree,
         )
 
 
-def _scattered(column: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    return tf.tensor_scatter_nd_update(column, rows[:, None], tf.cast(values, column.dtype))
+def _put(column: Tensor, blocks: Sequence[Any], values: Sequence[Tensor]) -> Tensor:
+    """A column with these blocks [N, ...] in these places."""
+    at = tf.stack([[tf.cast(block, tf.int64)] for block in blocks])
+    return tf.tensor_scatter_nd_update(column, at, tf.cast(tf.stack(values), column.dtype))
 
 
-def _after(column: Tensor, beside: Tensor, following: Tensor, rows: Tensor) -> Tensor:
-    """Observations or masks after the steps in these rows [B]; where nothing counts after a step, its own."""
-    row = tf.gather(following, rows)
-    outside = tf.reshape(row < 0, (-1, *[1] * (len(column.shape) - 1)))
-    return tf.where(outside, tf.gather(beside, tf.maximum(~row, 0)), tf.gather(column, tf.maximum(row, 0)))
+def _overwrite(column: tf.Variable, places: Any, values: np.ndarray) -> None:
+    """Write rows [blocks * N, ...] into these blocks of a variable."""
+    if values.size:
+        blocks = tf.cast(values.reshape(-1, *column.shape[1:]), column.dtype)
+        column.scatter_update(tf.IndexedSlices(blocks, tf.constant(places, tf.int64)))
