@@ -6,6 +6,7 @@ python benchmarks/replay.py OLD NEW [--rounds 3] [--only speed checkpoint memory
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -107,8 +108,8 @@ def make_loop(folder: Path, loop: str, shape: tuple[int, ...] | None, count: int
     environment = describe("CartPole-v1", made, {})
     if shape and loop == "compiled":
         world.make_world = lambda *_: Idle(shape)
-        environment.native_observation_space = environment.observation_space = Idle(shape).observation_space
-        environment.action_space = environment.native_action_space = Idle(shape).action_space
+        space, actions = Idle(shape).observation_space, Idle(shape).action_space
+        environment = dataclasses.replace(environment, native_observation_space=space, native_action_space=actions)
     return build_loop(config, environment, None, folder / "replay.bin")
 
 

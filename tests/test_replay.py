@@ -464,6 +464,16 @@ def test_a_device_replay_comes_back_from_its_file(
             device = again
 
 
+@pytest.mark.parametrize(("capacity", "limit"), [(20, 4), (30, 1), (9, 50), (24, 4)])
+def test_a_time_limit_needs_no_more_room_than_there_is(capacity: int, limit: int) -> None:
+    """If all episodes are cut by it, and by nothing else, at once or one environment after the other."""
+    for late in (0, 1):
+        replay = OnDevice(Settings(num_envs=3, capacity=capacity), cut_after_steps=limit)
+        for age in range(60):
+            assert not replay.replay.must_grow(replay.state)
+            replay.add(["truncated" if (age + late * env) % limit == limit - 1 else "goes on" for env in range(3)])
+
+
 @given(position=st.integers(0, 22 * 17 - 1))
 def test_damage_is_found(position: int) -> None:
     """A checkpoint needs the last 10 of 22 steps of 17 bytes, of which the first 12 belong to those before it."""

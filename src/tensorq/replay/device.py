@@ -70,7 +70,8 @@ class DeviceReplay:
         count = config.num_envs
         self.length = (-(-self.capacity // count) + frame_stack - 1) * count
         self._obs_shape, self._masked_actions = obs_shape, masked_actions
-        self._first_ends = (self.capacity // cut_after_steps // count + 2) * count
+        # An environment has an end in every cut_after_steps steps, and may have one more; N must be free before a step.
+        self._first_ends = (self.capacity // count // cut_after_steps + 3) * count
         self._tree = DeviceTree(self.capacity) if self._settings.priority_exponent else None
 
     def init(self, ends: int | None = None) -> DeviceReplayState:
