@@ -13,7 +13,19 @@ import pytest
 import tensorflow as tf
 from gymnasium import spaces
 
-from rooms import CONFIG, GAMMA, KNOWN_Q, REWARD, TIME_LIMIT, Case, CountingDQN, assert_same, host_loop, stored
+from rooms import (
+    CONFIG,
+    GAMMA,
+    KNOWN_Q,
+    REWARD,
+    TIME_LIMIT,
+    Case,
+    CountingDQN,
+    RoomsWorld,
+    assert_same,
+    host_loop,
+    stored,
+)
 from tensorq.agents.dqn import DQN
 from tensorq.core import random
 from tensorq.errors import TensorqError
@@ -390,3 +402,41 @@ def test_updates_together_are_those_one_by_one(tmp_path: Path, settings: dict[st
         np.testing.assert_allclose(np.concatenate(found), td_errors, rtol=1e-3, atol=1e-4)
     assert len(found) == (6 if settings else 0)
     loop.close()
+
+
+class Impatient(RoomsWorld):
+    """Cuts every episode after one step, long before its time limit."""
+
+    max_episode_steps = 1_000
+
+    def step(self, state: tf.Tensor, action: tf.Tensor, u: tf.Tensor) -> tuple[Any, ...]:
+        next_state, reward, terminated, truncated = super().step(state, action, u)
+        return next_state, reward, terminated, ~truncated
+
+
+def test_the_compiled_replay_grows_for_episodes_that_a_world_cuts_itself(tmp_path: Path) -> None:
+    """Room for three ends of each of 4 environments, where all of 40 transitions have one; another process goes on."""
+    config = dataclasses.replace(CONFIG, num_envs=4, replay_capacity=40)
+
+    def new() -> CompiledLoop:
+        world = Impatient()
+        agent = DQN(config, Network(build_q_network(world.observation_space, 2, config)))
+        return CompiledLoop(config, agent, world, tmp_path / "replay.bin")
+
+    loop = new()
+    assert loop.memory.end_numbers.shape[0] == 12
+    loop.advance(100, None, lambda: False)
+    assert loop.memory.end_numbers.shape[0] == 48
+    batch = stored(loop)
+    assert len(batch.action) == 40
+    room, next_room = batch.obs[:, 1], batch.next_obs[:, 1]
+    left = (room == 0) & (batch.action == 1)
+    counts = batch.discount > 0
+    np.testing.assert_array_equal(next_room[counts], (room + left)[counts])
+    saved = loop.save()
+    loop.advance(200, None, lambda: False)
+    expected = loop.save()
+    loop = new()
+    loop.restore(saved)
+    loop.advance(200, None, lambda: False)
+    assert_same(loop.save(), expected)

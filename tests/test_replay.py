@@ -432,6 +432,7 @@ def test_a_checkpoint_survives_two_periods_of_writing(
 
 
 @hypothesis.settings(max_examples=20)
+@hypothesis.example(settings=Settings(num_envs=2, capacity=30), events=[["truncated"] * 3], periods=[9, 9])
 @given(settings=any_settings(), events=what_happens(), periods=st.lists(st.integers(1, 9), min_size=1, max_size=4))
 def test_a_device_replay_comes_back_from_its_file(
     settings: Settings, events: list[list[str]], periods: list[int]

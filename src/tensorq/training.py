@@ -177,7 +177,9 @@ class Training:
 
     @property
     def _reset_period(self) -> int:
-        return self.config.reset_period_steps or self.config.checkpoint_period_steps
+        """Steps between two resets; the compiled loop resets nothing, so it does not stop for that."""
+        compiled = loop_kind(self.config, self.environment) == "compiled"
+        return (not compiled and self.config.reset_period_steps) or self.config.checkpoint_period_steps
 
     # --- the run on disk ------------------------------------------------------------------------------------------
 

@@ -159,10 +159,10 @@ class DeviceReplay:
         before, after = ends % kept, ends % (2 * kept)
 
         def moved(column: Tensor) -> Tensor:
-            old = column.numpy().reshape(-1, *column.shape[2:])
+            old = column.numpy().reshape(first + kept, *column.shape[2:])
             larger = np.zeros((first + 2 * kept, *old.shape[1:]), old.dtype)
             larger[:first], larger[first + after] = old[:first], old[first + before]
-            return tf.constant(larger.reshape(-1, *column.shape[1:]))
+            return tf.constant(larger.reshape((first + 2 * kept) // self._num_envs, *column.shape[1:]))
 
         numbers = np.full(2 * kept, NEVER)
         numbers[after] = state.end_numbers.numpy()[before]
@@ -274,7 +274,7 @@ class DeviceReplay:
         end_rows = self.length + self._num_envs + places
         new_steps, new_ends = np.empty(len(rows), self.step_dtype), np.empty(len(places), self.end_dtype)
         for name, column in (("obs", state.obs), ("mask", state.mask)):
-            flat = tf.reshape(column, (-1, *column.shape[2:]))
+            flat = tf.reshape(column, (column.shape[0] * column.shape[1], *column.shape[2:]))
             new_steps[name], new_ends[name] = tf.gather(flat, rows), tf.gather(flat, end_rows)
         numbers = tf.gather(tf.reshape(state.numbers, (-1, 4)), rows).numpy()
         for name, column in zip(("action", "reward", "over", "back"), numbers.T, strict=True):

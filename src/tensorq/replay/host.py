@@ -151,13 +151,9 @@ class HostReplay:
         heads = np.arange(self._num_envs)
         for name, column in self._beside.items():
             column[heads], column[self._end_rows(ends)] = old[name][heads], old[name][before]
-        self._link_ends(ends)
-
-    def _link_ends(self, ends: np.ndarray) -> None:
-        """Link the last steps of cut episodes to the rows beside of these ends, if the steps are still there."""
         rows = self._end_rows(ends)
         numbers = self._beside["number"][rows]
-        there = numbers >= self._oldest
+        there = numbers >= self._oldest  # the others' last steps are overwritten
         self._next[numbers[there] % self.length] = ~rows[there]
 
     def sample(self, bits: np.ndarray, importance_exponent: float) -> tuple[np.ndarray, np.ndarray | None]:
