@@ -643,7 +643,7 @@ def test_checkpoints_that_cut_episodes_are_warned_of(tmp_path: Path, finished: P
         config = dataclasses.replace(CONFIG, num_envs=num_envs, checkpoint_period_steps=period, steps=steps)
         training(tmp_path, quiet, config)._warn_of_cut_episodes()
         assert len(quiet) == warned
-        config = dataclasses.replace(config, checkpoint_period_steps=1, reset_period_steps=period)
+        config = dataclasses.replace(config, checkpoint_period_steps=1, reset_period_steps=period, loop="host")
         quiet.clear()
         training(tmp_path, quiet, config)._warn_of_cut_episodes()
         assert len(quiet) == warned
