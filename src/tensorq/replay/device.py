@@ -97,14 +97,11 @@ class DeviceReplay:
         block = state.written // count % blocks
         rows, heads = block * count + envs, self.length + envs
         goes_on, over = step.age > 0, step.discount == 0
-        cut = step.ended & ~over
         back = tf.where(goes_on, float(count), 0.0)
         numbers = tf.stack([*(tf.cast(each, tf.float32) for each in (step.action, step.reward, over)), back], axis=1)
         # The steps before have a next row from now on, if their episodes go on. With one block, they are overwritten.
         before = (block - 1) % blocks
         following = _put(state.following, [before], [tf.where(goes_on, rows, state.following[before])])
-        order = tf.cumsum(tf.cast(cut, tf.int64))
-        end_rows = self.length + count + (state.ends + order - 1) % state.end_numbers.shape[0]
         tree = state.tree
         if self._tree:
             highest = self._tree.maximum(tree)
@@ -113,39 +110,36 @@ class DeviceReplay:
         state = state._replace(
             obs=_put(state.obs, [block, blocks], [step.obs, step.next_obs]),
             numbers=_put(state.numbers, [block], [numbers]),
-            following=_put(following, [block], [tf.where(step.ended, tf.where(cut, end_rows, rows), heads)]),
+            following=_put(following, [block], [tf.where(step.ended, rows, heads)]),
             written=state.written + count,
             tree=tree,
         )
         if step.mask is not None:
             state = state._replace(mask=_put(state.mask, [block, blocks], [step.mask, step.next_mask]))
-        return self._with_ends(state, step, order)
+        return self._with_ends(state, step, step.ended & ~over, block)
 
-    def _with_ends(self, state: DeviceReplayState, step: Transition, order: Tensor) -> DeviceReplayState:
-        """Keep the next observations of cut episodes, one by one, because mostly there are none.
-
-        `order` [N] are the cumulative numbers of cut episodes.
-        """
+    def _with_ends(self, state: DeviceReplayState, step: Transition, cut: Tensor, block: Tensor) -> DeviceReplayState:
+        """Keep the next observations of cut episodes [N], one by one, because mostly there are none."""
         count, kept = self._num_envs, state.end_numbers.shape[0]
-        columns, values = [state.obs], [step.next_obs]
-        if step.mask is not None:
-            columns, values = [state.obs, state.mask], [step.next_obs, step.next_mask]
 
-        def keep(index: Tensor, end_numbers: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-            env, place = tf.argmax(order > index), (state.ends + index) % kept
+        def put(column: Tensor, place: list[Any], value: Tensor) -> Tensor:
+            return tf.tensor_scatter_nd_update(column, [place], tf.cast(value, column.dtype)[None])
+
+        def keep(cut: Tensor, state: DeviceReplayState) -> tuple[Tensor, DeviceReplayState]:
+            env, place = tf.argmax(cut), state.ends % kept
             row = self.length + count + place
-            end_numbers = tf.tensor_scatter_nd_update(end_numbers, [[place]], [state.written - count + env])
-            at = [[row // count, row % count]]
-            found = (
-                tf.tensor_scatter_nd_update(column, at, tf.cast(value[env], column.dtype)[None])
-                for column, value in zip(columns, values, strict=True)
+            kept_state = state._replace(
+                obs=put(state.obs, [row // count, row % count], step.next_obs[env]),
+                following=put(state.following, [block, env], row),
+                end_numbers=put(state.end_numbers, [place], state.written - count + env),
+                ends=state.ends + 1,
             )
-            return index + 1, end_numbers, *found
+            if step.next_mask is not None:
+                mask = put(state.mask, [row // count, row % count], step.next_mask[env])
+                kept_state = kept_state._replace(mask=mask)
+            return cut & (tf.range(count, dtype=tf.int64) != env), kept_state
 
-        carry = (tf.constant(0, tf.int64), state.end_numbers, *columns)
-        _, end_numbers, *columns = tf.while_loop(lambda index, *_: index < order[-1], keep, carry)
-        kept_columns = dict(zip(("obs", "mask"), columns, strict=False))
-        return state._replace(ends=state.ends + order[-1], end_numbers=end_numbers, **kept_columns)
+        return tf.while_loop(lambda cut, state: tf.reduce_any(cut), keep, (cut, state))[1]
 
     def must_grow(self, state: DeviceReplayState) -> Tensor:
         """Whether the next step might cut more episodes than there is room for."""
@@ -232,7 +226,7 @@ class DeviceReplay:
         return last, reward, factor
 
     def _take(self, column: Tensor, rows: Tensor) -> Tensor:
-        return tf.gather_nd(column, tf.stack([rows // self._num_envs, rows % self._num_envs], axis=-1))
+        return tf.gather(tf.reshape(column, (-1, *column.shape[2:])), rows)
 
     def _earlier(self, state: DeviceReplayState, rows: Tensor, count: int) -> Tensor:
         """Rows [B, count] of successive steps that end in these rows; an episode's first step is repeated."""
