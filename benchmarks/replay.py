@@ -1,6 +1,6 @@
 """What a replay costs, of two checkouts in one run: speed, checkpoints, memory, the host loop's own work.
 
-python benchmarks/replay.py OLD NEW [--rounds 3] [--only speed checkpoint memory host]
+python benchmarks/replay.py OLD NEW [--rounds 3] [--only bench speed checkpoint memory host]
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measure import last_json_line, write
+
 CAPACITIES = (10_000, 100_000, 1_000_000)
 FRAME = (84, 84)
 MEASURES: dict[str, list[tuple[str, ...]]] = {
+    "bench": [("bench", "compiled", "1"), ("bench", "compiled", "16"), ("bench", "host", "1")],
     "speed": [("speed", str(capacity)) for capacity in CAPACITIES],
     "checkpoint": [("checkpoint", loop, str(capacity)) for loop in ("compiled", "host") for capacity in CAPACITIES],
     "memory": [("memory", loop, kind) for loop in ("compiled", "host") for kind in ("vectors", "frames")],
@@ -113,6 +116,13 @@ def make_loop(folder: Path, loop: str, shape: tuple[int, ...] | None, count: int
     return build_loop(config, environment, None, folder / "replay.bin")
 
 
+def bench(folder: Path, loop: str, count: str) -> dict[str, float]:
+    """Steps per second as `make bench` has them."""
+    from ours import time_loop
+
+    return {"steps_per_second": time_loop(loop, int(count), {})["steps_per_second"]}
+
+
 def speed(folder: Path, capacity: str) -> dict[str, float]:
     """Steps per second of training without evaluations and checkpoints, as result.json has it."""
     from tensorq import trainer
@@ -203,22 +213,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
     arguments = parser.parse_args()
-    from measure import last_json_line, write
+    for name in arguments.only:
+        table = [compared(measure, arguments) for measure in MEASURES[name]]
+        print(write(f"replay_{name}.json", {"rounds": arguments.rounds, "table": table}), flush=True)
 
-    table = []
-    for measure in (each for name in arguments.only for each in MEASURES[name]):
-        rounds = 1 if measure[0] == "memory" else arguments.rounds
-        found: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
-        for _ in range(rounds):
-            for name, checkout in zip(found, arguments.checkouts, strict=True):
-                path = {"PYTHONPATH": str(checkout / "src")}
-                found[name].append(last_json_line([sys.executable, __file__, "--one", *measure], path))
-        row: dict[str, Any] = {"measure": " ".join(measure)}
-        for name, results in found.items():
-            row[name] = {key: round(statistics.median(each[key] for each in results), 4) for key in results[0]}
-        table.append({**row, "runs": found})
-        print(json.dumps(row), flush=True)
-    print(write("replay.json", {"rounds": arguments.rounds, "table": table}))
+
+def compared(measure: tuple[str, ...], arguments: argparse.Namespace) -> dict[str, Any]:
+    """A row of the table: the medians of one measurement with both checkouts, and all of its runs."""
+    found: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
+    for _ in range(1 if measure[0] == "memory" else arguments.rounds):
+        for name, checkout in zip(found, arguments.checkouts, strict=True):
+            path = {"PYTHONPATH": str(checkout / "src")}
+            found[name].append(last_json_line([sys.executable, __file__, "--one", *measure], path))
+    row: dict[str, Any] = {"measure": " ".join(measure)}
+    for name, results in found.items():
+        row[name] = {key: round(statistics.median(each[key] for each in results), 4) for key in results[0]}
+    print(json.dumps(row), flush=True)
+    return {**row, "runs": found}
 
 
 if __name__ == "__main__":

@@ -18,9 +18,14 @@ from tensorq.replay.settings import ReplaySettings
 if TYPE_CHECKING:
     from tensorq.config import Config
 
-# Columns of DeviceReplayState.numbers, as in columns.step_dtype. They are float32, which holds them exactly. Nothing is
-# int32, because TensorFlow keeps variables of int32 in the host's memory, which a program on a GPU cannot use.
-ACTION, REWARD, OVER, BACK = range(4)
+# Columns of DeviceReplayState.numbers, as in columns.step_dtype, and where the next observation is. They are float32,
+# which holds whole numbers up to 2^24 exactly. Nothing is int32, because TensorFlow keeps variables of int32 in the
+# host's memory, which a program on a GPU cannot use.
+ACTION, REWARD, OVER, BACK, NEXT = range(5)
+NEXT_STEP, ITSELF = (
+    0,
+    -1,
+)  # values of NEXT: the environment's next step, or the step itself; above 0, an end's place + 1
 
 
 class DeviceReplayState(NamedTuple):
@@ -33,8 +38,7 @@ class DeviceReplayState(NamedTuple):
 
     obs: Tensor  # [(L + N + E) / N, N, ...], each observation once, in its own dtype
     mask: Tensor  # [(L + N + E) / N, N, A] bool
-    numbers: Tensor  # [L / N, N, 4] float32: see above
-    following: Tensor  # [L / N, N] int64, the row of the next observation
+    numbers: Tensor  # [L / N, N, 5] float32: see above
     end_numbers: Tensor  # [E] int64, the numbers of cut episodes' last steps
     written: Tensor  # int64 scalar, how many steps came so far
     ends: Tensor  # int64 scalar, how many episodes were cut so far
@@ -82,8 +86,7 @@ class DeviceReplay:
         return DeviceReplayState(
             obs=tf.zeros((blocks + 1 + kept // count, count, *self._obs_shape), dtype),
             mask=tf.zeros((blocks + 1 + kept // count, count, self._masked_actions), tf.bool),
-            numbers=tf.zeros((blocks, count, 4)),
-            following=tf.zeros((blocks, count), tf.int64),
+            numbers=tf.zeros((blocks, count, 5)),
             end_numbers=tf.fill([kept], tf.constant(NEVER, tf.int64)),
             written=zero,
             ends=zero,
@@ -93,24 +96,20 @@ class DeviceReplay:
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments in place of the oldest N rows."""
         count, blocks = self._num_envs, self.length // self._num_envs
-        envs = tf.range(count, dtype=tf.int64)
-        block = state.written // count % blocks
-        rows, heads = block * count + envs, self.length + envs
-        goes_on, over = step.age > 0, step.discount == 0
-        back = tf.where(goes_on, float(count), 0.0)
-        numbers = tf.stack([*(tf.cast(each, tf.float32) for each in (step.action, step.reward, over)), back], axis=1)
-        # The steps before have a next row from now on, if their episodes go on. With one block, they are overwritten.
-        before = (block - 1) % blocks
-        following = _put(state.following, [before], [tf.where(goes_on, rows, state.following[before])])
+        block, over = state.written // count % blocks, step.discount == 0
+        back, place = tf.where(step.age > 0, float(count), 0.0), tf.where(step.ended, float(ITSELF), NEXT_STEP)
+        columns = step.action, step.reward, over, back, place
+        numbers = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=1)
         tree = state.tree
         if self._tree:
             highest = self._tree.maximum(tree)
             first = tf.where(highest > 0, highest, tf.constant(FIRST_PRIORITY, tf.float64))
-            tree = self._tree.set(tree, (state.written + envs) % self.capacity, tf.repeat(first, count))
+            tree = self._tree.set(
+                tree, (state.written + tf.range(count, dtype=tf.int64)) % self.capacity, tf.repeat(first, count)
+            )
         state = state._replace(
             obs=_put(state.obs, [block, blocks], [step.obs, step.next_obs]),
             numbers=_put(state.numbers, [block], [numbers]),
-            following=_put(following, [block], [tf.where(step.ended, rows, heads)]),
             written=state.written + count,
             tree=tree,
         )
@@ -130,7 +129,7 @@ class DeviceReplay:
             row = self.length + count + place
             kept_state = state._replace(
                 obs=put(state.obs, [row // count, row % count], step.next_obs[env]),
-                following=put(state.following, [block, env], row),
+                numbers=put(state.numbers, [block, env, NEXT], place + 1),
                 end_numbers=put(state.end_numbers, [place], state.written - count + env),
                 ends=state.ends + 1,
             )
@@ -160,13 +159,13 @@ class DeviceReplay:
 
         numbers = np.full(2 * kept, NEVER)
         numbers[after] = state.end_numbers.numpy()[before]
-        following = state.following.numpy()
+        table = state.numbers.numpy()
         there = numbers[after] >= max(0, int(state.written) - self.length)  # the others' last steps are overwritten
-        following.ravel()[numbers[after][there] % self.length] = first + after[there]
+        table.reshape(-1, 5)[numbers[after][there] % self.length, NEXT] = after[there] + 1
         return state._replace(
             obs=moved(state.obs),
             mask=moved(state.mask),
-            following=tf.constant(following),
+            numbers=tf.constant(table),
             end_numbers=tf.constant(numbers),
         )
 
@@ -189,9 +188,8 @@ class DeviceReplay:
             newest = state.written - 1
             rows = (newest - (newest - rows) % self.capacity) % self.length
         numbers = self._take(state.numbers, rows)
-        last, reward, factor = self._windows(state, rows, numbers[:, REWARD])
-        over = self._take(state.numbers, last)[:, OVER] > 0 if self._settings.n_step > 1 else numbers[:, OVER] > 0
-        following = self._take(state.following, last)
+        last, ends, reward, factor = self._windows(state, rows, numbers)
+        following = self._following(state, last, ends)
         obs_rows, after_rows = rows, following
         if self._frame_stack > 1:
             obs_rows = self._earlier(state, rows, self._frame_stack)
@@ -202,7 +200,7 @@ class DeviceReplay:
             obs=obs,
             action=tf.cast(numbers[:, ACTION], tf.int32),
             reward=reward,
-            discount=tf.where(over, 0.0, factor * self._gamma),
+            discount=tf.where(ends[:, OVER] > 0, 0.0, factor * self._gamma),
             next_obs=next_obs,
             weight=weight,
             mask=self._take(state.mask, rows) if masked else None,
@@ -210,20 +208,30 @@ class DeviceReplay:
         )
         return batch, places
 
-    def _windows(self, state: DeviceReplayState, rows: Tensor, reward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of the last steps of n-step windows, their discounted sums of rewards, and gamma^(steps - 1).
+    def _windows(self, state: DeviceReplayState, rows: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
+        """The ends of n-step windows that begin in these rows [B], with these numbers [B, 5].
 
-        A window ends with its episode, or with the environment's newest step.
+        A window ends with its episode, or with the environment's newest step. Returns the rows of the last steps, the
+        numbers there, the discounted sums of rewards, and gamma^(steps - 1).
         """
-        last, factor, goes_on = rows, tf.ones(rows.shape), tf.ones(rows.shape, tf.bool)
+        last, ends, reward = rows, numbers, numbers[:, REWARD]
+        factor, goes_on = tf.ones(rows.shape), tf.ones(rows.shape, tf.bool)
         for back in range(1, self._settings.n_step):
-            following = self._take(state.following, last)
+            following = self._following(state, last, ends)
             goes_on &= (following < self.length) & (following != last)
             last = tf.where(goes_on, following, last)
-            later = self._gamma**back * self._take(state.numbers, last)[:, REWARD]
-            reward = tf.where(goes_on, reward + later, reward)
+            ends = self._take(state.numbers, last)
+            reward = tf.where(goes_on, reward + self._gamma**back * ends[:, REWARD], reward)
             factor = tf.where(goes_on, self._gamma**back, factor)
-        return last, reward, factor
+        return last, ends, reward, factor
+
+    def _following(self, state: DeviceReplayState, rows: Tensor, numbers: Tensor) -> Tensor:
+        """Rows [B] of the observations that follow those in rows [B], which have these numbers [B, 5]."""
+        count, newest = self._num_envs, (state.written // self._num_envs - 1) % (self.length // self._num_envs)
+        place = tf.cast(numbers[:, NEXT], tf.int64)
+        following = tf.where(rows // count == newest, self.length + rows % count, (rows + count) % self.length)
+        following = tf.where(place > NEXT_STEP, self.length + count + place - 1, following)
+        return tf.where(place == ITSELF, rows, following)
 
     def _take(self, column: Tensor, rows: Tensor) -> Tensor:
         return tf.gather(tf.reshape(column, (-1, *column.shape[2:])), rows)
@@ -249,11 +257,11 @@ class DeviceReplay:
         """What a checkpoint holds besides `new`."""
         count, written, blocks = self._num_envs, int(state.written), self.length // self._num_envs
         numbers = np.arange(written - count, written)
-        newest = state.following[written // count % blocks - 1].numpy()
+        newest = state.numbers[written // count % blocks - 1, :, NEXT].numpy()
         saved = {
             "replay.written": np.array(written, np.int64),
             "replay.ends": np.array([int(state.ends), state.end_numbers.shape[0]], np.int64),
-            "replay.newest": np.where(newest == self.length + np.arange(count), numbers, -1),
+            "replay.newest": np.where(newest == NEXT_STEP, numbers, -1),
             "replay.next_obs": state.obs[blocks].numpy(),
             "replay.next_mask": state.mask[blocks].numpy(),
         }
@@ -270,7 +278,7 @@ class DeviceReplay:
         for name, column in (("obs", state.obs), ("mask", state.mask)):
             flat = tf.reshape(column, (column.shape[0] * column.shape[1], *column.shape[2:]))
             new_steps[name], new_ends[name] = tf.gather(flat, rows), tf.gather(flat, end_rows)
-        numbers = tf.gather(tf.reshape(state.numbers, (-1, 4)), rows).numpy()
+        numbers = tf.gather(tf.reshape(state.numbers, (-1, 5)), rows).numpy()[:, :NEXT]
         for name, column in zip(("action", "reward", "over", "back"), numbers.T, strict=True):
             new_steps[name] = column
         new_ends["number"] = tf.gather(state.end_numbers, places)
@@ -293,7 +301,9 @@ class DeviceReplay:
         }
         for first, steps, first_end, ends in blocks:
             places = np.arange(first, first + len(steps), count) // count % heads
-            numbers = np.stack([steps[name] for name in ("action", "reward", "over", "back")], axis=1)
+            numbers = np.zeros((len(steps), 5), np.float32)
+            for index, name in enumerate(("action", "reward", "over", "back")):
+                numbers[:, index] = steps[name]
             for column, values in ((state.obs, steps["obs"]), (state.mask, steps["mask"]), (state.numbers, numbers)):
                 _overwrite(column, places, values)
             places = np.arange(first_end, first_end + len(ends)) % kept
@@ -303,17 +313,19 @@ class DeviceReplay:
         for name, column in beside.items():
             _overwrite(getattr(state, name), [heads], tensors[f"replay.next_{name}"])
             _overwrite(getattr(state, name), np.arange(heads + 1, heads + 1 + kept // count), column)
+        numbers = state.numbers.numpy()
         links = next_rows(
-            state.numbers.numpy()[..., BACK].ravel().astype(np.int64),
+            numbers[..., BACK].ravel().astype(np.int64),
             written,
             self.length,
             np.concatenate([np.full(count, NEVER), end_numbers]),
             tensors["replay.newest"],
         )
-        links = np.where(links < 0, self.length + ~links, links)
+        place = np.where(links == np.arange(self.length), ITSELF, np.maximum(~links - count + 1, NEXT_STEP))
+        numbers[..., NEXT] = place.reshape(-1, count)
         tree = TreeState(tuple(tf.constant(tensors[f"replay.tree.{index}"]) for index in range(len(state.tree.levels))))
         return state._replace(
-            following=tf.constant(links.reshape(-1, count)),
+            numbers=tf.constant(numbers),
             end_numbers=tf.constant(end_numbers),
             written=tf.constant(written, tf.int64),
             ends=tf.constant(last_end, tf.int64),
