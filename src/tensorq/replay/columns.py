@@ -10,7 +10,7 @@ from tensorq.replay.priorities import TREE_BYTES
 from tensorq.replay.settings import ReplaySettings
 
 NEVER = np.iinfo(np.int64).min  # number of an end that never was
-MEMORY_BYTES = 24  # of a step besides its observation and mask, in the memory of both loops
+MEMORY_BYTES = 24  # at most, of a step besides its observation and mask, in the memory of either loop
 
 
 class New(NamedTuple):

@@ -96,17 +96,17 @@ class DeviceReplay:
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments in place of the oldest N rows."""
         count, blocks = self._num_envs, self.length // self._num_envs
-        block, over = state.written // count % blocks, step.discount == 0
-        back, place = tf.where(step.age > 0, float(count), 0.0), tf.where(step.ended, float(ITSELF), NEXT_STEP)
+        block = state.written // count % blocks
+        over, back = step.discount == 0, tf.where(step.age > 0, float(count), 0.0)
+        place = tf.where(step.ended, float(ITSELF), NEXT_STEP)
         columns = step.action, step.reward, over, back, place
         numbers = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=1)
         tree = state.tree
         if self._tree:
             highest = self._tree.maximum(tree)
             first = tf.where(highest > 0, highest, tf.constant(FIRST_PRIORITY, tf.float64))
-            tree = self._tree.set(
-                tree, (state.written + tf.range(count, dtype=tf.int64)) % self.capacity, tf.repeat(first, count)
-            )
+            places = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
+            tree = self._tree.set(tree, places, tf.repeat(first, count))
         state = state._replace(
             obs=_put(state.obs, [block, blocks], [step.obs, step.next_obs]),
             numbers=_put(state.numbers, [block], [numbers]),
