@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -108,13 +108,13 @@ class DeviceReplay:
             places = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
             tree = self._tree.set(tree, places, tf.repeat(first, count))
         state = state._replace(
-            obs=_put(state.obs, [block, blocks], [step.obs, step.next_obs]),
-            numbers=_put(state.numbers, [block], [numbers]),
+            obs=_put(state.obs, (block, step.obs), (blocks, step.next_obs)),
+            numbers=_put(state.numbers, (block, numbers)),
             written=state.written + count,
             tree=tree,
         )
         if step.mask is not None:
-            state = state._replace(mask=_put(state.mask, [block, blocks], [step.mask, step.next_mask]))
+            state = state._replace(mask=_put(state.mask, (block, step.mask), (blocks, step.next_mask)))
         return self._with_ends(state, step, step.ended & ~over, block)
 
     def _with_ends(self, state: DeviceReplayState, step: Transition, cut: Tensor, block: Tensor) -> DeviceReplayState:
@@ -194,14 +194,13 @@ class DeviceReplay:
         if self._frame_stack > 1:
             obs_rows = self._earlier(state, rows, self._frame_stack)
             after_rows = tf.concat([self._earlier(state, last, self._frame_stack - 1), following[:, None]], axis=1)
-        obs, next_obs = tf.unstack(self._take(state.obs, tf.stack([obs_rows, after_rows])))
         masked = self._masked_actions > 0
         batch = Batch(
-            obs=obs,
+            obs=self._take(state.obs, obs_rows),
             action=tf.cast(numbers[:, ACTION], tf.int32),
             reward=reward,
             discount=tf.where(ends[:, OVER] > 0, 0.0, factor * self._gamma),
-            next_obs=next_obs,
+            next_obs=self._take(state.obs, after_rows),
             weight=weight,
             mask=self._take(state.mask, rows) if masked else None,
             next_mask=self._take(state.mask, following) if masked else None,
@@ -333,10 +332,12 @@ class DeviceReplay:
         )
 
 
-def _put(column: Tensor, blocks: Sequence[Any], values: Sequence[Tensor]) -> Tensor:
-    """A column with these blocks [N, ...] in these places."""
-    at = tf.stack([[tf.cast(block, tf.int64)] for block in blocks])
-    return tf.tensor_scatter_nd_update(column, at, tf.cast(tf.stack(values), column.dtype))
+def _put(column: Tensor, *blocks: tuple[Any, Tensor]) -> Tensor:
+    """A column with blocks [N, ...] in their places, one by one: XLA joins such a write to what comes before."""
+    for place, block in blocks:
+        at = tf.reshape(tf.cast(place, tf.int64), (1, 1))
+        column = tf.tensor_scatter_nd_update(column, at, tf.cast(block, column.dtype)[None])
+    return column
 
 
 def _overwrite(column: tf.Variable, places: Any, values: np.ndarray) -> None:
