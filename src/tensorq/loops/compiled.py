@@ -18,7 +18,7 @@ from tensorq.agents.agent import Agent
 from tensorq.agents.metrics import METRICS
 from tensorq.agents.settings import ExplorationSettings
 from tensorq.config import Config
-from tensorq.core import random
+from tensorq.core import random, xla
 from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.world import World, where_rows
@@ -68,12 +68,12 @@ class CompiledLoop:
         self.metric_names = tuple(METRICS)
         self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
         self._advance = self._compiled_program()
-        self._evaluate = tf.function(self._evaluation, jit_compile=True, autograph=False).get_concrete_function(
+        self._evaluate = xla.compiled(self._evaluation).get_concrete_function(
             self._state.seed, self._state.agent.params, tf.TensorSpec((), tf.int64)
         )
 
     def _compiled_program(self) -> Any:
-        program = tf.function(self._program, jit_compile=True, autograph=False)
+        program = xla.compiled(self._program)
         return program.get_concrete_function(self._state, *[tf.TensorSpec((), tf.int64)] * 2)
 
     def _initial_state(self) -> LoopState:

@@ -16,7 +16,7 @@ from tensorq.agents.metrics import METRICS
 from tensorq.agents.pqn import PQN
 from tensorq.agents.trained import greedy
 from tensorq.config import Config
-from tensorq.core import random
+from tensorq.core import random, xla
 from tensorq.core.host_random import CounterRandom, to_noise
 from tensorq.core.statistics import EPSILON, Statistics
 from tensorq.core.types import AgentState, OptimizerState, Rollout, Tensor, Transition
@@ -128,7 +128,7 @@ class DeepLearner:
         def rate(obs: Tensor, noise: Tensor) -> Tensor:
             return agent.q_values(stored.params_tensor(), obs, noise if noise.shape[0] else None)
 
-        function = tf.function(rate, jit_compile=True, autograph=False)
+        function = xla.compiled(rate)
         dtype, shape = obs_layout(envs.observation_space)
         nothing = np.zeros(0, np.float32)
         compiled: dict[tuple[int, int], Any] = {}
@@ -194,7 +194,7 @@ class FromReplay(DeepLearner):
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
         shape = self._updates_per_call, self._batch_size * self.replay.transition_bytes
         rows = tf.TensorSpec(shape, tf.uint8)
-        program = tf.function(self._updates, jit_compile=True, autograph=False)
+        program = xla.compiled(self._updates)
         self._call = _direct_call(program.get_concrete_function(rows))
 
     def add(self, step: Transition) -> None:
@@ -279,7 +279,7 @@ class FromRollouts(DeepLearner):
         self._columns = [obs, zeros.astype(np.int32), zeros.copy(), zeros.copy(), obs.copy(), zeros > 0, zeros, *masks]
         self._row = 0
         specs = [tf.TensorSpec(column.shape, column.dtype) for column in self._columns]
-        program = tf.function(self._round, jit_compile=True, autograph=False)
+        program = xla.compiled(self._round)
         self._call = program.get_concrete_function(tf.TensorSpec((), tf.int64), *specs)
 
     def add(self, step: Transition) -> None:

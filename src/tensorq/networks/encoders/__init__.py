@@ -2,7 +2,13 @@
 
 from tensorq.settings import Choices
 
-ENCODERS = Choices("encoder", {"mlp": "tensorq.networks.encoders.mlp:MLPEncoder"})
+ENCODERS = Choices(
+    "encoder",
+    {
+        "cnn": "tensorq.networks.encoders.cnn:CNNEncoder",
+        "mlp": "tensorq.networks.encoders.mlp:MLPEncoder",
+    },
+)
 
 
 def register_encoder(name: str, home: str) -> None:

@@ -1,0 +1,112 @@
+"""Encoders of images: their convolutions inside XLA and outside, their settings, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorq.config import Config
+from tensorq.core.xla import compiled
+from tensorq.errors import TensorqError
+from tensorq.networks.encoders.cnn import CNNEncoder
+from tensorq.networks.layers import Conv2D
+from tensorq.networks.q_network import build_q_network
+
+BOARD = gym.spaces.Box(0, 1, (10, 9, 4), np.uint8)
+GREY = gym.spaces.Box(0, 255, (12, 12), np.uint8)
+
+
+def features(encoder: CNNEncoder, space: gym.spaces.Box, obs: Any) -> Any:
+    """Features of observations, as NumPy."""
+    inputs, found = encoder.build(space, 0)
+    return keras.Model(inputs, found)(obs).numpy()
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("kernel", "strides"), [(3, 1), (3, 2), ((2, 4), (3, 1)), (1, 2)])
+def test_a_convolution_in_xla_has_the_values_and_gradients_of_keras(kernel: Any, strides: Any, padding: str) -> None:
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(size=(3, 10, 9, 4)), tf.float32)
+    layer, plain = Conv2D(5, kernel, strides, padding), keras.layers.Conv2D(5, kernel, strides, padding)
+    for each in (layer, plain):
+        each.build(x.shape)
+    plain.set_weights([random.normal(size=weight.shape) for weight in plain.weights])
+    layer.set_weights(plain.get_weights())
+
+    def run(each: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(each(x)))
+        return each(x), tape.gradient(loss, [x, *(weight.value for weight in each.weights)])
+
+    for found, expected in zip(
+        tf.nest.flatten(compiled(lambda: run(layer))()), tf.nest.flatten(run(plain)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "convolutions"), [(Conv2D, False), (keras.layers.Conv2D, True)])
+def test_only_keras_own_convolution_is_one_in_xla(kind: Any, convolutions: bool) -> None:
+    layer = kind(5, 3)
+    layer.build((None, 10, 9, 4))
+    text = compiled(layer).experimental_get_compiler_ir(tf.zeros((3, 10, 9, 4)))(stage="hlo")
+    assert (" convolution(" in text) == convolutions
+
+
+def test_features_by_hand() -> None:
+    # A kernel of 2x2 ones, bias 0, stride 2, on the numbers 0 to 15 in rows of 4, divided by 255:
+    # 0 + 1 + 4 + 5 = 10, 2 + 3 + 6 + 7 = 18, 8 + 9 + 12 + 13 = 42, 10 + 11 + 14 + 15 = 50.
+    space = gym.spaces.Box(0, 255, (4, 4), np.uint8)
+    inputs, found = CNNEncoder(channels=(1,), kernel_sizes=(2,), strides=(2,)).build(space, 0)
+    model = keras.Model(inputs, found)
+    model.set_weights([np.ones((2, 2, 1, 1)), np.zeros(1)])
+    np.testing.assert_allclose(
+        model(np.arange(16, dtype=np.uint8).reshape(1, 4, 4)), [[10 / 255, 18 / 255, 42 / 255, 50 / 255]], rtol=1e-6
+    )
+
+
+def test_channels_first_is_the_same_image() -> None:
+    obs = np.random.default_rng(0).integers(0, 2, (3, 10, 9, 4), np.uint8)
+    first = gym.spaces.Box(0, 1, (4, 10, 9), np.uint8)
+    expected = features(CNNEncoder(), BOARD, obs)
+    np.testing.assert_array_equal(features(CNNEncoder(channels_first=True), first, obs.transpose(0, 3, 1, 2)), expected)
+
+
+def test_boards_are_divided_by_255_on_request_alone() -> None:
+    obs = np.ones((1, 10, 9, 4), np.uint8)
+    once, divided = (features(CNNEncoder(divide_by_255=each), BOARD, obs) for each in (False, True))
+    np.testing.assert_allclose(divided * 255, once, rtol=1e-5)
+
+
+def test_each_setting_reaches_its_layer() -> None:
+    config = Config(encoder="cnn", channels=(3, 5), kernel_sizes=(4, 2), strides=(2, 1), hidden_sizes=(7,))
+    shapes = [tuple(weight.shape) for weight in build_q_network(GREY, 2, config).weights]
+    # 12 pixels -> (12 - 4) // 2 + 1 = 5 -> (5 - 2) // 1 + 1 = 4 in each direction: 4 * 4 * 5 = 80 features.
+    assert shapes == [(4, 4, 1, 3), (3,), (2, 2, 3, 5), (5,), (80, 7), (7,), (2, 7), (2,)]
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    one, same, other = (
+        build_q_network(BOARD, 2, Config(encoder="cnn", seed=seed)).get_weights()[0] for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "space", "message"),
+    [
+        ({"channels": (8, 8)}, BOARD, "received 2, 1, 1 numbers"),
+        ({"kernel_sizes": (11,)}, BOARD, "smaller than the kernels"),
+        ({}, gym.spaces.Box(0, 1, (4,)), "expected a Box of shape"),
+        ({}, gym.spaces.Discrete(4), "expected a Box of shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused(settings: dict[str, Any], space: gym.Space, message: str) -> None:
+    with pytest.raises(TensorqError, match=message):
+        build_q_network(space, 2, Config(encoder="cnn", **settings))
