@@ -10,7 +10,6 @@ from tensorq.networks.encoders.encoder import Encoder
 from tensorq.settings import setting
 
 if TYPE_CHECKING:
-    import gymnasium as gym
 
     from tensorq.config import Config
 
@@ -74,7 +73,7 @@ class CNNEncoder(Encoder):
             x = Conv2D(channels, kernel, stride, name=f"convolution_{layer + 1}", dtype="float32", **options)(x)
         return inputs, keras.layers.Flatten("channels_last", dtype="float32")(x)
 
-    def image_shape(self, observation_space: gym.spaces.Box) -> tuple[int, int, int]:
+    def image_shape(self, observation_space: Any) -> tuple[int, ...]:
         """(height, width, channels) of an image; raises TensorqError for a space that has none."""
         import gymnasium as gym
 
