@@ -10,7 +10,6 @@ from tensorq.networks.encoders.encoder import Encoder
 from tensorq.settings import setting
 
 if TYPE_CHECKING:
-
     from tensorq.config import Config
 
 
