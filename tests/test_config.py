@@ -19,6 +19,7 @@ from tensorq.cli import COMMANDS
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config, RunSettings
 from tensorq.errors import CALLED_ELSEWHERE, TensorqError, similar
 from tensorq.heads.head import Head
+from tensorq.networks.encoders.cnn import CNNEncoder
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.replay.priorities import to_priority
 from tensorq.replay.settings import ReplaySettings
@@ -171,10 +172,10 @@ def test_refusals_name_received_and_expected(settings: dict[str, Any], message: 
 
 
 def another_value(field: dataclasses.Field[Any]) -> Any:
-    """One that the field may have, and not its default; None where there is no other, as of the only encoder."""
+    """One that the field may have, and not its default."""
     default = field.default
     if among := values_of(field, TYPES[field.name]):
-        return next((value for value in among if value != default), None)
+        return next(value for value in among if value != default)
     if isinstance(default, bool):
         return not default
     return default + 1 if isinstance(default, int) else 0.5
@@ -188,11 +189,11 @@ def test_a_setting_that_would_do_nothing_is_refused_and_left_out_of_old_runs(alg
     assert len(unused) >= 4
     for field in unused:
         name, value = field.name, another_value(field)
-        if value is None:
-            continue
         with pytest.raises(TensorqError) as caught:
             resolve("CartPole-v1", algorithm, **{name: value})
-        expected = f"{name}: received {value!r}, expected {field.default!r} with algorithm {algorithm}: "
+        of_encoder = name in {each.name for each in dataclasses.fields(CNNEncoder)} and algorithm != "qtable"
+        chosen = "encoder mlp" if of_encoder else f"algorithm {algorithm}"
+        expected = f"{name}: received {value!r}, expected {field.default!r} with {chosen}: "
         assert str(caught.value).startswith(expected) and str(caught.value).endswith(".")
         assert Config.from_saved({**dataclasses.asdict(plain), name: value}) == plain
 
