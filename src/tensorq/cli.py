@@ -32,6 +32,7 @@ def _option(form: str, about: str, **keywords: Any) -> Option:
     if not names[0].startswith("-"):
         keywords = {"nargs": "?", **keywords}
         value += " ..." if keywords["nargs"] == "*" else ""
+        value = f"[{value}]" if "default" in keywords else value
     return Option(tuple(names), {"type": reader or str, "metavar": value, "help": about, **keywords})
 
 
