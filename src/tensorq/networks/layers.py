@@ -77,9 +77,8 @@ def is_noise(weight: Any) -> bool:
 class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]  # Keras is not typed
     """keras.layers.Conv2D, with the same arguments, weights and results, that is also fast in the compiled loop.
 
-    XLA runs small convolutions slowly on a CPU. There, shifted slices of the image are multiplied by the kernel as a
-    matrix, which takes a quarter of the time or less. Dilated and grouped convolutions, and images whose channels come
-    first, are left to Keras.
+    XLA runs small convolutions slowly on a CPU, so there shifted slices of the image are multiplied by the kernel as a
+    matrix. Dilated and grouped convolutions, and images whose channels come first, are left to Keras.
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:

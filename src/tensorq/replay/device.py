@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 # which holds whole numbers up to 2^24 exactly. Nothing is int32, because TensorFlow keeps variables of int32 in the
 # host's memory, which a program on a GPU cannot use.
 ACTION, REWARD, OVER, BACK, NEXT = range(5)
-NEXT_STEP, ITSELF = (
-    0,
-    -1,
-)  # values of NEXT: the environment's next step, or the step itself; above 0, an end's place + 1
+# Values of NEXT: the environment's next step, or the step itself. Those above 0 are an end's place + 1.
+NEXT_STEP, ITSELF = 0, -1
 
 
 class DeviceReplayState(NamedTuple):
@@ -287,11 +285,8 @@ class DeviceReplay:
         self, state: DeviceReplayState, tensors: dict[str, np.ndarray], blocks: Iterable[New]
     ) -> DeviceReplayState:
         """What `save` returned, and what `new` did, in blocks. The largest columns are written in place."""
-        count, written, (last_end, kept) = (
-            self._num_envs,
-            int(tensors["replay.written"]),
-            tensors["replay.ends"].tolist(),
-        )
+        count, written = self._num_envs, int(tensors["replay.written"])
+        last_end, kept = tensors["replay.ends"].tolist()
         if kept != state.end_numbers.shape[0]:
             state = tf.nest.map_structure(tf.Variable, self.init(kept))
         heads, end_numbers = self.length // count, np.full(kept, NEVER)

@@ -29,7 +29,7 @@ class CNNEncoder(Encoder):
     strides: tuple[int, ...] = setting((1,), "Steps of each convolution, in pixels.", at_least=1, idle=True)
     channels_first: bool = setting(False, "Images are [channels, height, width], not [height, width, channels].")
     divide_by_255: bool = setting(
-        False, "Divide by 255 whatever the bounds are; uint8 with the bounds 0 and 255 is always divided.", idle=True
+        False, "Divide by 255 whatever the bounds are; uint8 with the bounds 0 and 255 is always divided."
     )
 
     def check(self, config: Config) -> None:
@@ -79,8 +79,8 @@ class CNNEncoder(Encoder):
         shape = observation_space.shape
         if not isinstance(observation_space, gym.spaces.Box) or len(shape) not in (2, 3):
             raise TensorqError(
-                f"encoder cnn: received observations of {observation_space}, expected a Box of shape [height, width] "
-                "or [height, width, channels]; give encoder mlp."
+                f"encoder cnn: received observations of {observation_space}, expected a Box of shape [height, width], "
+                "or with channels of rank 3; give encoder mlp."
             )
         if len(shape) == 2:
             return (*shape, 1)
