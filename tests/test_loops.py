@@ -424,9 +424,9 @@ def test_the_compiled_replay_grows_for_episodes_that_a_world_cuts_itself(tmp_pat
         return CompiledLoop(config, agent, world, tmp_path / "replay.bin")
 
     loop = new()
-    assert loop.memory.end_numbers.shape[0] == 12
+    assert loop.memory.cut_numbers.shape[0] == 6
     loop.advance(100, None, lambda: False)
-    assert loop.memory.end_numbers.shape[0] == 48
+    assert loop.memory.cut_numbers.shape[0] == 12
     batch = stored(loop)
     assert len(batch.action) == 40
     room, next_room = batch.obs[:, 1], batch.next_obs[:, 1]

@@ -24,7 +24,7 @@ from tensorq.networks.build import NetworkBuilder
 from tensorq.networks.numpy_network import knows, num_params
 from tensorq.networks.settings import NetworkSettings
 from tensorq.process import refuse_inherited_tensorflow
-from tensorq.replay.columns import bytes_per_step, step_dtype
+from tensorq.replay.columns import blocks_beside, bytes_per_step, step_dtype
 from tensorq.replay.settings import ReplaySettings
 from tensorq.runs.replay_file import most_steps
 
@@ -65,7 +65,9 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
                 "a time, so nothing would be learned: raise steps."
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
-    check_fits(config, demands(space, num_actions, loop, network is None and knows(space, config)), available_bytes())
+    limit = environment.max_episode_steps if loop == "compiled" else None
+    default_network = network is None and knows(space, config)
+    check_fits(config, demands(space, num_actions, default_network, limit), available_bytes())
     if dqn is not None and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
         disk = shutil.disk_usage(there)
@@ -97,15 +99,16 @@ class Demand(NamedTuple):
     bytes: Callable[[Config], float]
 
 
-def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool) -> list[Demand]:
+def demands(space: gym.Space, num_actions: int, default_network: bool, world_limit: int | None) -> list[Demand]:
     """The memory of a deep agent, roughly; the network comes first, because the others grow with it.
 
     Args:
         space: of observations, a Box or Discrete.
         num_actions: A.
-        loop: "compiled" or "host".
         default_network: whether the layers are those of hidden_sizes; the size of others is not known yet.
+        world_limit: the time limit of a world in steps, if the loop is compiled.
     """
+    loop = "compiled" if world_limit else "host"
     dtype, shape = obs_layout(space)
     obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * gym.spaces.flatdim(space))
 
@@ -127,7 +130,9 @@ def demands(space: gym.Space, num_actions: int, loop: str, default_network: bool
         settings = config.find(ReplaySettings)
         if settings is None:
             return 0.0
-        return settings.replay_capacity * bytes_per_step(settings, step_dtype(dtype, shape))
+        beside = blocks_beside(settings.replay_capacity, config.num_envs, world_limit) if world_limit else 0
+        steps = settings.replay_capacity + beside * config.num_envs
+        return steps * bytes_per_step(settings, step_dtype(dtype, shape))
 
     def rollout(config: Config) -> float:
         settings = config.find(PQNSettings)

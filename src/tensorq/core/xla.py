@@ -24,6 +24,24 @@ def compiled(function: Callable[..., Any]) -> Any:
     return tf.function(traced, jit_compile=True, autograph=False)
 
 
+def with_block(column: tf.Tensor, place: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+    """The column [L, ...] with this block [...] at the place, an integer scalar from 0 to L - 1.
+
+    XLA compiles an item of a list to the write alone, and a scatter to a write and a check of the place, each of which
+    is several loops.
+    """
+    rows = tf.raw_ops.TensorListFromTensor(tensor=column, element_shape=column.shape[1:])
+    rows = tf.raw_ops.TensorListSetItem(
+        input_handle=rows, index=tf.cast(place, tf.int32), item=tf.cast(block, column.dtype)
+    )
+    return tf.raw_ops.TensorListStack(
+        input_handle=rows,
+        element_shape=column.shape[1:],
+        element_dtype=column.dtype,
+        num_elements=column.shape[0],
+    )
+
+
 def in_xla_on_cpu() -> bool:
     """Whether a function given to `compiled` is being traced, and there is no GPU that would run it."""
     return _traced.get() and not tf.config.list_logical_devices("GPU")

@@ -138,8 +138,8 @@ class CompiledLoop:
         discount = config.gamma * (1.0 - tf.cast(over, tf.float32))
         step = Transition(obs, action, reward, discount, next_obs, done, state.age, mask, next_mask)
         record = record._replace(
-            lengths=tf.tensor_scatter_nd_update(record.lengths, [[row]], tf.where(done, age, 0)[None]),
-            returns=tf.tensor_scatter_nd_update(record.returns, [[row]], total_return[None]),
+            lengths=xla.with_block(record.lengths, row, tf.where(done, age, 0)),
+            returns=xla.with_block(record.returns, row, total_return),
         )
         return state._replace(
             agent=self.agent.observe(state.agent, obs),

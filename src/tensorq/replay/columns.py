@@ -64,6 +64,15 @@ def bytes_per_step(settings: ReplaySettings, steps: np.dtype) -> int:
     return observed + MEMORY_BYTES + (TREE_BYTES if settings.priority_exponent else 0)
 
 
+def blocks_beside(capacity: int, num_envs: int, cut_after_steps: int) -> int:
+    """How many blocks of num_envs next observations the compiled replay needs, if only a time limit cuts episodes.
+
+    At most, each environment is cut at steps of its own. One block more is of the newest steps, and one is free.
+    """
+    steps = capacity // num_envs
+    return min(steps, num_envs * (steps // cut_after_steps + 1)) + 2
+
+
 def next_rows(back: np.ndarray, written: int, length: int, end_numbers: np.ndarray, newest: np.ndarray) -> np.ndarray:
     """The rows [length] of next observations, below 0 ~row beside, after a replay was read from its file.
 

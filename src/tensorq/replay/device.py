@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tensorq.core.random import to_indices, to_uniforms
 from tensorq.core.types import Batch, Tensor, Transition
-from tensorq.replay.columns import NEVER, New, end_dtype, next_rows, step_dtype
+from tensorq.core.xla import with_block
+from tensorq.replay.columns import NEVER, New, blocks_beside, end_dtype, next_rows, step_dtype
 from tensorq.replay.device_tree import DeviceTree, TreeState
 from tensorq.replay.priorities import FIRST_PRIORITY, to_priority, to_weights
 from tensorq.replay.settings import ReplaySettings
@@ -22,24 +23,27 @@ if TYPE_CHECKING:
 # which holds whole numbers up to 2^24 exactly. Nothing is int32, because TensorFlow keeps variables of int32 in the
 # host's memory, which a program on a GPU cannot use.
 ACTION, REWARD, OVER, BACK, NEXT = range(5)
-# Values of NEXT: the environment's next step, or the step itself. Those above 0 are an end's place + 1.
+# Values of NEXT: the environment's next step, or the step itself. Those above 0 are 1 + a block beside.
 NEXT_STEP, ITSELF = 0, -1
 
 
 class DeviceReplayState(NamedTuple):
-    """The columns, as in replay.host.HostReplay, for N environments, L rows and E ends of cut episodes.
+    """The columns, as in replay.host.HostReplay, for N environments, L rows and E blocks beside.
 
     Rows are in blocks of N, one for each environment, because to write a block costs as much as to write a row. Row r
-    is [r // N, r % N]. In `obs` and `mask`, L rows of steps are followed by those beside: N for the environments'
-    newest steps, and E where episodes were cut. Masks have no columns if all actions are always legal.
+    is [r // N, r % N]. In `obs` and `mask`, L rows of steps are followed by the blocks beside. Each step's next
+    observations are written to such a block, which the next step's replace if no episode was cut. So one block has
+    those of the newest steps, and the others those of steps at which episodes were cut. Masks have no columns if all
+    actions are always legal.
     """
 
-    obs: Tensor  # [(L + N + E) / N, N, ...], each observation once, in its own dtype
-    mask: Tensor  # [(L + N + E) / N, N, A] bool
+    obs: Tensor  # [L / N + E, N, ...], each observation once, in its own dtype
+    mask: Tensor  # [L / N + E, N, A] bool
     numbers: Tensor  # [L / N, N, 5] float32: see above
-    end_numbers: Tensor  # [E] int64, the numbers of cut episodes' last steps
+    cut_numbers: Tensor  # [E] int64, for each block beside the number of its first step, or NEVER if it cut no episode
+    head: Tensor  # int64 scalar, which block beside is of the newest steps
+    free: Tensor  # int64 scalar, to which block beside the next step writes
     written: Tensor  # int64 scalar, how many steps came so far
-    ends: Tensor  # int64 scalar, how many episodes were cut so far
     tree: TreeState  # of priorities; it has no levels if draws are uniform
 
 
@@ -72,33 +76,35 @@ class DeviceReplay:
         count = config.num_envs
         self.length = (-(-self.capacity // count) + frame_stack - 1) * count
         self._obs_shape, self._masked_actions = obs_shape, masked_actions
-        # An environment has an end in every cut_after_steps steps, and may have one more; N must be free before a step.
-        self._first_ends = (self.capacity // count // cut_after_steps + 3) * count
+        self._first_beside = blocks_beside(self.capacity, count, cut_after_steps)
         self._tree = DeviceTree(self.capacity) if self._settings.priority_exponent else None
 
-    def init(self, ends: int | None = None) -> DeviceReplayState:
-        """An empty replay, with room for this many ends of cut episodes, or for as many as the time limit gives."""
-        count, kept = self._num_envs, ends or self._first_ends
+    def init(self, beside: int | None = None) -> DeviceReplayState:
+        """An empty replay, with so many blocks beside, or with as many as the time limit needs."""
+        count, beside = self._num_envs, beside or self._first_beside
         zero, dtype = tf.constant(0, tf.int64), self.step_dtype.fields["obs"][0].base  # type: ignore[index]
         blocks = self.length // count
         return DeviceReplayState(
-            obs=tf.zeros((blocks + 1 + kept // count, count, *self._obs_shape), dtype),
-            mask=tf.zeros((blocks + 1 + kept // count, count, self._masked_actions), tf.bool),
+            obs=tf.zeros((blocks + beside, count, *self._obs_shape), dtype),
+            mask=tf.zeros((blocks + beside, count, self._masked_actions), tf.bool),
             numbers=tf.zeros((blocks, count, 5)),
-            end_numbers=tf.fill([kept], tf.constant(NEVER, tf.int64)),
+            cut_numbers=tf.fill([beside], tf.constant(NEVER, tf.int64)),
+            head=zero,
+            free=zero,
             written=zero,
-            ends=zero,
             tree=self._tree.init() if self._tree else TreeState(()),
         )
 
     def add(self, state: DeviceReplayState, step: Transition) -> DeviceReplayState:
         """Store a step of each of N environments in place of the oldest N rows."""
         count, blocks = self._num_envs, self.length // self._num_envs
-        block = state.written // count % blocks
+        block, head = state.written // count % blocks, state.free
         over, back = step.discount == 0, tf.where(step.age > 0, float(count), 0.0)
-        place = tf.where(step.ended, float(ITSELF), NEXT_STEP)
+        cut = step.ended & ~over
+        place = tf.where(cut, tf.cast(head + 1, tf.float32), tf.where(step.ended, float(ITSELF), float(NEXT_STEP)))
         columns = step.action, step.reward, over, back, place
         numbers = tf.stack([tf.cast(column, tf.float32) for column in columns], axis=1)
+        any_cut, beside = tf.reduce_any(cut), state.cut_numbers.shape[0]
         tree = state.tree
         if self._tree:
             highest = self._tree.maximum(tree)
@@ -106,65 +112,43 @@ class DeviceReplay:
             places = (state.written + tf.range(count, dtype=tf.int64)) % self.capacity
             tree = self._tree.set(tree, places, tf.repeat(first, count))
         state = state._replace(
-            obs=_put(state.obs, (block, step.obs), (blocks, step.next_obs)),
-            numbers=_put(state.numbers, (block, numbers)),
+            obs=with_block(with_block(state.obs, block, step.obs), blocks + head, step.next_obs),
+            numbers=with_block(state.numbers, block, numbers),
+            cut_numbers=with_block(state.cut_numbers, head, tf.where(any_cut, state.written, NEVER)),
+            head=head,
+            free=tf.where(any_cut, (head + 1) % beside, head),
             written=state.written + count,
             tree=tree,
         )
         if step.mask is not None:
-            state = state._replace(mask=_put(state.mask, (block, step.mask), (blocks, step.next_mask)))
-        return self._with_ends(state, step, step.ended & ~over, block)
-
-    def _with_ends(self, state: DeviceReplayState, step: Transition, cut: Tensor, block: Tensor) -> DeviceReplayState:
-        """Keep the next observations of cut episodes [N], one by one, because mostly there are none."""
-        count, kept = self._num_envs, state.end_numbers.shape[0]
-
-        def put(column: Tensor, place: list[Any], value: Tensor) -> Tensor:
-            return tf.tensor_scatter_nd_update(column, [place], tf.cast(value, column.dtype)[None])
-
-        def keep(cut: Tensor, state: DeviceReplayState) -> tuple[Tensor, DeviceReplayState]:
-            env, place = tf.argmax(cut), state.ends % kept
-            row = self.length + count + place
-            kept_state = state._replace(
-                obs=put(state.obs, [row // count, row % count], step.next_obs[env]),
-                numbers=put(state.numbers, [block, env, NEXT], place + 1),
-                end_numbers=put(state.end_numbers, [place], state.written - count + env),
-                ends=state.ends + 1,
-            )
-            if step.next_mask is not None:
-                mask = put(state.mask, [row // count, row % count], step.next_mask[env])
-                kept_state = kept_state._replace(mask=mask)
-            return cut & (tf.range(count, dtype=tf.int64) != env), kept_state
-
-        return tf.while_loop(lambda cut, state: tf.reduce_any(cut), keep, (cut, state))[1]
+            mask = with_block(with_block(state.mask, block, step.mask), blocks + head, step.next_mask)
+            state = state._replace(mask=mask)
+        return state
 
     def must_grow(self, state: DeviceReplayState) -> Tensor:
-        """Whether the next step might cut more episodes than there is room for."""
-        last = (state.ends + self._num_envs - 1) % state.end_numbers.shape[0]
-        return state.end_numbers[last] >= state.written + self._num_envs - self.capacity
+        """Whether the next step would replace a block beside that is still needed."""
+        return state.cut_numbers[state.free] > state.written - self.capacity
 
     def grown(self, state: DeviceReplayState) -> DeviceReplayState:
-        """The same replay, with room for twice as many cut episodes."""
-        kept, first = state.end_numbers.shape[0], self.length + self._num_envs
-        ends = np.arange(max(0, int(state.ends) - kept), int(state.ends))
-        before, after = ends % kept, ends % (2 * kept)
+        """The same replay, with twice as many blocks beside."""
+        blocks, beside = self.length // self._num_envs, state.cut_numbers.shape[0]
+        oldest_first = (state.head + 1 + tf.range(beside, dtype=tf.int64)) % beside
+        moved_to = tf.cast(tf.argsort(oldest_first), tf.float32)
+        place = state.numbers[..., NEXT]
+        moved = tf.gather(moved_to, tf.cast(tf.maximum(place - 1, 0), tf.int64)) + 1
+        numbers = [state.numbers[..., :NEXT], tf.where(place > NEXT_STEP, moved, place)[..., None]]
 
-        def moved(column: Tensor) -> Tensor:
-            old = column.numpy().reshape(first + kept, *column.shape[2:])
-            larger = np.zeros((first + 2 * kept, *old.shape[1:]), old.dtype)
-            larger[:first], larger[first + after] = old[:first], old[first + before]
-            return tf.constant(larger.reshape((first + 2 * kept) // self._num_envs, *column.shape[1:]))
+        def larger(column: Tensor) -> Tensor:
+            empty = tf.zeros((beside, *column.shape[1:]), column.dtype)
+            return tf.concat([column[:blocks], tf.gather(column[blocks:], oldest_first), empty], axis=0)
 
-        numbers = np.full(2 * kept, NEVER)
-        numbers[after] = state.end_numbers.numpy()[before]
-        table = state.numbers.numpy()
-        there = numbers[after] >= max(0, int(state.written) - self.length)  # the others' last steps are overwritten
-        table.reshape(-1, 5)[numbers[after][there] % self.length, NEXT] = after[there] + 1
         return state._replace(
-            obs=moved(state.obs),
-            mask=moved(state.mask),
-            numbers=tf.constant(table),
-            end_numbers=tf.constant(numbers),
+            obs=larger(state.obs),
+            mask=larger(state.mask),
+            numbers=tf.concat(numbers, axis=-1),
+            cut_numbers=tf.concat([tf.gather(state.cut_numbers, oldest_first), tf.fill([beside], NEVER)], axis=0),
+            head=tf.constant(beside - 1, tf.int64),
+            free=beside - 1 + (state.free - state.head) % beside,
         )
 
     def sample(self, state: DeviceReplayState, bits: Tensor, importance_exponent: Tensor) -> tuple[Batch, Tensor]:
@@ -226,8 +210,12 @@ class DeviceReplay:
         """Rows [B] of the observations that follow those in rows [B], which have these numbers [B, 5]."""
         count, newest = self._num_envs, (state.written // self._num_envs - 1) % (self.length // self._num_envs)
         place = tf.cast(numbers[:, NEXT], tf.int64)
-        following = tf.where(rows // count == newest, self.length + rows % count, (rows + count) % self.length)
-        following = tf.where(place > NEXT_STEP, self.length + count + place - 1, following)
+        beside = tf.where(place > NEXT_STEP, place - 1, state.head)  # only if the first is needed, or the newest steps'
+        following = tf.where(
+            (place > NEXT_STEP) | (rows // count == newest),
+            self.length + beside * count + rows % count,
+            (rows + count) % self.length,
+        )
         return tf.where(place == ITSELF, rows, following)
 
     def _take(self, column: Tensor, rows: Tensor) -> Tensor:
@@ -253,86 +241,82 @@ class DeviceReplay:
     def save(self, state: DeviceReplayState) -> dict[str, np.ndarray]:
         """What a checkpoint holds besides `new`."""
         count, written, blocks = self._num_envs, int(state.written), self.length // self._num_envs
-        numbers = np.arange(written - count, written)
         newest = state.numbers[written // count % blocks - 1, :, NEXT].numpy()
         saved = {
             "replay.written": np.array(written, np.int64),
-            "replay.ends": np.array([int(state.ends), state.end_numbers.shape[0]], np.int64),
-            "replay.newest": np.where(newest == NEXT_STEP, numbers, -1),
-            "replay.next_obs": state.obs[blocks].numpy(),
-            "replay.next_mask": state.mask[blocks].numpy(),
+            "replay.beside": np.array(state.cut_numbers.shape[0], np.int64),
+            "replay.newest": np.where(newest == NEXT_STEP, np.arange(written - count, written), -1),
+            "replay.next_obs": state.obs[blocks + state.head].numpy(),
+            "replay.next_mask": state.mask[blocks + state.head].numpy(),
         }
         levels = {f"replay.tree.{index}": level.numpy() for index, level in enumerate(state.tree.levels)}
         return {**saved, **levels}
 
     def new(self, state: DeviceReplayState, steps: int, ends: int) -> New:
         """What is not saved yet, if `steps` and `ends` are: numbers of the first step and end, and their columns."""
-        written, last_end, kept = int(state.written), int(state.ends), state.end_numbers.shape[0]
-        first, first_end = max(steps, written - self.length, 0), max(ends, last_end - kept)
-        rows, places = np.arange(first, written) % self.length, np.arange(first_end, last_end) % kept
-        end_rows = self.length + self._num_envs + places
-        new_steps, new_ends = np.empty(len(rows), self.step_dtype), np.empty(len(places), self.end_dtype)
+        count, written = self._num_envs, int(state.written)
+        first = max(steps, written - self.length, 0)
+        step_numbers = np.arange(first, written)
+        rows = step_numbers % self.length
+        numbers = self._take(state.numbers, tf.constant(rows)).numpy()
+        cut = numbers[:, NEXT] > NEXT_STEP
+        end_rows = self.length + (numbers[cut, NEXT].astype(np.int64) - 1) * count + rows[cut] % count
+        new_steps, new_ends = np.empty(len(rows), self.step_dtype), np.empty(len(end_rows), self.end_dtype)
         for name, column in (("obs", state.obs), ("mask", state.mask)):
-            flat = tf.reshape(column, (column.shape[0] * column.shape[1], *column.shape[2:]))
+            flat = tf.reshape(column, (column.shape[0] * count, *column.shape[2:]))
             new_steps[name], new_ends[name] = tf.gather(flat, rows), tf.gather(flat, end_rows)
-        numbers = tf.gather(tf.reshape(state.numbers, (-1, 5)), rows).numpy()[:, :NEXT]
-        for name, column in zip(("action", "reward", "over", "back"), numbers.T, strict=True):
-            new_steps[name] = column
-        new_ends["number"] = tf.gather(state.end_numbers, places)
-        return New(first, new_steps, first_end, new_ends)
+        for name, values in zip(("action", "reward", "over", "back"), numbers[:, :NEXT].T, strict=True):
+            new_steps[name] = values
+        new_ends["number"] = step_numbers[cut]
+        return New(first, new_steps, ends, new_ends)
 
     def restore(
         self, state: DeviceReplayState, tensors: dict[str, np.ndarray], blocks: Iterable[New]
     ) -> DeviceReplayState:
         """What `save` returned, and what `new` did, in blocks. The largest columns are written in place."""
-        count, written = self._num_envs, int(tensors["replay.written"])
-        last_end, kept = tensors["replay.ends"].tolist()
-        if kept != state.end_numbers.shape[0]:
-            state = tf.nest.map_structure(tf.Variable, self.init(kept))
-        heads, end_numbers = self.length // count, np.full(kept, NEVER)
-        beside = {
-            name: np.zeros((kept, *self.end_dtype[name].shape), self.end_dtype[name].base) for name in ("obs", "mask")
-        }
-        for first, steps, first_end, ends in blocks:
-            places = np.arange(first, first + len(steps), count) // count % heads
+        count, written, length = self._num_envs, int(tensors["replay.written"]), self.length // self._num_envs
+        beside = int(tensors["replay.beside"])
+        if beside != state.cut_numbers.shape[0]:
+            state = tf.nest.map_structure(tf.Variable, self.init(beside))
+        end_numbers, free = np.full((beside, count), NEVER), 0
+        ends = np.zeros((beside, count), self.end_dtype)
+        for first, steps, _, cut in blocks:
             numbers = np.zeros((len(steps), 5), np.float32)
             for index, name in enumerate(("action", "reward", "over", "back")):
                 numbers[:, index] = steps[name]
+            places = np.arange(first, first + len(steps), count) // count % length
             for column, values in ((state.obs, steps["obs"]), (state.mask, steps["mask"]), (state.numbers, numbers)):
                 _overwrite(column, places, values)
-            places = np.arange(first_end, first_end + len(ends)) % kept
-            end_numbers[places] = ends["number"]
-            for name, column in beside.items():
-                column[places] = ends[name]
-        for name, column in beside.items():
-            _overwrite(getattr(state, name), [heads], tensors[f"replay.next_{name}"])
-            _overwrite(getattr(state, name), np.arange(heads + 1, heads + 1 + kept // count), column)
+            # One block beside for each step at which an episode was cut.
+            at, nth = np.unique(cut["number"] // count, return_inverse=True)
+            places, envs = (free + nth) % beside, cut["number"] % count
+            end_numbers[(free + np.arange(len(at))) % beside] = NEVER
+            end_numbers[places, envs], ends[places, envs] = cut["number"], cut
+            free = (free + len(at)) % beside
+        head = (free - 1) % beside if (end_numbers[free - 1] >= written - count).any() else free
+        for name in ("obs", "mask"):
+            ends[name][head] = tensors[f"replay.next_{name}"]
+            _overwrite(getattr(state, name), np.arange(length, length + beside), ends[name])
         numbers = state.numbers.numpy()
         links = next_rows(
             numbers[..., BACK].ravel().astype(np.int64),
             written,
             self.length,
-            np.concatenate([np.full(count, NEVER), end_numbers]),
+            np.concatenate([np.full(count, NEVER), end_numbers.ravel()]),
             tensors["replay.newest"],
         )
-        place = np.where(links == np.arange(self.length), ITSELF, np.maximum(~links - count + 1, NEXT_STEP))
-        numbers[..., NEXT] = place.reshape(-1, count)
+        place = np.where(links < -count, (~links - count) // count + 1, NEXT_STEP)  # from -count to -1: of the newest
+        numbers[..., NEXT] = np.where(links == np.arange(self.length), ITSELF, place).reshape(-1, count)
         tree = TreeState(tuple(tf.constant(tensors[f"replay.tree.{index}"]) for index in range(len(state.tree.levels))))
+        highest = end_numbers.max(axis=1)
         return state._replace(
             numbers=tf.constant(numbers),
-            end_numbers=tf.constant(end_numbers),
+            cut_numbers=tf.constant(np.where(highest == NEVER, NEVER, highest // count * count)),
+            head=tf.constant(head, tf.int64),
+            free=tf.constant(free, tf.int64),
             written=tf.constant(written, tf.int64),
-            ends=tf.constant(last_end, tf.int64),
             tree=tree,
         )
-
-
-def _put(column: Tensor, *blocks: tuple[Any, Tensor]) -> Tensor:
-    """A column with blocks [N, ...] in their places, one by one: XLA joins such a write to what comes before."""
-    for place, block in blocks:
-        at = tf.reshape(tf.cast(place, tf.int64), (1, 1))
-        column = tf.tensor_scatter_nd_update(column, at, tf.cast(block, column.dtype)[None])
-    return column
 
 
 def _overwrite(column: tf.Variable, places: Any, values: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tensorq.core.types import Tensor, Transition
+from tensorq.core.xla import with_block
 
 if TYPE_CHECKING:
     from tensorq.config import Config
@@ -40,13 +41,10 @@ class DeviceRollout:
 
     def add(self, state: DeviceRolloutState, step: Transition) -> DeviceRolloutState:
         """Write a step of each environment into the next row."""
-        row = [[state.written % self._shape[0]]]
+        row = state.written % self._shape[0]
         weight = tf.ones(self._shape[1])
         given = (step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended, weight, step.next_mask)
-        columns = tuple(
-            tf.tensor_scatter_nd_update(column, row, tf.cast(new, column.dtype)[None])
-            for column, new in zip(state.columns, given, strict=False)
-        )
+        columns = tuple(with_block(column, row, new) for column, new in zip(state.columns, given, strict=False))
         return DeviceRolloutState(columns, state.written + 1)
 
     def full(self, state: DeviceRolloutState) -> Tensor:
