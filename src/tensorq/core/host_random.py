@@ -60,4 +60,4 @@ def to_noise(bits: np.ndarray) -> np.ndarray:
 
 def to_indices(bits: np.ndarray, size: int) -> np.ndarray:
     """Integers in [0, size) from uint32 words: floor(bits * size / 2^32)."""
-    return (bits.astype(np.uint64) * np.uint64(size)) >> np.uint64(32)
+    return np.right_shift(np.multiply(bits, size, dtype=np.uint64), 32, dtype=np.uint64)

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.envs.calls import EnvironmentMaker, signature
+from tensorq.envs.world import register_own_worlds
 from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
 from tensorq.plugins import load_plugins
@@ -22,6 +23,7 @@ def require_known(env: str) -> None:
     module, colon, name = env.rpartition(":")
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
+    register_own_worlds()  # Gymnasium has done so if tensorq is installed as a package
     if not colon and env not in gym.registry:
         load_plugins()  # a package may register a world of this id
     if not colon and "/" not in env and env not in gym.registry:

@@ -146,8 +146,9 @@ class SingleEnvironments:
     def _legal(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
         """The legal actions [..., A] bool in infos; all actions if an info has no mask. None if there are no masks."""
         if not self._masked:
-            if any(MASK in info for info in infos):
-                raise TensorqError(LATE_MASK)
+            for info in infos:
+                if MASK in info:
+                    raise TensorqError(LATE_MASK)
             return None
         count = int(self.action_space.n)
         masks = [info.get(MASK, np.ones(count, bool)) for info in infos]
@@ -266,15 +267,16 @@ class VectorEnvironments:
             if present:
                 raise TensorqError(LATE_MASK)
             return None
-        masks = np.ones((self.num_envs, int(self.action_space.n)), bool)
         if present and (not hasattr(info[MASK], "__len__") or len(info[MASK]) != self.num_envs):
             raise TensorqError(
                 f"{MASK}: received {excerpt(info[MASK])}, expected one mask for each of {self.num_envs} environments."
             )
-        rows = np.flatnonzero(info.get(f"_{MASK}", np.full(self.num_envs, present)))
-        if len(rows):
-            given = [info[MASK][index] for index in rows]
-            masks[rows] = check_masks(given, self.native_action_space, masks.shape[1])
+        count, given = int(self.action_space.n), info.get(f"_{MASK}")
+        if present and (given is None or np.count_nonzero(given) == self.num_envs):
+            return check_masks(info[MASK], self.native_action_space, count)
+        masks = np.ones((self.num_envs, count), bool)
+        if present and given is not None and len(rows := np.flatnonzero(given)):
+            masks[rows] = check_masks([info[MASK][index] for index in rows], self.native_action_space, count)
         return masks
 
     def close(self) -> None:

@@ -150,7 +150,7 @@ def check_masks(masks: Sequence[Any], space: gym.Space, num_actions: int) -> np.
     array = as_array(masks)
     if array.shape == (len(masks), num_actions) and array.dtype.kind in "biuf":
         legal = array == 1
-        if (legal | (array == 0)).all():
+        if np.count_nonzero(legal) + np.count_nonzero(array == 0) == array.size:  # a third of all()'s time
             return legal
     return np.stack([check_mask(mask, space) for mask in masks])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
 from tensorq.errors import TensorqError, where_raised
-from tensorq.plugins import Registry
+from tensorq.plugins import OURS, Registry
 from tensorq.process import load_tensorflow
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ WORLDS = Registry(
         "CartPole-v1": "tensorq.envs.cartpole:CartPole",
         "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
         "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
+        "tensorq/Snake-v0": "tensorq.envs.snake:Snake",
+        "tensorq/Snake6x6-v0": "tensorq.envs.snake:Snake6x6",
+        "tensorq/Snake8x8-v0": "tensorq.envs.snake:Snake8x8",
+        "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake10x10",
     },
 )
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
@@ -68,18 +72,33 @@ class World(Protocol):
 
 def register_world(name: str, home: str) -> None:
     """Register a world under an environment id, in tensorq and in Gymnasium. `home` is its "module:Class"."""
-    import gymnasium
-
     WORLDS.register(name, home)
-    if name in gymnasium.registry:
-        if not is_view(gymnasium.registry[name]):
+    _register_view(name)
+
+
+def register_own_worlds() -> None:
+    """Register in Gymnasium those of tensorq's worlds that do not replace an environment of Gymnasium's.
+
+    Gymnasium calls this when it is imported (its entry point group `gymnasium.envs`), before it has all its names.
+    """
+    for name in WORLDS:
+        if WORLDS.owner(name) == OURS and name not in ORIGINALS:
+            _register_view(name)
+
+
+def _register_view(name: str) -> None:
+    from gymnasium import error
+    from gymnasium.envs import registration
+
+    if name in registration.registry:
+        if not is_view(registration.registry[name]):
             raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; choose another id.")
-    else:
-        view = functools.partial(_view, name)
-        try:
-            gymnasium.register(name, view, order_enforce=False, disable_env_checker=True)
-        except gymnasium.error.Error as error:
-            raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {error}") from error
+        return
+    view = functools.partial(_view, name)
+    try:
+        registration.register(name, view, order_enforce=False, disable_env_checker=True)
+    except error.Error as reason:
+        raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {reason}") from reason
 
 
 def _view(name: str, render_mode: str | None = None, **env_args: Any) -> gymnasium.Env:
