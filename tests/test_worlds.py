@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tensorq.envs.world import WORLDS, make_world
+from tensorq.envs.gymnasium_ids import gymnasium_maker
+from tensorq.envs.world import ORIGINALS, WORLDS, make_world
 
 NUM_ENVS, VECTOR_STEPS = 10, 1_000
 
@@ -70,7 +71,10 @@ def test_first_states_are_spread_as_gymnasiums(env_id: str) -> None:
 @pytest.mark.parametrize("env_id", list(WORLDS))
 def test_they_describe_themselves_as_gymnasium_does(env_id: str) -> None:
     world: Any = make_world(env_id)
-    env = gym.make(env_id)
+    env = gymnasium_maker(env_id)()
     assert world.observation_space == env.observation_space
     assert world.action_space == env.action_space
-    assert world.max_episode_steps == env.spec.max_episode_steps
+    if env_id in ORIGINALS:
+        assert world.max_episode_steps == env.spec.max_episode_steps
+    else:
+        assert env.unwrapped.world.max_episode_steps == world.max_episode_steps

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.envs.calls import EnvironmentMaker, signature
-from tensorq.envs.world import register_own_worlds
+from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
 from tensorq.plugins import load_plugins
@@ -23,7 +23,6 @@ def require_known(env: str) -> None:
     module, colon, name = env.rpartition(":")
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
-    register_own_worlds()  # Gymnasium has done so if tensorq is installed as a package
     if not colon and env not in gym.registry:
         load_plugins()  # a package may register a world of this id
     if not colon and "/" not in env and env not in gym.registry:
@@ -66,10 +65,11 @@ def gymnasium_maker(
 
     def make() -> gym.Env:
         try:
-            if render_mode is None:
-                return gym.make(env, **keywords)
-            with warnings.catch_warnings():  # about a mode that is not listed; the result shows whether it works
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings():
+                if render_mode is not None:  # about a mode that is not listed; the result shows whether it works
+                    warnings.simplefilter("ignore")
+                elif env.rpartition(":")[2] in [*WORLDS]:  # MinAtar's -v0 is not the older one of two, as they believe
+                    warnings.simplefilter("ignore", DeprecationWarning)
                 return gym.make(env, **keywords)
         except ModuleNotFoundError as error:
             if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # from a MODULE:ID

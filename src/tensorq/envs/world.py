@@ -28,6 +28,8 @@ WORLDS = Registry(
         "tensorq/Snake6x6-v0": "tensorq.envs.snake:Snake6x6",
         "tensorq/Snake8x8-v0": "tensorq.envs.snake:Snake8x8",
         "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake10x10",
+        "tensorq/MinAtar-Breakout-v0": "tensorq.envs.minatar.breakout:Breakout",
+        "tensorq/MinAtar-Breakout-v1": "tensorq.envs.minatar.breakout:MinimalBreakout",
     },
 )
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
@@ -77,28 +79,24 @@ def register_world(name: str, home: str) -> None:
 
 
 def register_own_worlds() -> None:
-    """Register in Gymnasium those of tensorq's worlds that do not replace an environment of Gymnasium's.
-
-    Gymnasium calls this when it is imported (its entry point group `gymnasium.envs`), before it has all its names.
-    """
+    """Register in Gymnasium those of tensorq's worlds that do not replace an environment of Gymnasium's."""
     for name in WORLDS:
         if WORLDS.owner(name) == OURS and name not in ORIGINALS:
             _register_view(name)
 
 
 def _register_view(name: str) -> None:
-    from gymnasium import error
-    from gymnasium.envs import registration
+    import gymnasium
 
-    if name in registration.registry:
-        if not is_view(registration.registry[name]):
+    if name in gymnasium.registry:
+        if not is_view(gymnasium.registry[name]):
             raise TensorqError(f"world {name!r}: Gymnasium has an environment of this id already; choose another id.")
         return
     view = functools.partial(_view, name)
     try:
-        registration.register(name, view, order_enforce=False, disable_env_checker=True)
-    except error.Error as reason:
-        raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {reason}") from reason
+        gymnasium.register(name, view, order_enforce=False, disable_env_checker=True)
+    except gymnasium.error.Error as error:
+        raise TensorqError(f"world {name!r}: received an id that Gymnasium does not take: {error}") from error
 
 
 def _view(name: str, render_mode: str | None = None, **env_args: Any) -> gymnasium.Env:

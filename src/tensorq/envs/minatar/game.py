@@ -1,0 +1,85 @@
+"""What the games of MinAtar share: actions, sticky actions, observations and pictures."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from tensorq.core.types import Tensor
+
+SIDE = 10  # cells of a board's side
+NOTHING, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
+STICKINESS = 0.1  # the probability that the last action is repeated in place of the one that was chosen
+CELL = 32  # pixels of a cell's side in a picture
+
+
+class Game:
+    """A game whose state is a NamedTuple of tensors with N rows, the first of which is `last_action` [N] int32.
+
+    With probability 0.1 the last action is repeated in place of the chosen one. A subclass has the class attributes,
+    and begin, play and planes. The observation has a plane of zeros and 255 for each channel. Games have no time limit
+    in the package; here an episode of 108 000 steps is cut.
+    """
+
+    channels: ClassVar[tuple[str, ...]]
+    """The names of the observation's planes."""
+    useful_actions: ClassVar[tuple[int, ...]]
+    """The minimal action set."""
+    reset_uniforms: ClassVar[int] = 0
+    play_uniforms: ClassVar[int] = 0
+    """The width of play's u."""
+    max_episode_steps = 108_000
+    solved_return = None
+
+    def __init__(self, minimal_actions: bool = False) -> None:
+        """Make the game with all six actions, or with those alone that do something in it."""
+        actions = self.useful_actions if minimal_actions else tuple(range(6))
+        self._actions = np.array(actions, np.int32)  # no tensor, because the first one fixes TensorFlow's threads
+        self.action_space = gym.spaces.Discrete(len(actions))
+        self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, len(self.channels)), np.uint8)
+        self.step_uniforms = 1 + self.play_uniforms
+
+    def begin(self, u: Tensor) -> Any:
+        """First states for uniforms [N, reset_uniforms]."""
+        raise NotImplementedError
+
+    def play(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor]:
+        """(next states, rewards [N], whether the games are over [N]) for actions [N] of all six."""
+        raise NotImplementedError
+
+    def planes(self, state: Any) -> list[Tensor]:
+        """The planes [N, 10, 10] bool, by rows from the top, in the order of `channels`."""
+        raise NotImplementedError
+
+    def reset(self, u: Tensor) -> Any:
+        """First states; the last action is to do nothing."""
+        return self.begin(u)
+
+    def observe(self, state: Any) -> Tensor:
+        """The planes as [N, 10, 10, channels] uint8."""
+        return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in self.planes(state)], axis=3)
+
+    def step(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """One step; no game truncates."""
+        taken = tf.where(u[:, 0] < STICKINESS, state.last_action, tf.gather(self._actions, action))
+        state, reward, over = self.play(state, taken, u[:, 1:])
+        return state._replace(last_action=taken), reward, over, tf.zeros_like(over)
+
+    def render(self, state: Any) -> np.ndarray:
+        """The board of one game, each cell in the colour of its last channel, as the package draws it."""
+        from matplotlib import colormaps
+
+        count = len(self.channels)
+        shades = colormaps["cubehelix"](np.linspace(0, 1, count + 2)[1:-1])[:, :3]
+        colours = np.concatenate([np.zeros((1, 3)), shades])
+        board = (self.observe(state).numpy()[0] > 0) * np.arange(1, count + 1)
+        return np.kron((255 * colours).astype(np.uint8)[board.max(axis=2)], np.ones((CELL, CELL, 1), np.uint8))
+
+
+def cells(row: Tensor, column: Tensor) -> Tensor:
+    """Planes [N, 10, 10] bool with one cell each, in these rows and columns [N]; none if one is outside."""
+    numbers = tf.range(SIDE)
+    return (row[:, None, None] == numbers[:, None]) & (column[:, None, None] == numbers)

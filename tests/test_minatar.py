@@ -1,0 +1,99 @@
+"""MinAtar's games against the package minatar, whose random draws are replaced by the worlds' uniforms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tensorq.core import xla
+from tensorq.envs.check import check_world
+from tensorq.envs.minatar.breakout import Breakout
+from tensorq.envs.world import where_rows
+
+GAMES = 50
+Draws = Iterator[Any]
+
+
+class Script:
+    """Stands for the package's RandomState: every call gives the next result of a list that is made for each step."""
+
+    def __init__(self) -> None:
+        self.results: Iterator[Any] = iter(())
+
+    def _next(self, *arguments: Any, **keywords: Any) -> Any:
+        return next(self.results)
+
+    rand = randint = _next
+
+
+# What the package would draw for these uniforms, in its order: of a reset, and of a step without its sticky action.
+def breakout_begin(u: np.ndarray) -> list[Any]:
+    return [int(u[0] >= 0.5)]
+
+
+def no_draws(u: np.ndarray, game: Any) -> list[Any]:
+    return []
+
+
+CASES: dict[str, tuple[type, Callable[..., Any], Callable[..., Any]]] = {
+    "breakout": (Breakout, breakout_begin, no_draws),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_game_is_the_packages(name: str) -> None:
+    """100 000 random steps: identical observations, rewards and ends."""
+    minatar = pytest.importorskip("minatar")
+    kind, begin_draws, step_draws = CASES[name]
+    world, generator = kind(), np.random.default_rng(7)
+
+    def uniforms(width: int) -> np.ndarray:
+        return (generator.integers(2**24, size=(GAMES, width)) * 2.0**-24).astype(np.float32)
+
+    @xla.compiled
+    def advance(state: Any, action: Any, u: Any, reset_u: Any) -> Any:
+        state, reward, over, _ = world.step(state, action, u)
+        seen, first = world.observe(state), world.reset(reset_u)
+        state = tf.nest.map_structure(functools.partial(where_rows, over), first, state)
+        return state, reward, over, seen, world.observe(state)
+
+    script = Script()
+    games = [minatar.Environment(name) for _ in range(GAMES)]
+    u = uniforms(world.reset_uniforms)
+    state = world.reset(tf.constant(u))
+
+    def begin(game: Any, row: np.ndarray) -> None:
+        script.results = iter(begin_draws(row))
+        game.reset()
+        game.last_action = 0  # the package keeps it from the episode before
+
+    for game, row in zip(games, u, strict=True):
+        game.random = game.env.random = script
+        begin(game, row)
+    np.testing.assert_array_equal(world.observe(state).numpy(), 255 * np.stack([game.state() for game in games]))
+    ends = rewards = 0
+    for _ in range(100_000 // GAMES):
+        action = generator.integers(6, size=GAMES).astype(np.int32)
+        u, reset_u = uniforms(world.step_uniforms), uniforms(world.reset_uniforms)
+        state, *found = advance(state, tf.constant(action), tf.constant(u), tf.constant(reset_u))
+        reward, over, seen, after = (part.numpy() for part in found)
+        for index, game in enumerate(games):
+            script.results = iter([float(u[index, 0]), *step_draws(u[index, 1:], game)])
+            expected, terminal = game.act(int(action[index]))
+            assert (reward[index], over[index]) == (expected, terminal)
+        np.testing.assert_array_equal(seen, 255 * np.stack([game.state() for game in games]))
+        for index in np.flatnonzero(over):
+            begin(games[index], reset_u[index])
+            np.testing.assert_array_equal(after[index], 255 * games[index].state())
+        ends, rewards = ends + over.sum(), rewards + reward.sum()
+    assert ends > 0 and rewards > 0
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_game_passes_check_world(name: str) -> None:
+    check_world(CASES[name][0]())
