@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tensorq as tq
 from tensorq.config import Config
 from tensorq.core.xla import compiled
 from tensorq.errors import TensorqError
+from tensorq.networks.encoders.auto import encoder_of
 from tensorq.networks.encoders.cnn import CNNEncoder
 from tensorq.networks.layers import Conv2D
 from tensorq.networks.q_network import build_q_network
@@ -101,8 +104,8 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("settings", "space", "message"),
     [
-        ({"channels": (8, 8)}, BOARD, "received 2, 1, 1 numbers"),
-        ({"kernel_sizes": (11,)}, BOARD, "smaller than the kernels"),
+        ({"channels": (8, 8), "strides": (1,)}, BOARD, "received 2, 0, 1 numbers"),
+        ({"channels": (8,), "kernel_sizes": (11,), "strides": (1,)}, BOARD, "smaller than kernels of 11 with"),
         ({}, gym.spaces.Box(0, 1, (4,)), "expected a Box of shape"),
         ({}, gym.spaces.Discrete(4), "expected a Box of shape"),
     ],
@@ -110,3 +113,47 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], space: gym.Space, message: str) -> None:
     with pytest.raises(TensorqError, match=message):
         build_q_network(space, 2, Config(encoder="cnn", **settings))
+
+
+@pytest.mark.parametrize(
+    ("space", "encoder"),
+    [
+        (gym.spaces.Box(0, 255, (8, 8), np.uint8), "cnn"),
+        (gym.spaces.Box(0, 255, (96, 96, 3), np.uint8), "cnn"),
+        (gym.spaces.Box(0, 255, (7, 8, 3), np.uint8), "mlp"),  # a side below 8
+        (gym.spaces.Box(0, 1, (10, 10, 4), np.uint8), "mlp"),  # codes
+        (gym.spaces.Box(0, 255, (10, 10, 4), np.float32), "mlp"),
+        (gym.spaces.Box(0, 255, (64,), np.uint8), "mlp"),
+        (gym.spaces.Discrete(3), "mlp"),
+    ],
+)
+def test_images_get_convolutions_by_default(space: gym.Space, encoder: str) -> None:
+    assert encoder_of(Config(), space).subject == f"encoder {encoder}"
+
+
+def test_a_run_of_before_has_the_encoder_mlp() -> None:
+    assert Config.from_saved({"env": "x"}).encoder == "mlp"
+
+
+def test_the_default_layers_of_large_images_are_those_of_nature_dqn() -> None:
+    """84 pixels -> (84 - 8) // 4 + 1 = 20 -> (20 - 4) // 2 + 1 = 9 -> 7: 7 * 7 * 64 = 3 136 features."""
+    space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    for config in (Config(channels_first=True), Config(encoder="nature", channels_first=True)):
+        shapes = [tuple(weight.shape) for weight in build_q_network(space, 6, config).weights]
+        assert shapes[:-2:2] == [(8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64), (3136, 256)]
+    small = [tuple(weight.shape) for weight in build_q_network(GREY, 6, Config()).weights]
+    assert small[:3] == [(3, 3, 1, 16), (16,), (10 * 10 * 16, 256)]
+
+
+def test_impala_halves_the_sides_in_each_section() -> None:
+    """12x12 -> 6x6 -> 3x3 with 8 channels: 72 features; a section has 5 convolutions of two weights each."""
+    model = build_q_network(GREY, 2, Config(encoder="impala", sections=(4, 8), hidden_sizes=()))
+    assert len(model.weights) == 2 * 5 * 2 + 2 and model.weights[-2].shape == (2, 72)
+    assert np.isfinite(model(np.ones((1, 12, 12), np.uint8)).numpy()).all()
+
+
+def test_settings_of_the_encoder_that_is_not_chosen_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match="channels_first: received True, expected False with encoder mlp"):
+        tq.train("CartPole-v1", channels_first=True, run_dir=tmp_path / "run")
+    with pytest.raises(TensorqError, match="scale_observations: received True, expected False with encoder cnn"):
+        tq.train("tensorq/Snake8x8-v0", scale_observations=True, run_dir=tmp_path / "run")

@@ -93,7 +93,10 @@ def test_help_lists_the_settings_of_a_chosen_part_and_imports_no_tensorflow(run:
     assert done.returncode == 0 and "--log-cosh-width FLOAT" in done.stdout
     line = "unknown option --wave-count"
     assert line in run("train", "CartPole-v1", "--wave-count", "3", code=2).stderr
-    assert "expected one of cnn, mlp, waves." in run("train", "CartPole-v1", "--encoder", "x", code=2).stderr
+    assert (
+        "expected one of auto, cnn, impala, mlp, nature, waves."
+        in run("train", "CartPole-v1", "--encoder", "x", code=2).stderr
+    )
 
 
 def test_a_package_that_raises_or_clashes_gets_a_line_with_its_name(run: Run, tmp_path: Path) -> None:

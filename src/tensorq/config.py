@@ -176,8 +176,9 @@ class RunSettings(Part):
         if isinstance(values, Mapping):
             fields = {field.name: field.metadata["before"] for field in dataclasses.fields(config_class(values))}
             before = {name: value for name, value in fields.items() if value is not dataclasses.MISSING}
-            unused = without_use(values, across_algorithms=True)
-            kept = {**before, **{name: value for name, value in values.items() if name not in unused}}
+            kept = {**before, **values}
+            unused = without_use(kept, across_algorithms=True)
+            kept = {name: value for name, value in kept.items() if name not in unused}
         try:
             return cls.from_dict(kept)
         except TensorqError as error:

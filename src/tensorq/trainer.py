@@ -26,6 +26,7 @@ from tensorq.events import Audience, Message, Observer
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind, packages
 from tensorq.networks.build import NetworkBuilder, network_function
+from tensorq.networks.encoders.auto import encoder_of, is_image
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
@@ -68,6 +69,9 @@ def train(
             text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
             audience.tell(Message(text))
         network = network_function(network)
+        if network is None and config.encoder == "auto" and is_image(space, True) and not is_image(space):
+            text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
+            audience.tell(Message(text))
         kind = network_kind(config, network)
         content: dict[str, Any] = {
             "config": config.to_dict(),
@@ -215,15 +219,17 @@ def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind
             f"init_from: {run_dir} was trained on observations {there[0]} with actions {there[1]}, this run's are "
             f"{here[0]} with {here[1]}: expected the same shapes and numbers."
         )
-    if kind == "mlp" and config.find(MLPEncoder) and run.config.find(MLPEncoder):
-        one, other = _built(run.config), _built(config)
-        if names := [name for name in one if one[name] != other[name]]:
+    if kind == "mlp":
+        spaces = plain_observation_space(there[0]), environment.observation_space
+        one, other = _built(run.config, spaces[0]), _built(config, spaces[1])
+        compared = one if one["encoder"] == other["encoder"] else ("encoder",)
+        if names := [name for name in compared if one[name] != other[name]]:
             its, own = (", ".join(f"{name} {each[name]}" for name in names) for each in (one, other))
             raise TensorqError(
                 f"init_from: the network of {run_dir} has {its}, this run's has {own}: its parameters do not fit. "
                 "Give the same settings."
             )
-        if _scaling(run.config, there[0]) != _scaling(config, here[0]):
+        if config.find(MLPEncoder) and _scaling(run.config, spaces[0]) != _scaling(config, spaces[1]):
             its, own = (
                 f"by the bounds of {space}, pixels {it.pixels}"
                 for space, it in ((there[0], run.config), (here[0], config))
@@ -251,16 +257,19 @@ def _seen(observation_space: gym.Space, action_space: gym.Space) -> tuple[object
 
 def _scaling(config: Config, observation_space: gym.Space) -> list[Any]:
     """The centre and the factor by which the numbers of an observation are scaled."""
-    centre, factor = config.part(MLPEncoder).scaling(plain_observation_space(observation_space))
+    centre, factor = config.part(MLPEncoder).scaling(observation_space)
     return [np.ravel(centre).tolist(), None if factor is None else np.ravel(factor).tolist()]
 
 
-def _built(config: Config) -> dict[str, object]:
+def _built(config: Config, observation_space: gym.Space) -> dict[str, object]:
     """The settings that determine the default network, besides the environment."""
-    head, names = config.part(Head), ("head", "noisy", "scale_observations")
+    head, encoder = config.part(Head), encoder_of(config, observation_space)
+    of_encoder = {name: value for name, value in dataclasses.asdict(encoder).items() if name != "pixels"}
     return {
         **dataclasses.asdict(config.part(NetworkSettings)),
-        **{name: getattr(config, name) for name in names},
+        "encoder": encoder.subject.removeprefix("encoder "),
+        **of_encoder,
+        **{name: getattr(config, name) for name in ("head", "noisy")},
         "num_atoms": head.outputs_per_action,
         "support": head.support,
     }

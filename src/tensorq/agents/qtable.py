@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.errors import TensorqError
-from tensorq.networks.numpy_network import state_rows
+from tensorq.networks.encoders.mlp import state_rows
 
 FloatArray = npt.NDArray[np.float64]
 

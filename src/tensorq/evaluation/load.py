@@ -23,7 +23,8 @@ from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observatio
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
-from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params, state_rows
+from tensorq.networks.encoders.mlp import state_rows
+from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params
 from tensorq.process import load_tensorflow
 from tensorq.runs.checkpoint import Checkpoints, require_folder, write_atomically
 from tensorq.runs.checkpoint import load as load_checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorq.core.pixels import pixel_mask
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
-from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.encoders.auto import encoder_of
 from tensorq.networks.settings import NetworkSettings, noise_deviation
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def parameter_shapes(observation_space: gym.Space, num_actions: int, config: Con
 
 def knows(observation_space: gym.Space, config: Config) -> bool:
     """Whether NumpyNetwork can replace the network that these settings build."""
-    return config.part(Head).in_numpy and config.part(Encoder).in_numpy(observation_space) is not None
+    return config.part(Head).in_numpy and encoder_of(config, observation_space).in_numpy(observation_space) is not None
 
 
 def num_params(observation_space: gym.Space, num_actions: int, config: Config) -> int:
@@ -69,7 +69,7 @@ class NumpyNetwork:
     def __init__(self, observation_space: gym.Space, num_actions: int, config: Config, params: FloatArray) -> None:
         """Split the flat parameter vector [P] into weights, in Keras' order."""
         self._normalized = normalized_numbers(observation_space, config)
-        encode = config.part(Encoder).in_numpy(observation_space)
+        encode = encoder_of(config, observation_space).in_numpy(observation_space)
         assert encode is not None
         self._encode, self._head = encode, config.part(Head)
         network, noisy = config.part(NetworkSettings), noise_deviation(config) > 0
@@ -155,11 +155,3 @@ def _apply(weights: tuple[FloatArray, ...], x: FloatArray, noise: FloatArray | N
         noise_in, noise_out = noise[:inputs], noise[inputs : inputs + units]
         result += ((x * noise_in) @ weights[2] + weights[3]) * noise_out
     return result
-
-
-def state_rows(states: Any, first: int, count: int) -> NDArray[np.integer[Any]]:
-    """States [N], counted from 0; raises TensorqError unless all are from `first` to `first + count - 1`."""
-    rows = np.asarray(states) - first
-    if rows.size and not 0 <= rows.min() <= rows.max() < count:
-        raise TensorqError(f"received the states {states}, expected them from {first} to {first + count - 1}.")
-    return rows

@@ -8,7 +8,7 @@ import gymnasium as gym
 import keras
 
 from tensorq.heads.head import Head
-from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.encoders.auto import encoder_of
 from tensorq.networks.layers import Cosines, RowDense
 from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON
 from tensorq.networks.settings import NetworkSettings, noise_deviation
@@ -24,7 +24,7 @@ def build_q_network(observation_space: gym.Space, num_actions: int, config: Conf
 
     Everything is float32, whatever Keras' global settings say. Each layer's weights come from a seed of its own.
     """
-    inputs, features = config.part(Encoder).build(observation_space, config.seed * 100)
+    inputs, features = encoder_of(config, observation_space).build(observation_space, config.seed * 100)
     return add_outputs(inputs, features, num_actions, config)
 
 

@@ -21,7 +21,12 @@ class NetworkSettings(Part):
 
     subject = "network"
 
-    encoder: str = setting("mlp", "The part that computes features from an observation.", choices=ENCODERS)
+    encoder: str = setting(
+        "auto",
+        "The part that computes features from an observation: by auto cnn for images, mlp for everything else.",
+        choices=ENCODERS,
+        before="mlp",
+    )
     hidden_sizes: tuple[int, ...] = setting(
         (256,), "Units of each hidden layer after the encoder; () in Python means none.", at_least=1, idle=True
     )

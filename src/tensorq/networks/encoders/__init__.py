@@ -5,8 +5,11 @@ from tensorq.settings import Choices
 ENCODERS = Choices(
     "encoder",
     {
+        "auto": "tensorq.networks.encoders.auto:AutoEncoder",
         "cnn": "tensorq.networks.encoders.cnn:CNNEncoder",
+        "impala": "tensorq.networks.encoders.impala:ImpalaEncoder",
         "mlp": "tensorq.networks.encoders.mlp:MLPEncoder",
+        "nature": "tensorq.networks.encoders.nature:NatureEncoder",
     },
 )
 

@@ -6,82 +6,67 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tensorq.errors import TensorqError
-from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.encoders.image import ImageEncoder, convolution
 from tensorq.settings import setting
 
 if TYPE_CHECKING:
     from tensorq.config import Config
 
+# (channels, kernel, stride) of each layer: of MinAtar's networks (Young and Tian 2019), and of Nature DQN (Mnih 2015).
+MINATAR = ((16, 3, 1),)
+NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+LARGE = 36  # pixels of the smaller side from which the layers of Nature DQN leave something
+
 
 @dataclass(frozen=True)
-class CNNEncoder(Encoder):
-    """Convolutions without padding, each followed by a ReLU. The dense layers after them are hidden_sizes.
+class CNNEncoder(ImageEncoder):
+    """Convolutions without padding, each followed by a ReLU.
 
-    The defaults are those of MinAtar (Young and Tian 2019): one layer of 16 kernels of 3x3.
+    If none are given, large images get those of Nature DQN, others one layer of 16 kernels of 3x3.
     """
 
     subject = "encoder cnn"
 
-    channels: tuple[int, ...] = setting((16,), "Kernels of each convolution.", at_least=1, idle=True)
+    channels: tuple[int, ...] = setting(
+        (),
+        "Kernels of each convolution. If none are given: 16 of 3x3 pixels, and the three layers of encoder nature "
+        f"for images of at least {LARGE}x{LARGE}.",
+        at_least=1,
+        idle=True,
+    )
     kernel_sizes: tuple[int, ...] = setting(
-        (3,), "Sides of the kernels of each convolution, in pixels.", at_least=1, idle=True
+        (), "Sides of the kernels of each convolution, in pixels.", at_least=1, idle=True
     )
-    strides: tuple[int, ...] = setting((1,), "Steps of each convolution, in pixels.", at_least=1, idle=True)
-    channels_first: bool = setting(False, "Images are [channels, height, width], not [height, width, channels].")
-    divide_by_255: bool = setting(
-        False, "Divide by 255 whatever the bounds are; uint8 with the bounds 0 and 255 is always divided."
-    )
+    strides: tuple[int, ...] = setting((), "Steps of each convolution, in pixels.", at_least=1, idle=True)
 
     def check(self, config: Config) -> None:
         """Refuse layers whose numbers are not all given."""
         counts = [len(self.channels), len(self.kernel_sizes), len(self.strides)]
-        if len(set(counts)) > 1 or not counts[0]:
+        if len(set(counts)) > 1:
             received = ", ".join(map(str, counts))
             raise TensorqError(
                 f"channels, kernel_sizes and strides: received {received} numbers, expected as many of each, one for "
                 "each convolution."
             )
 
-    def build(self, observation_space: Any, seed: int) -> tuple[Any, Any]:
-        """Input and float32 features, for a Box of rank 2 or 3."""
-        import keras
+    def convolve(self, x: Any, seed: int) -> Any:
+        """See ImageEncoder. Raises TensorqError for an image that is smaller than the kernels need."""
+        height, width = x.shape[1:3]
+        layers = tuple(zip(self.channels, self.kernel_sizes, self.strides, strict=True))
+        return convolved(x, layers or (NATURE if min(height, width) >= LARGE else MINATAR), seed, self.subject)
 
-        from tensorq.core.pixels import pixel_mask
-        from tensorq.networks.layers import Conv2D
 
-        shape = self.image_shape(observation_space)
-        height, width = shape[:2]
-        for kernel, stride in zip(self.kernel_sizes, self.strides, strict=True):
-            height, width = ((side - kernel) // stride + 1 for side in (height, width))
-            if min(height, width) < 1:
-                raise TensorqError(
-                    f"encoder cnn: observations of shape {shape} are smaller than the kernels "
-                    f"{self.kernel_sizes} with strides {self.strides} need; give smaller ones, or encoder mlp."
-                )
-        inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
-        x = keras.ops.cast(inputs, "float32")
-        if self.channels_first and len(observation_space.shape) == 3:
-            x = keras.ops.transpose(x, (0, 2, 3, 1))
-        x = keras.ops.reshape(x, (-1, *shape))
-        if self.divide_by_255 or pixel_mask(observation_space).all():
-            x = x * (1 / 255)
-        settings = zip(self.channels, self.kernel_sizes, self.strides, strict=True)
-        for layer, (channels, kernel, stride) in enumerate(settings):
-            first = keras.initializers.GlorotUniform(seed=seed + 60 + layer)
-            options = {"kernel_initializer": first, "activation": "relu", "data_format": "channels_last"}
-            x = Conv2D(channels, kernel, stride, name=f"convolution_{layer + 1}", dtype="float32", **options)(x)
-        return inputs, keras.layers.Flatten("channels_last", dtype="float32")(x)
-
-    def image_shape(self, observation_space: Any) -> tuple[int, ...]:
-        """(height, width, channels) of an image; raises TensorqError for a space that has none."""
-        import gymnasium as gym
-
-        shape = observation_space.shape
-        if not isinstance(observation_space, gym.spaces.Box) or len(shape) not in (2, 3):
+def convolved(x: Any, layers: tuple[tuple[int, int, int], ...], seed: int, subject: str) -> Any:
+    """Outputs of convolutions with these (channels, kernel, stride) for images [N, height, width, channels]."""
+    height, width = x.shape[1:3]
+    for _, kernel, stride in layers:
+        height, width = ((side - kernel) // stride + 1 for side in (height, width))
+        if min(height, width) < 1:
+            kernels, strides = (" ".join(str(layer[place]) for layer in layers) for place in (1, 2))
             raise TensorqError(
-                f"encoder cnn: received observations of {observation_space}, expected a Box of shape [height, width], "
-                "or with channels of rank 3; give encoder mlp."
+                f"{subject}: images of {x.shape[1]}x{x.shape[2]} are smaller than kernels of {kernels} with strides "
+                f"{strides} need; give encoder cnn with smaller ones, or encoder mlp."
             )
-        if len(shape) == 2:
-            return (*shape, 1)
-        return (shape[1], shape[2], shape[0]) if self.channels_first else shape
+    for layer, (channels, kernel, stride) in enumerate(layers):
+        x = convolution(x, channels, kernel, stride, seed + layer, f"convolution_{layer + 1}")
+    return x

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tensorq.errors import TensorqError
 from tensorq.networks.encoders.encoder import Encoder
 from tensorq.settings import setting
 
@@ -54,8 +55,6 @@ class MLPEncoder(Encoder):
         import gymnasium as gym
         import numpy as np
 
-        from tensorq.networks.numpy_network import state_rows
-
         if isinstance(observation_space, gym.spaces.Discrete):
             count, start = int(observation_space.n), int(observation_space.start)
 
@@ -99,3 +98,13 @@ class MLPEncoder(Encoder):
         centre = np.where(bounded, (low + high) / 2, 0)
         factor = np.divide(2, high - low, out=np.ones_like(low), where=bounded)
         return centre.astype(np.float32), np.where(pixels, 1 / 255, factor).astype(np.float32)
+
+
+def state_rows(states: Any, first: int, count: int) -> np.ndarray:
+    """States [N], counted from 0; raises TensorqError unless all are from `first` to `first + count - 1`."""
+    import numpy as np
+
+    rows = np.asarray(states) - first
+    if rows.size and not 0 <= rows.min() <= rows.max() < count:
+        raise TensorqError(f"received the states {states}, expected them from {first} to {first + count - 1}.")
+    return rows
