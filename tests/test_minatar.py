@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,10 +12,14 @@ import tensorflow as tf
 
 from tensorq.core import xla
 from tensorq.envs.check import check_world
+from tensorq.envs.minatar.asterix import Asterix
 from tensorq.envs.minatar.breakout import Breakout
+from tensorq.envs.minatar.freeway import Freeway
+from tensorq.envs.minatar.game import Game
+from tensorq.envs.minatar.space_invaders import SpaceInvaders
 from tensorq.envs.world import where_rows
 
-GAMES = 50
+GAMES = 32
 Draws = Iterator[Any]
 
 
@@ -36,12 +40,34 @@ def breakout_begin(u: np.ndarray) -> list[Any]:
     return [int(u[0] >= 0.5)]
 
 
-def no_draws(u: np.ndarray, game: Any) -> list[Any]:
+def freeway_paces(u: np.ndarray, game: Any = None) -> list[Any]:
+    slowness, side = np.split(u, 2)
+    return [1 + (slowness * 5).astype(int), np.where(side < 0.5, 0.2, 0.8)]  # for 0.5 the package makes a car stand
+
+
+def asterix_spawn(u: np.ndarray, game: Any) -> list[Any]:
+    return [float(u[0]), float(u[1]), int(u[2] * game.env.entities.count(None))]
+
+
+def no_draws(u: np.ndarray, game: Any = None) -> list[Any]:
     return []
 
 
-CASES: dict[str, tuple[type, Callable[..., Any], Callable[..., Any]]] = {
-    "breakout": (Breakout, breakout_begin, no_draws),
+class Case(NamedTuple):
+    """A game, what the package draws in it, and how it is played."""
+
+    kind: type[Game]
+    begin_draws: Callable[..., list[Any]]
+    step_draws: Callable[..., list[Any]]
+    policy: tuple[float, ...] = (1 / 6,) * 6  # the probability of each action
+    goes_on: bool = False  # whether every other game goes on after its end, to see what only good players reach
+
+
+CASES = {
+    "breakout": Case(Breakout, breakout_begin, no_draws),
+    "asterix": Case(Asterix, no_draws, asterix_spawn, goes_on=True),
+    "freeway": Case(Freeway, freeway_paces, freeway_paces, policy=(0.1, 0.05, 0.6, 0.05, 0.15, 0.05)),
+    "space_invaders": Case(SpaceInvaders, no_draws, no_draws, policy=(0.1, 0.2, 0.05, 0.2, 0.05, 0.4), goes_on=True),
 }
 
 
@@ -49,8 +75,9 @@ CASES: dict[str, tuple[type, Callable[..., Any], Callable[..., Any]]] = {
 def test_a_game_is_the_packages(name: str) -> None:
     """100 000 random steps: identical observations, rewards and ends."""
     minatar = pytest.importorskip("minatar")
-    kind, begin_draws, step_draws = CASES[name]
-    world, generator = kind(), np.random.default_rng(7)
+    case = CASES[name]
+    world, generator = case.kind(), np.random.default_rng(7)
+    mortal = np.arange(GAMES) % 2 == 1 if case.goes_on else np.ones(GAMES, bool)
 
     def uniforms(width: int) -> np.ndarray:
         return (generator.integers(2**24, size=(GAMES, width)) * 2.0**-24).astype(np.float32)
@@ -59,7 +86,7 @@ def test_a_game_is_the_packages(name: str) -> None:
     def advance(state: Any, action: Any, u: Any, reset_u: Any) -> Any:
         state, reward, over, _ = world.step(state, action, u)
         seen, first = world.observe(state), world.reset(reset_u)
-        state = tf.nest.map_structure(functools.partial(where_rows, over), first, state)
+        state = tf.nest.map_structure(functools.partial(where_rows, over & mortal), first, state)
         return state, reward, over, seen, world.observe(state)
 
     script = Script()
@@ -68,7 +95,7 @@ def test_a_game_is_the_packages(name: str) -> None:
     state = world.reset(tf.constant(u))
 
     def begin(game: Any, row: np.ndarray) -> None:
-        script.results = iter(begin_draws(row))
+        script.results = iter(case.begin_draws(row))
         game.reset()
         game.last_action = 0  # the package keeps it from the episode before
 
@@ -78,17 +105,19 @@ def test_a_game_is_the_packages(name: str) -> None:
     np.testing.assert_array_equal(world.observe(state).numpy(), 255 * np.stack([game.state() for game in games]))
     ends = rewards = 0
     for _ in range(100_000 // GAMES):
-        action = generator.integers(6, size=GAMES).astype(np.int32)
+        action = generator.choice(6, size=GAMES, p=case.policy).astype(np.int32)
         u, reset_u = uniforms(world.step_uniforms), uniforms(world.reset_uniforms)
         state, *found = advance(state, tf.constant(action), tf.constant(u), tf.constant(reset_u))
         reward, over, seen, after = (part.numpy() for part in found)
         for index, game in enumerate(games):
-            script.results = iter([float(u[index, 0]), *step_draws(u[index, 1:], game)])
+            script.results = iter([float(u[index, 0]), *case.step_draws(u[index, 1:], game)])
             expected, terminal = game.act(int(action[index]))
             assert (reward[index], over[index]) == (expected, terminal)
         np.testing.assert_array_equal(seen, 255 * np.stack([game.state() for game in games]))
         for index in np.flatnonzero(over):
-            begin(games[index], reset_u[index])
+            if mortal[index]:
+                begin(games[index], reset_u[index])
+            games[index].env.terminal = False
             np.testing.assert_array_equal(after[index], 255 * games[index].state())
         ends, rewards = ends + over.sum(), rewards + reward.sum()
     assert ends > 0 and rewards > 0
@@ -96,4 +125,4 @@ def test_a_game_is_the_packages(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_game_passes_check_world(name: str) -> None:
-    check_world(CASES[name][0]())
+    check_world(CASES[name].kind())

@@ -30,6 +30,12 @@ WORLDS = Registry(
         "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake10x10",
         "tensorq/MinAtar-Breakout-v0": "tensorq.envs.minatar.breakout:Breakout",
         "tensorq/MinAtar-Breakout-v1": "tensorq.envs.minatar.breakout:MinimalBreakout",
+        "tensorq/MinAtar-Asterix-v0": "tensorq.envs.minatar.asterix:Asterix",
+        "tensorq/MinAtar-Asterix-v1": "tensorq.envs.minatar.asterix:MinimalAsterix",
+        "tensorq/MinAtar-Freeway-v0": "tensorq.envs.minatar.freeway:Freeway",
+        "tensorq/MinAtar-Freeway-v1": "tensorq.envs.minatar.freeway:MinimalFreeway",
+        "tensorq/MinAtar-SpaceInvaders-v0": "tensorq.envs.minatar.space_invaders:SpaceInvaders",
+        "tensorq/MinAtar-SpaceInvaders-v1": "tensorq.envs.minatar.space_invaders:MinimalSpaceInvaders",
     },
 )
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorq.core.types import Tensor
 
 SIDE = 10  # cells of a board's side
+LANES = SIDE - 2  # rows 1 to 8, where a game has things in all rows but the first and the last
 NOTHING, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 STICKINESS = 0.1  # the probability that the last action is repeated in place of the one that was chosen
 CELL = 32  # pixels of a cell's side in a picture
@@ -83,3 +84,8 @@ def cells(row: Tensor, column: Tensor) -> Tensor:
     """Planes [N, 10, 10] bool with one cell each, in these rows and columns [N]; none if one is outside."""
     numbers = tf.range(SIDE)
     return (row[:, None, None] == numbers[:, None]) & (column[:, None, None] == numbers)
+
+
+def in_lanes(column: Tensor) -> Tensor:
+    """Planes [N, 10, 10] bool with one cell in each lane, in these columns [N, 8]; none where one is outside."""
+    return tf.pad(column, [[0, 0], [1, 1]], constant_values=-1)[:, :, None] == tf.range(SIDE)
