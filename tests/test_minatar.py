@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorq.core import xla
 from tensorq.envs.check import check_world
 from tensorq.envs.minatar.breakout import Breakout
+from tensorq.envs.minatar.seaquest import Seaquest
 from tensorq.envs.world import where_rows
 
 GAMES = 50
@@ -40,8 +41,22 @@ def no_draws(u: np.ndarray, game: Any) -> list[Any]:
     return []
 
 
+def seaquest_begin(u: np.ndarray) -> list[Any]:
+    return []
+
+
+def seaquest_draws(u: np.ndarray, game: Any) -> list[Any]:
+    draws: list[Any] = []
+    if game.env.e_spawn_timer == 0:
+        draws += [float(u[0]), float(u[1]), 1 + int(8 * u[2])]
+    if game.env.d_spawn_timer == 0:
+        draws += [float(u[3]), 1 + int(8 * u[4])]
+    return draws
+
+
 CASES: dict[str, tuple[type, Callable[..., Any], Callable[..., Any]]] = {
     "breakout": (Breakout, breakout_begin, no_draws),
+    "seaquest": (Seaquest, seaquest_begin, seaquest_draws),
 }
 
 

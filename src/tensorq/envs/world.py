@@ -30,6 +30,8 @@ WORLDS = Registry(
         "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake10x10",
         "tensorq/MinAtar-Breakout-v0": "tensorq.envs.minatar.breakout:Breakout",
         "tensorq/MinAtar-Breakout-v1": "tensorq.envs.minatar.breakout:MinimalBreakout",
+        "tensorq/MinAtar-Seaquest-v0": "tensorq.envs.minatar.seaquest:Seaquest",
+        "tensorq/MinAtar-Seaquest-v1": "tensorq.envs.minatar.seaquest:MinimalSeaquest",
     },
 )
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
