@@ -1,7 +1,8 @@
-"""Seaquest: a submarine shoots fish and enemy submarines, picks up divers, and comes up before its oxygen is used up."""
+"""Seaquest: a submarine shoots fish and other submarines, picks up divers, and comes up before its oxygen is gone."""
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -14,30 +15,36 @@ FULL_OXYGEN = 200
 MOST_ABOARD = 6
 ENEMY_INTERVAL, DIVER_INTERVAL = 20, 30  # steps from one enemy, or diver, to the next; an enemy's at level 0
 SLOWEST, FASTEST = 5, 2  # how many steps an enemy rests between two moves, at level 0 and from level 6 on
+RESTS = SLOWEST + 1
 TOP_LEVEL = ENEMY_INTERVAL - 1  # then an enemy comes in every step
-RELOAD, ENEMY_RELOAD = 5, 10
+RELOAD = 5  # the player's; an enemy submarine's is 10, see Words
 DIVER_PERIOD = 6  # steps from one move of the divers to the next
-EMPTY = -1  # the column of a place that is free
+DEEP = 8  # rows 1 to 8, where enemies, their bullets and divers are
+EMPTY = -1  # the column of a thing that is not there
 
-# Places for what moves. A new thing takes the place of the oldest one, which has always left the board by then:
-# - Enemies: with a rest of 2 they move 2, 5, ..., 29 steps after they came, and the tenth move takes them off the board.
-#   Before the moves of a step, those of the last 30 steps can be there, one of each step at the top level. A slower
-#   enemy lives longer, 59 steps at most, but then the next ones come more slowly. At level 5 and below they are at
-#   least 15 steps apart. From level 6 on a slow enemy lives 33 more steps at most. A level takes 2 steps at least, so
-#   the interval is 2 or more in the first 26 of them. That makes at most 4 + 13 + 8 = 25 later enemies.
-# - The player's bullets: one is gone 9 steps after it was fired, and the next but one comes 10 steps after it or later.
-# - Divers: one moves 5, 11, ..., 59 steps after it came, and is gone then. The next but one comes 60 steps after it.
-ENEMIES = 30
-PAIR = 2
+# Masks: a row of the board is a number with a bit for each column, bit 0 for the left one.
+# Words: a number with three masks, from bits 0, 10 and 20. Enemies have two words. The first has the fish, the
+# submarines, and bit 0 of the submarines' reload time. The second has bits 1, 2 and 3 of it. A place without a
+# submarine has no bits of a reload time.
+EVERY = 2**SIDE - 1
+THRICE = 1 + 2**SIDE + 4**SIDE  # a mask times this is a word with three such masks
+LEFT_EDGE, RIGHT_EDGE = THRICE, THRICE << SIDE - 1
+COLUMNS = np.arange(SIDE, dtype=np.int32)
+ROWS = np.arange(1, 1 + DEEP, dtype=np.int32)
+REST = np.arange(RESTS, dtype=np.int32)[:, None]
+LAST_ROW = (COLUMNS == SIDE - 1)[:, None]
 
-# A row of the board can be one number, a mask: two bits for each column, which count what is there. Three is the most:
-# enemies that are in one place came within 3 steps of each other, with a rest of 2; see Seaquest.
-EVERY = 4**SIDE - 1
-ROWS = np.arange(SIDE, dtype=np.int32)
+_and, _or, _xor, _not = tf.bitwise.bitwise_and, tf.bitwise.bitwise_or, tf.bitwise.bitwise_xor, tf.bitwise.invert
+_up, _down = tf.bitwise.left_shift, tf.bitwise.right_shift
 
 
 class State(NamedTuple):
-    """N games. A thing is in a column and a row; `right` tells whether it goes to the right. Lists: see EMPTY."""
+    """N games. A thing is in a column and a row; `right` tells whether it goes to the right.
+
+    Two places for the player's bullets, and two for divers, are enough. A bullet is gone 9 steps after it was fired,
+    and the next but one comes 10 steps after it or later. A diver moves 5, 11, ..., 59 steps after it came, and is gone
+    then; the next but one comes 60 steps after it. So a new one takes the place of the older one.
+    """
 
     last_action: Tensor  # [N] int32
     column: Tensor  # [N] int32, the front of the player
@@ -56,15 +63,11 @@ class State(NamedTuple):
     diver_column: Tensor  # [N, 2] int32, the older one first
     diver_row: Tensor  # [N, 2] int32
     diver_right: Tensor  # [N, 2] bool
-    oldest: Tensor  # [N] int32, the place of the oldest enemy; the others follow in turn, and after place 29 place 0
-    enemy_column: Tensor  # [N, 30] int32
-    enemy_row: Tensor  # [N, 30] int32
-    enemy_right: Tensor  # [N, 30] bool
-    enemy_sub: Tensor  # [N, 30] bool, whether it is a submarine or a fish
-    enemy_rest: Tensor  # [N, 30] int32, steps until it moves
-    enemy_reload: Tensor  # [N, 30] int32, steps until it fires, if it is a submarine
-    shots_left: Tensor  # [N, 10] int32, masks of enemies' bullets that go to the left
-    shots_right: Tensor  # [N, 10] int32
+    enemies: Tensor  # [N, 6, 8] int32, the first words of enemies, by the steps until they move, and by rows from 1
+    reloads: Tensor  # [N, 6, 8] int32, the second words
+    enemy_right: Tensor  # [N, 8] bool, the way of all enemies in a row
+    shots_left: Tensor  # [N, 8] int32, masks of enemies' bullets that go to the left
+    shots_right: Tensor  # [N, 8] int32
 
 
 class Seaquest(Game):
@@ -73,18 +76,18 @@ class Seaquest(Game):
     The game is over when an enemy or its bullet touches the player, without oxygen, and when the player comes up with
     no divers. Each time it comes up with some, one of them leaves and the game becomes more difficult.
 
-    The package goes through lists of things and removes some on the way. Order matters only where two are in one place,
-    and there the masks and the places below do the same:
+    The package has lists of things, and goes through them from the end and removes some on the way. Their order matters
+    only where two are in one place, and there the words and places do the same:
 
-    - All enemies in a row go the same way. Two that are in one place never move in the same step. With a rest above 2
-      they come at least 15 steps apart, so that the older one is 3 columns ahead, and a shorter rest does not let
-      another catch up by more than a column. With a rest of 2, enemies that came in different steps move in different
-      steps or are in different columns. So at most one enemy moves to a place in one step, and it does not matter
-      which enemy is the first to move.
+    - All enemies in a row go the same way. Two that are in one place never move in the same step, so that a bit is
+      enough for each, and the older one is the one that moves first. With a rest above 2 they come at least 15 steps
+      apart, so that the older one is 3 columns ahead, and a shorter rest lets the other catch up by one column at most.
+      With a rest of 2, enemies move 2, 5, 8, ... steps after they came, each in a step of its own.
+    - So at most one enemy moves to a place in one step, and it does not matter which enemy is the first to move.
     - A bullet takes the first fish of the list in its place, or else the first submarine. An enemy takes the first
       bullet in its place, and of two bullets in one place the younger one is the first to hit.
-    - The package removes the first thing of a list that is equal to the one that is meant, and then that one is moved
-      in its stead. The two are equal, so that nobody can tell.
+    - The package removes the first thing of a list that is equal to the one that is meant, and then the one that is
+      meant is moved in its stead. The two are equal, so that nobody can tell.
     - A submarine fires even in the step in which it moves onto a bullet. Several enemies' bullets in one place act as
       one.
     """
@@ -123,21 +126,17 @@ class Seaquest(Game):
             level=full(0),
             enemy_timer=full(ENEMY_INTERVAL),
             diver_timer=full(DIVER_INTERVAL),
-            bullet_column=full(EMPTY, PAIR),
-            bullet_row=full(0, PAIR),
-            bullet_right=full(False, PAIR),
-            diver_column=full(EMPTY, PAIR),
-            diver_row=full(0, PAIR),
-            diver_right=full(False, PAIR),
-            oldest=full(0),
-            enemy_column=full(EMPTY, ENEMIES),
-            enemy_row=full(0, ENEMIES),
-            enemy_right=full(False, ENEMIES),
-            enemy_sub=full(False, ENEMIES),
-            enemy_rest=full(0, ENEMIES),
-            enemy_reload=full(0, ENEMIES),
-            shots_left=full(0, SIDE),
-            shots_right=full(0, SIDE),
+            bullet_column=full(EMPTY, 2),
+            bullet_row=full(0, 2),
+            bullet_right=full(False, 2),
+            diver_column=full(EMPTY, 2),
+            diver_row=full(0, 2),
+            diver_right=full(False, 2),
+            enemies=full(0, RESTS, DEEP),
+            reloads=full(0, RESTS, DEEP),
+            enemy_right=full(False, DEEP),
+            shots_left=full(0, DEEP),
+            shots_right=full(0, DEEP),
         )
 
     def play(self, state: State, action: Tensor, u: Tensor) -> tuple[State, Tensor, Tensor]:
@@ -153,24 +152,29 @@ class Seaquest(Game):
 
     def planes(self, state: State) -> list[Tensor]:
         """See Game."""
-        back = state.column + tf.where(state.right, -1, 1)
-        enemy = state.enemy_column >= 0
-        trails = _masks(_behind(state.enemy_column, state.enemy_right), state.enemy_row, enemy)
-        diver_trails = _masks(_behind(state.diver_column, state.diver_right), state.diver_row, state.diver_column >= 0)
-        last_row = (ROWS == SIDE - 1)[:, None]
+        enemies = _union(state.enemies)
+        fish, subs = _mask(enemies, 0), _mask(enemies, 1)
+        trails = _shift(_or(fish, subs), ~state.enemy_right)
+        divers, diver_trails = (
+            _things(
+                state.diver_column + tf.where(state.diver_right, ahead, -ahead), state.diver_row, state.diver_column
+            )
+            for ahead in (0, -1)
+        )
         supply = (state.oxygen * SIDE // FULL_OXYGEN)[:, None, None]
         aboard = state.aboard[:, None, None]
+        bullets = zip(tf.unstack(state.bullet_row, axis=1), tf.unstack(state.bullet_column, axis=1), strict=True)
         return [
             cells(state.row, state.column),
-            cells(state.row, back),
-            _plane(_masks(state.bullet_column, state.bullet_row)),
-            _plane(tf.bitwise.bitwise_or(trails, diver_trails)),
-            _plane(tf.bitwise.bitwise_or(state.shots_left, state.shots_right)),
-            _plane(_masks(state.enemy_column, state.enemy_row, ~state.enemy_sub)),
-            _plane(_masks(state.enemy_column, state.enemy_row, state.enemy_sub)),
-            last_row & (supply > ROWS),
-            last_row & (ROWS >= SIDE - 1 - aboard) & (ROWS < SIDE - 1),
-            _plane(_masks(state.diver_column, state.diver_row)),
+            cells(state.row, state.column + tf.where(state.right, -1, 1)),
+            functools.reduce(tf.logical_or, [cells(row, column) for row, column in bullets]),
+            _plane(_or(trails, diver_trails)),
+            _plane(_or(state.shots_left, state.shots_right)),
+            _plane(fish),
+            _plane(subs),
+            LAST_ROW & (supply > COLUMNS),
+            LAST_ROW & (aboard > SIDE - 2 - COLUMNS) & (COLUMNS < SIDE - 1),
+            _plane(divers),
         ]
 
 
@@ -181,30 +185,41 @@ class MinimalSeaquest(Seaquest):
         super().__init__(minimal_actions=True)
 
 
-def _masks(column: Tensor, row: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """Masks [N, 10] of the rows, for things [N, K]; those outside the board do not count."""
-    inside = (column >= 0) & (column < SIDE)
-    if chosen is not None:
-        inside &= chosen
-    bit = tf.where(inside, tf.bitwise.left_shift(1, 2 * tf.where(inside, column, 0)), 0)
-    return tf.reduce_sum(tf.where(row[:, :, None] == ROWS, bit[:, :, None], 0), axis=1)
+def _mask(words: Tensor, index: int) -> Tensor:
+    """One of the three masks of words."""
+    return _and(_down(words, SIDE * index), EVERY)
 
 
-def _plane(masks: Tensor) -> Tensor:
-    """The plane [N, 10, 10] bool for masks [N, 10]."""
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(masks[:, :, None], 2 * ROWS), 3) > 0
+def _union(words: Tensor) -> Tensor:
+    """The words or masks [N, 8] of all enemies, for those by rests [N, 6, 8]."""
+    return functools.reduce(_or, tf.unstack(words, axis=1))
 
 
-def _behind(column: Tensor, right: Tensor) -> Tensor:
-    return column + tf.where(right, -1, 1)
+def _shift(words: Tensor, right: Tensor) -> Tensor:
+    """Words or masks a column to the right or to the left; what leaves the board is gone."""
+    return tf.where(right, _up(_and(words, ~RIGHT_EDGE), 1), _down(_and(words, ~LEFT_EDGE), 1))
 
 
-def _ahead(column: Tensor, right: Tensor) -> Tensor:
-    return column + tf.where(right, 1, -1)
+def _place(column: Tensor, row: Tensor) -> Tensor:
+    """Masks [N, 8] with one place; none if it is outside."""
+    inside = _inside(column)
+    return tf.where((row[:, None] == ROWS) & inside[:, None], _up(1, tf.where(inside, column, 0))[:, None], 0)
+
+
+def _things(column: Tensor, row: Tensor, known: Tensor) -> Tensor:
+    """Masks [N, 8] of a pair of things; of those alone whose `known` column is on the board."""
+    column = tf.where(known >= 0, column, EMPTY)
+    return _or(_place(column[:, 0], row[:, 0]), _place(column[:, 1], row[:, 1]))
 
 
 def _inside(column: Tensor) -> Tensor:
     return (column >= 0) & (column < SIDE)
+
+
+def _plane(masks: Tensor) -> Tensor:
+    """The plane [N, 10, 10] bool for masks [N, 8]."""
+    masks = tf.pad(masks, [[0, 0], [1, SIDE - 1 - DEEP]])
+    return _and(_down(masks[:, :, None], COLUMNS), 1) > 0
 
 
 def _rest(state: State) -> Tensor:
@@ -227,18 +242,19 @@ def _add_enemy(state: State, u: Tensor) -> State:
     due = state.enemy_timer == 0
     right, sub = u[:, 0] < 0.5, u[:, 1] < 1 / 3
     column, row = _entry(right, u[:, 2])
-    against = (state.enemy_column >= 0) & (state.enemy_row == row[:, None]) & (state.enemy_right != right[:, None])
-    new = due & ~tf.reduce_any(against, axis=1)
-    here = (tf.range(ENEMIES) == state.oldest[:, None]) & new[:, None]
+    here = row[:, None] == ROWS
+    taken = _and(_union(state.enemies), 4**SIDE - 1) > 0
+    against = tf.reduce_any(here & taken & (state.enemy_right != right[:, None]), axis=1)
+    new = due & ~against
+    bit = tf.where(
+        (here & new[:, None])[:, None] & (_rest(state)[:, None, None] == REST), _up(1, column)[:, None, None], 0
+    )
+    sub = sub[:, None, None]
     return state._replace(
         enemy_timer=tf.where(due, ENEMY_INTERVAL - state.level, state.enemy_timer),
-        oldest=tf.where(new, (state.oldest + 1) % ENEMIES, state.oldest),
-        enemy_column=tf.where(here, column[:, None], state.enemy_column),
-        enemy_row=tf.where(here, row[:, None], state.enemy_row),
-        enemy_right=tf.where(here, right[:, None], state.enemy_right),
-        enemy_sub=tf.where(here, sub[:, None], state.enemy_sub),
-        enemy_rest=tf.where(here, _rest(state)[:, None], state.enemy_rest),
-        enemy_reload=tf.where(here, ENEMY_RELOAD, state.enemy_reload),
+        enemies=_or(state.enemies, tf.where(sub, _up(bit, SIDE), bit)),
+        reloads=_or(state.reloads, tf.where(sub, _or(bit, _up(bit, 2 * SIDE)), 0)),  # 10 is 8 and 2
+        enemy_right=tf.where(here & new[:, None], right[:, None], state.enemy_right),
     )
 
 
@@ -271,20 +287,22 @@ def _act(state: State, action: Tensor) -> State:
 
 def _move_bullets(state: State) -> tuple[State, Tensor]:
     """The player's bullets move, the younger one first; also returns how many enemies [N] they hit."""
-    moved = _ahead(state.bullet_column, state.bullet_right)
+    moved = state.bullet_column + tf.where(state.bullet_right, 1, -1)
     column = tf.where((state.bullet_column >= 0) & _inside(moved), moved, EMPTY)
-    order = (tf.range(ENEMIES) - state.oldest[:, None]) % ENEMIES + tf.where(state.enemy_sub, ENEMIES, 0)
-    none = 2 * ENEMIES
-    enemies, columns, hits = state.enemy_column, [], tf.zeros_like(state.column)
+    enemies, reloads, columns, hits = state.enemies, state.reloads, [], tf.zeros_like(state.column)
     for index in (1, 0):
-        here = column[:, index]
-        there = (enemies == here[:, None]) & (state.enemy_row == state.bullet_row[:, index, None])
-        first = tf.reduce_min(tf.where(there & (here >= 0)[:, None], order, none), axis=1)
-        hit = first < none
-        enemies = tf.where(order == first[:, None], EMPTY, enemies)
-        columns.append(tf.where(hit, EMPTY, here))
+        place = _place(column[:, index], state.bullet_row[:, index])[:, None]
+        there = _and(enemies, place * (THRICE & 4**SIDE - 1))
+        order = tf.where(there == 0, 2 * RESTS, tf.where(there <= EVERY, REST, RESTS + REST))
+        first = tf.reduce_min(order, axis=(1, 2))
+        hit = first < 2 * RESTS
+        struck = ((first % RESTS)[:, None, None] == REST) & hit[:, None, None]
+        others = _not(tf.where(struck, place * THRICE, 0))
+        enemies, reloads = _and(enemies, others), _and(reloads, others)
+        columns.append(tf.where(hit, EMPTY, column[:, index]))
         hits += tf.cast(hit, tf.int32)
-    return state._replace(bullet_column=tf.stack(columns[::-1], axis=1), enemy_column=enemies), hits
+    columns = tf.stack(columns[::-1], axis=1)
+    return state._replace(bullet_column=columns, enemies=enemies, reloads=reloads), hits
 
 
 def _move_divers(state: State) -> State:
@@ -293,7 +311,7 @@ def _move_divers(state: State) -> State:
     columns, aboard = [], state.aboard
     for index in (1, 0):
         before, row = state.diver_column[:, index], state.diver_row[:, index]
-        after = tf.where(due, _ahead(before, state.diver_right[:, index]), before)
+        after = before + tf.where(due, tf.where(state.diver_right[:, index], 1, -1), 0)
         met = (row == state.row) & ((before == state.column) | (after == state.column))
         taken = (before >= 0) & met & (aboard < MOST_ABOARD)
         columns.append(tf.where((before >= 0) & ~taken & _inside(after), after, EMPTY))
@@ -303,43 +321,60 @@ def _move_divers(state: State) -> State:
 
 def _move_enemies(state: State) -> tuple[State, Tensor, Tensor]:
     """Enemies move and fire; also returns how many moved onto bullets, and whether one touched the player."""
-    before, row, right = state.enemy_column, state.enemy_row, state.enemy_right
-    exists = before >= 0
-    moves = exists & (state.enemy_rest == 0)
-    after = tf.where(moves, _ahead(before, right), before)
-    level_with, player = row == state.row[:, None], state.column[:, None]
-    touches = level_with & ((before == player) | (after == player))  # an empty place never does
-    meets = moves & ~(level_with & (after == player))
-    columns, column, hits = [], after, tf.zeros_like(state.column)
+    player = _place(state.column, state.row)
+    moved = _shift(state.enemies[:, 0], state.enemy_right)
+    to_rest = _rest(state)[:, None, None] == REST
+
+    def after(words: Tensor) -> Tensor:
+        """Words when those at the end of their rest have moved, and the others are a step nearer to their move."""
+        first = _shift(words[:, 0], state.enemy_right)[:, None]
+        return _or(tf.pad(words[:, 1:], [[0, 0], [0, 1], [0, 0]]), tf.where(to_rest, first, 0))
+
+    enemies, reloads = after(state.enemies), after(state.reloads)
+    seen = _or(_union(state.enemies), _union(enemies))
+    touched = tf.reduce_any(_and(seen, player * (THRICE & 4**SIDE - 1)) > 0, axis=1)
+
+    fish, subs, bit0 = (_mask(enemies, index) for index in range(3))
+    bit1, bit2, bit3 = (_mask(reloads, index) for index in range(3))
+    loading = _or(_or(bit0, bit1), _or(bit2, bit3))
+    fires = _union(_and(subs, _not(loading)))
+    # One less, and 10 after 0: a bit changes if all bits below it are 0, but bits 0 and 2 stay 0 after 0.
+    none0 = _and(subs, _not(bit0))
+    none1 = _and(none0, _not(bit1))
+    none2 = _and(none1, _not(bit2))
+    bit0, bit1 = _and(none0, loading), _xor(bit1, none0)
+    bit2, bit3 = _and(_xor(bit2, none1), loading), _xor(bit3, none2)
+
+    meets = _and(_or(_mask(moved, 0), _mask(moved, 1)), _not(player))
+    columns, struck, hits = [], tf.zeros_like(meets), tf.zeros_like(state.column)
     for index in (0, 1):
         bullet = state.bullet_column[:, index]
-        there = (column == bullet[:, None]) & (row == state.bullet_row[:, index, None])
-        struck = meets & there & (bullet >= 0)[:, None]
-        hit = tf.reduce_any(struck, axis=1)
-        column = tf.where(struck, EMPTY, column)
+        there = _and(_and(meets, _not(struck)), _place(bullet, state.bullet_row[:, index]))
+        hit = tf.reduce_any(there > 0, axis=1)
+        struck = _or(struck, there)
         columns.append(tf.where(hit, EMPTY, bullet))
         hits += tf.cast(hit, tf.int32)
-    fires = exists & state.enemy_sub & (state.enemy_reload == 0)
-    left_shots, right_shots = (_masks(after, row, fires & way) for way in (~right, right))
+    others = _not(tf.where(to_rest, (struck * THRICE)[:, None], 0))
     state = state._replace(
         bullet_column=tf.stack(columns, axis=1),
-        enemy_column=tf.where(_inside(column), column, EMPTY),
-        enemy_rest=tf.where(moves, _rest(state)[:, None], state.enemy_rest - 1),
-        enemy_reload=tf.where(fires, ENEMY_RELOAD, state.enemy_reload - 1),
-        shots_left=tf.bitwise.bitwise_or(state.shots_left, left_shots),
-        shots_right=tf.bitwise.bitwise_or(state.shots_right, right_shots),
+        enemies=_and(_word(fish, subs, bit0), others),
+        reloads=_and(_word(bit1, bit2, bit3), others),
+        shots_left=_or(state.shots_left, tf.where(state.enemy_right, 0, fires)),
+        shots_right=_or(state.shots_right, tf.where(state.enemy_right, fires, 0)),
     )
-    return state, hits, tf.reduce_any(touches, axis=1)
+    return state, hits, touched
+
+
+def _word(mask0: Tensor, mask1: Tensor, mask2: Tensor) -> Tensor:
+    return _or(_or(mask0, _up(mask1, SIDE)), _up(mask2, 2 * SIDE))
 
 
 def _move_shots(state: State) -> tuple[State, Tensor]:
     """Enemies' bullets move; also returns whether one touched the player, before its move or after it."""
-    left = tf.bitwise.right_shift(state.shots_left, 2)
-    right = tf.bitwise.bitwise_and(tf.bitwise.left_shift(state.shots_right, 2), EVERY)
-    crossed = tf.bitwise.bitwise_or(state.shots_left, state.shots_right)
-    crossed = tf.bitwise.bitwise_or(crossed, tf.bitwise.bitwise_or(left, right))
-    player = tf.where(state.row[:, None] == ROWS, tf.bitwise.left_shift(3, 2 * state.column)[:, None], 0)
-    shot = tf.reduce_any(tf.bitwise.bitwise_and(crossed, player) > 0, axis=1)
+    left = _down(state.shots_left, 1)
+    right = _and(_up(state.shots_right, 1), EVERY)
+    seen = _or(_or(state.shots_left, state.shots_right), _or(left, right))
+    shot = tf.reduce_any(_and(seen, _place(state.column, state.row)) > 0, axis=1)
     return state._replace(shots_left=left, shots_right=right), shot
 
 
