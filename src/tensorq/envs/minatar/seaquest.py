@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -141,38 +142,27 @@ class Seaquest(Game):
 
     def play(self, state: State, action: Tensor, u: Tensor) -> tuple[State, Tensor, Tensor]:
         """See Game."""
-        state = _add_diver(_add_enemy(state, u), u)
-        state = _act(state._replace(last_action=action), action)
-        state, hits = _move_bullets(state)
-        state = _move_divers(state)
-        state, more_hits, touched = _move_enemies(state)
-        state, shot = _move_shots(state)
-        state, bonus, over = _end_step(state)
-        return state, tf.cast(hits + more_hits + bonus, tf.float32), touched | shot | over
+        state = _apart(state, lambda: _act(_add_diver(_add_enemy(state, u), u), action))
+        state, hits, _ = _apart(_idle(state), lambda: _move_bullets(state))
+        state, more_hits, touched = _apart(_idle(state), lambda: _move_enemies(_move_divers(state)))
+        state, bonus, over = _apart(_idle(state), lambda: _end_step(state))
+        return state, tf.cast(hits + more_hits + bonus, tf.float32), touched | over
 
     def planes(self, state: State) -> list[Tensor]:
         """See Game."""
-        enemies = _union(state.enemies)
-        fish, subs = _mask(enemies, 0), _mask(enemies, 1)
-        trails = _shift(_or(fish, subs), ~state.enemy_right)
-        divers, diver_trails = (
-            _things(
-                state.diver_column + tf.where(state.diver_right, ahead, -ahead), state.diver_row, state.diver_column
-            )
-            for ahead in (0, -1)
-        )
-        supply = (state.oxygen * SIDE // FULL_OXYGEN)[:, None, None]
+        zero = tf.zeros((state.row.shape[0], SIDE), tf.int32)
+        bullets, fish, subs, trails, shots, divers = _apart([zero] * 6, lambda: _row_masks(state))
+        oxygen = state.oxygen[:, None, None]
         aboard = state.aboard[:, None, None]
-        bullets = zip(tf.unstack(state.bullet_row, axis=1), tf.unstack(state.bullet_column, axis=1), strict=True)
         return [
             cells(state.row, state.column),
             cells(state.row, state.column + tf.where(state.right, -1, 1)),
-            functools.reduce(tf.logical_or, [cells(row, column) for row, column in bullets]),
-            _plane(_or(trails, diver_trails)),
-            _plane(_or(state.shots_left, state.shots_right)),
+            _plane(bullets),
+            _plane(trails),
+            _plane(shots),
             _plane(fish),
             _plane(subs),
-            LAST_ROW & (supply > COLUMNS),
+            LAST_ROW & (oxygen >= FULL_OXYGEN // SIDE * (1 + COLUMNS)),
             LAST_ROW & (aboard > SIDE - 2 - COLUMNS) & (COLUMNS < SIDE - 1),
             _plane(divers),
         ]
@@ -183,6 +173,35 @@ class MinimalSeaquest(Seaquest):
 
     def __init__(self) -> None:
         super().__init__(minimal_actions=True)
+
+
+def _apart(instead: Any, function: Callable[[], Any]) -> Any:
+    """The function's result, which is like `instead`, from a computation of its own.
+
+    XLA on a CPU would compute each step of a long calculation again for each of the results that need it. It compiles a
+    branch on its own. There is always at least one game, so that the branch is always taken.
+    """
+    tensors = tf.nest.flatten(instead)
+    once = tf.cast(tf.reduce_all(tensors[0] >= 0), tf.int32)
+    return tf.while_loop(lambda turn, _: turn < once, lambda turn, _: (turn + 1, function()), (0, instead))[1]
+
+
+def _idle(state: State) -> tuple[State, Tensor, Tensor]:
+    return state, tf.zeros_like(state.column), tf.zeros_like(state.right)
+
+
+def _row_masks(state: State) -> list[Tensor]:
+    """Masks [N, 10] of the player's bullets, fish, submarines, trails, enemies' bullets and divers."""
+    enemies = _union(state.enemies)
+    fish, subs = _mask(enemies, 0), _mask(enemies, 1)
+    trails = _shift(_or(fish, subs), ~state.enemy_right)
+    divers, diver_trails = (
+        _things(state.diver_column + tf.where(state.diver_right, ahead, -ahead), state.diver_row, state.diver_column)
+        for ahead in (0, -1)
+    )
+    masks = [fish, subs, _or(trails, diver_trails), _or(state.shots_left, state.shots_right), divers]
+    bullets = _things(state.bullet_column, state.bullet_row, state.bullet_column, COLUMNS)
+    return [bullets, *(tf.pad(mask, [[0, 0], [1, SIDE - 1 - DEEP]]) for mask in masks)]
 
 
 def _mask(words: Tensor, index: int) -> Tensor:
@@ -200,16 +219,16 @@ def _shift(words: Tensor, right: Tensor) -> Tensor:
     return tf.where(right, _up(_and(words, ~RIGHT_EDGE), 1), _down(_and(words, ~LEFT_EDGE), 1))
 
 
-def _place(column: Tensor, row: Tensor) -> Tensor:
-    """Masks [N, 8] with one place; none if it is outside."""
+def _place(column: Tensor, row: Tensor, rows: np.ndarray = ROWS) -> Tensor:
+    """Masks [N, 8] with one place, or those of other rows; none if the place is outside."""
     inside = _inside(column)
-    return tf.where((row[:, None] == ROWS) & inside[:, None], _up(1, tf.where(inside, column, 0))[:, None], 0)
+    return tf.where((row[:, None] == rows) & inside[:, None], _up(1, tf.where(inside, column, 0))[:, None], 0)
 
 
-def _things(column: Tensor, row: Tensor, known: Tensor) -> Tensor:
-    """Masks [N, 8] of a pair of things; of those alone whose `known` column is on the board."""
+def _things(column: Tensor, row: Tensor, known: Tensor, rows: np.ndarray = ROWS) -> Tensor:
+    """Masks as of _place of a pair of things; of those alone whose `known` column is on the board."""
     column = tf.where(known >= 0, column, EMPTY)
-    return _or(_place(column[:, 0], row[:, 0]), _place(column[:, 1], row[:, 1]))
+    return _or(_place(column[:, 0], row[:, 0], rows), _place(column[:, 1], row[:, 1], rows))
 
 
 def _inside(column: Tensor) -> Tensor:
@@ -217,14 +236,13 @@ def _inside(column: Tensor) -> Tensor:
 
 
 def _plane(masks: Tensor) -> Tensor:
-    """The plane [N, 10, 10] bool for masks [N, 8]."""
-    masks = tf.pad(masks, [[0, 0], [1, SIDE - 1 - DEEP]])
+    """The plane [N, 10, 10] bool for masks [N, 10]."""
     return _and(_down(masks[:, :, None], COLUMNS), 1) > 0
 
 
 def _rest(state: State) -> Tensor:
     """How many steps [N] an enemy rests after a move."""
-    return tf.maximum(SLOWEST - state.level // 2, FASTEST)
+    return tf.maximum(SLOWEST - _down(state.level, 1), FASTEST)
 
 
 def _entry(right: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -275,6 +293,7 @@ def _act(state: State, action: Tensor) -> State:
     across = tf.cast(action == RIGHT, tf.int32) - tf.cast(action == LEFT, tf.int32)
     down = tf.cast(action == DOWN, tf.int32) - tf.cast(action == UP, tf.int32)
     return state._replace(
+        last_action=action,
         column=tf.clip_by_value(state.column + across, 0, SIDE - 1),
         row=tf.clip_by_value(state.row + down, 0, SIDE - 2),
         right=(state.right | (action == RIGHT)) & (action != LEFT),
@@ -285,7 +304,7 @@ def _act(state: State, action: Tensor) -> State:
     )
 
 
-def _move_bullets(state: State) -> tuple[State, Tensor]:
+def _move_bullets(state: State) -> tuple[State, Tensor, Tensor]:
     """The player's bullets move, the younger one first; also returns how many enemies [N] they hit."""
     moved = state.bullet_column + tf.where(state.bullet_right, 1, -1)
     column = tf.where((state.bullet_column >= 0) & _inside(moved), moved, EMPTY)
@@ -302,7 +321,7 @@ def _move_bullets(state: State) -> tuple[State, Tensor]:
         columns.append(tf.where(hit, EMPTY, column[:, index]))
         hits += tf.cast(hit, tf.int32)
     columns = tf.stack(columns[::-1], axis=1)
-    return state._replace(bullet_column=columns, enemies=enemies, reloads=reloads), hits
+    return state._replace(bullet_column=columns, enemies=enemies, reloads=reloads), hits, tf.zeros_like(state.right)
 
 
 def _move_divers(state: State) -> State:
@@ -320,7 +339,10 @@ def _move_divers(state: State) -> State:
 
 
 def _move_enemies(state: State) -> tuple[State, Tensor, Tensor]:
-    """Enemies move and fire; also returns how many moved onto bullets, and whether one touched the player."""
+    """Enemies fire and move, and so do their bullets. Also returns how many enemies moved onto the player's bullets.
+
+    And whether something touched the player, before its move or after it.
+    """
     player = _place(state.column, state.row)
     moved = _shift(state.enemies[:, 0], state.enemy_right)
     to_rest = _rest(state)[:, None, None] == REST
@@ -331,9 +353,6 @@ def _move_enemies(state: State) -> tuple[State, Tensor, Tensor]:
         return _or(tf.pad(words[:, 1:], [[0, 0], [0, 1], [0, 0]]), tf.where(to_rest, first, 0))
 
     enemies, reloads = after(state.enemies), after(state.reloads)
-    seen = _or(_union(state.enemies), _union(enemies))
-    touched = tf.reduce_any(_and(seen, player * (THRICE & 4**SIDE - 1)) > 0, axis=1)
-
     fish, subs, bit0 = (_mask(enemies, index) for index in range(3))
     bit1, bit2, bit3 = (_mask(reloads, index) for index in range(3))
     loading = _or(_or(bit0, bit1), _or(bit2, bit3))
@@ -354,28 +373,24 @@ def _move_enemies(state: State) -> tuple[State, Tensor, Tensor]:
         struck = _or(struck, there)
         columns.append(tf.where(hit, EMPTY, bullet))
         hits += tf.cast(hit, tf.int32)
+    old_left = _or(state.shots_left, tf.where(state.enemy_right, 0, fires))
+    old_right = _or(state.shots_right, tf.where(state.enemy_right, fires, 0))
     others = _not(tf.where(to_rest, (struck * THRICE)[:, None], 0))
+    seen = _or(_union(state.enemies), _union(enemies))
+    shots = _or(_or(old_left, _down(old_left, 1)), _or(old_right, _up(old_right, 1)))
     state = state._replace(
         bullet_column=tf.stack(columns, axis=1),
         enemies=_and(_word(fish, subs, bit0), others),
         reloads=_and(_word(bit1, bit2, bit3), others),
-        shots_left=_or(state.shots_left, tf.where(state.enemy_right, 0, fires)),
-        shots_right=_or(state.shots_right, tf.where(state.enemy_right, fires, 0)),
+        shots_left=_down(old_left, 1),
+        shots_right=_and(_up(old_right, 1), EVERY),
     )
-    return state, hits, touched
+    seen = _or(_or(_mask(seen, 0), _mask(seen, 1)), shots)
+    return state, hits, tf.reduce_any(_and(seen, player) > 0, axis=1)
 
 
 def _word(mask0: Tensor, mask1: Tensor, mask2: Tensor) -> Tensor:
     return _or(_or(mask0, _up(mask1, SIDE)), _up(mask2, 2 * SIDE))
-
-
-def _move_shots(state: State) -> tuple[State, Tensor]:
-    """Enemies' bullets move; also returns whether one touched the player, before its move or after it."""
-    left = _down(state.shots_left, 1)
-    right = _and(_up(state.shots_right, 1), EVERY)
-    seen = _or(_or(state.shots_left, state.shots_right), _or(left, right))
-    shot = tf.reduce_any(_and(seen, _place(state.column, state.row)) > 0, axis=1)
-    return state._replace(shots_left=left, shots_right=right), shot
 
 
 def _end_step(state: State) -> tuple[State, Tensor, Tensor]:
