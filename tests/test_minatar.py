@@ -60,9 +60,34 @@ CASES: dict[str, tuple[type, Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(CASES))
-def test_a_game_is_the_packages(name: str) -> None:
-    """100 000 random steps: identical observations, rewards and ends."""
+def seaquest_player(env: Any, noise: float) -> int:
+    """An action that often keeps the player alive: it fetches divers, fires, and comes up and down again."""
+    boat, moves = np.array([env.sub_x, env.sub_y]), [(0, 0), (-1, 0), (0, -1), (1, 0), (0, 1)]
+    if env.diver_count < 0 and env.ramp_index < 19:
+        return 2 if env.sub_y else 4  # after six divers each time it comes up is free
+    foes = env.e_fish + env.e_subs + env.e_bullets
+    if noise < 0.5 and env.shot_timer == 0 and any(x[1] == env.sub_y and (x[0] > boat[0]) == env.sub_or for x in foes):
+        return 5
+    up = env.diver_count == 6 or (env.diver_count > 0 and (env.oxygen < 50 or noise < 0.01))
+    goal = np.array([boat[0], 0] if up else min([x[:2] for x in env.divers] or [[5, 4]]))
+    danger = [(x[0] + (turn if x[2] else -turn), x[1]) for x in foes for turn in range(3)]
+    places = [np.clip(boat + move, 0, [9, 8]) for move in moves]
+    costs = [abs(place - goal).sum() + 50 * danger.count(tuple(place)) for place in places]
+    for index, place in enumerate(places):
+        costs[index] += 200 * (place[1] == 0 < boat[1] and not up)
+    return int(np.argmin(costs))
+
+
+PLAYERS: dict[str, tuple[str, Callable[[Any, float], int] | None]] = {
+    **{name: (name, None) for name in CASES},
+    "seaquest played well": ("seaquest", seaquest_player),
+}
+
+
+@pytest.mark.parametrize("case", list(PLAYERS))
+def test_a_game_is_the_packages(case: str) -> None:
+    """100 000 steps, random or of a player for the game: identical observations, rewards and ends."""
+    name, player = PLAYERS[case]
     minatar = pytest.importorskip("minatar")
     kind, begin_draws, step_draws = CASES[name]
     world, generator = kind(), np.random.default_rng(7)
@@ -94,6 +119,8 @@ def test_a_game_is_the_packages(name: str) -> None:
     ends = rewards = 0
     for _ in range(100_000 // GAMES):
         action = generator.integers(6, size=GAMES).astype(np.int32)
+        if player is not None:
+            action = np.array([player(game.env, generator.random()) for game in games], np.int32)
         u, reset_u = uniforms(world.step_uniforms), uniforms(world.reset_uniforms)
         state, *found = advance(state, tf.constant(action), tf.constant(u), tf.constant(reset_u))
         reward, over, seen, after = (part.numpy() for part in found)

@@ -178,11 +178,12 @@ class MinimalSeaquest(Seaquest):
 def _apart(instead: Any, function: Callable[[], Any]) -> Any:
     """The function's result, which is like `instead`, from a computation of its own.
 
-    XLA on a CPU would compute each step of a long calculation again for each of the results that need it. It compiles a
-    branch on its own. There is always at least one game, so that the branch is always taken.
+    XLA on a CPU computes a value again for each of the results that need it, and in a long calculation that takes most
+    of the time. It compiles the body of a loop on its own, so that this is a loop of one turn. XLA must not know that
+    it is one, and so the number of turns depends on a tensor that is never below 0: the last actions, or zeros.
     """
-    tensors = tf.nest.flatten(instead)
-    once = tf.cast(tf.reduce_all(tensors[0] >= 0), tf.int32)
+    first = tf.nest.flatten(instead)[0]
+    once = tf.cast(tf.reduce_all(first >= 0), tf.int32)
     return tf.while_loop(lambda turn, _: turn < once, lambda turn, _: (turn + 1, function()), (0, instead))[1]
 
 
