@@ -16,11 +16,11 @@ from tensorq.envs.minatar.asterix import Asterix
 from tensorq.envs.minatar.breakout import Breakout
 from tensorq.envs.minatar.freeway import Freeway
 from tensorq.envs.minatar.game import Game
+from tensorq.envs.minatar.seaquest import Seaquest
 from tensorq.envs.minatar.space_invaders import SpaceInvaders
 from tensorq.envs.world import where_rows
 
 GAMES = 32
-Draws = Iterator[Any]
 
 
 class Script:
@@ -53,6 +53,33 @@ def no_draws(u: np.ndarray, game: Any = None) -> list[Any]:
     return []
 
 
+def seaquest_draws(u: np.ndarray, game: Any) -> list[Any]:
+    draws: list[Any] = []
+    if game.env.e_spawn_timer == 0:
+        draws += [float(u[0]), float(u[1]), 1 + int(8 * u[2])]
+    if game.env.d_spawn_timer == 0:
+        draws += [float(u[3]), 1 + int(8 * u[4])]
+    return draws
+
+
+def seaquest_player(env: Any, noise: float) -> int:
+    """An action that often keeps the player alive: it fetches divers, fires, and comes up and down again."""
+    boat, moves = np.array([env.sub_x, env.sub_y]), [(0, 0), (-1, 0), (0, -1), (1, 0), (0, 1)]
+    if env.diver_count < 0 and env.ramp_index < 19:
+        return 2 if env.sub_y else 4  # after six divers each time it comes up is free
+    foes = env.e_fish + env.e_subs + env.e_bullets
+    if noise < 0.5 and env.shot_timer == 0 and any(x[1] == env.sub_y and (x[0] > boat[0]) == env.sub_or for x in foes):
+        return 5
+    up = env.diver_count == 6 or (env.diver_count > 0 and (env.oxygen < 50 or noise < 0.01))
+    goal = np.array([boat[0], 0] if up else min([x[:2] for x in env.divers] or [[5, 4]]))
+    danger = [(x[0] + (turn if x[2] else -turn), x[1]) for x in foes for turn in range(3)]
+    places = [np.clip(boat + move, 0, [9, 8]) for move in moves]
+    costs = [abs(place - goal).sum() + 50 * danger.count(tuple(place)) for place in places]
+    for index, place in enumerate(places):
+        costs[index] += 200 * (place[1] == 0 < boat[1] and not up)
+    return int(np.argmin(costs))
+
+
 class Case(NamedTuple):
     """A game, what the package draws in it, and how it is played."""
 
@@ -60,6 +87,7 @@ class Case(NamedTuple):
     begin_draws: Callable[..., list[Any]]
     step_draws: Callable[..., list[Any]]
     policy: tuple[float, ...] = (1 / 6,) * 6  # the probability of each action
+    player: Callable[[Any, float], int] | None = None  # of the package's game and a uniform, in place of a policy
     goes_on: bool = False  # whether every other game goes on after its end, to see what only good players reach
 
 
@@ -68,12 +96,15 @@ CASES = {
     "asterix": Case(Asterix, no_draws, asterix_spawn, goes_on=True),
     "freeway": Case(Freeway, freeway_paces, freeway_paces, policy=(0.1, 0.05, 0.6, 0.05, 0.15, 0.05)),
     "space_invaders": Case(SpaceInvaders, no_draws, no_draws, policy=(0.1, 0.2, 0.05, 0.2, 0.05, 0.4), goes_on=True),
+    "seaquest": Case(Seaquest, no_draws, seaquest_draws),
+    "seaquest played well": Case(Seaquest, no_draws, seaquest_draws, player=seaquest_player),
 }
 
 
+@pytest.mark.parametrize("steps", [10_000, pytest.param(100_000, marks=pytest.mark.learn)])
 @pytest.mark.parametrize("name", list(CASES))
-def test_a_game_is_the_packages(name: str) -> None:
-    """100 000 random steps: identical observations, rewards and ends."""
+def test_a_game_is_the_packages(name: str, steps: int) -> None:
+    """Steps that are random, or of a player for the game: identical observations, rewards and ends."""
     minatar = pytest.importorskip("minatar")
     case = CASES[name]
     world, generator = case.kind(), np.random.default_rng(7)
@@ -90,7 +121,7 @@ def test_a_game_is_the_packages(name: str) -> None:
         return state, reward, over, seen, world.observe(state)
 
     script = Script()
-    games = [minatar.Environment(name) for _ in range(GAMES)]
+    games = [minatar.Environment(name.split()[0]) for _ in range(GAMES)]
     u = uniforms(world.reset_uniforms)
     state = world.reset(tf.constant(u))
 
@@ -104,8 +135,10 @@ def test_a_game_is_the_packages(name: str) -> None:
         begin(game, row)
     np.testing.assert_array_equal(world.observe(state).numpy(), 255 * np.stack([game.state() for game in games]))
     ends = rewards = 0
-    for _ in range(100_000 // GAMES):
+    for _ in range(steps // GAMES):
         action = generator.choice(6, size=GAMES, p=case.policy).astype(np.int32)
+        if case.player is not None:
+            action = np.array([case.player(game.env, generator.random()) for game in games], np.int32)
         u, reset_u = uniforms(world.step_uniforms), uniforms(world.reset_uniforms)
         state, *found = advance(state, tf.constant(action), tf.constant(u), tf.constant(reset_u))
         reward, over, seen, after = (part.numpy() for part in found)

@@ -36,6 +36,8 @@ WORLDS = Registry(
         "tensorq/MinAtar-Freeway-v1": "tensorq.envs.minatar.freeway:MinimalFreeway",
         "tensorq/MinAtar-SpaceInvaders-v0": "tensorq.envs.minatar.space_invaders:SpaceInvaders",
         "tensorq/MinAtar-SpaceInvaders-v1": "tensorq.envs.minatar.space_invaders:MinimalSpaceInvaders",
+        "tensorq/MinAtar-Seaquest-v0": "tensorq.envs.minatar.seaquest:Seaquest",
+        "tensorq/MinAtar-Seaquest-v1": "tensorq.envs.minatar.seaquest:MinimalSeaquest",
     },
 )
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
