@@ -10,10 +10,12 @@ from typing import Any
 import gymnasium as gym
 
 from tensorq.envs.calls import EnvironmentMaker, signature
-from tensorq.envs.world import WORLDS
+from tensorq.envs.world import ORIGINALS, WORLDS, register_own_worlds
 from tensorq.errors import TensorqError, nearest, similar, where_raised
 from tensorq.extras import extra_command
 from tensorq.plugins import load_plugins
+
+register_own_worlds()
 
 
 def require_known(env: str) -> None:
@@ -65,11 +67,13 @@ def gymnasium_maker(
 
     def make() -> gym.Env:
         try:
+            # About a mode that is not listed: the result shows whether it works. About the -v0 of a world of ours: it
+            # is not the older one of two.
+            ours = env in [*WORLDS] and env not in ORIGINALS
+            if render_mode is None and not ours:
+                return gym.make(env, **keywords)
             with warnings.catch_warnings():
-                if render_mode is not None:  # about a mode that is not listed; the result shows whether it works
-                    warnings.simplefilter("ignore")
-                elif env.rpartition(":")[2] in [*WORLDS]:  # MinAtar's -v0 is not the older one of two, as they believe
-                    warnings.simplefilter("ignore", DeprecationWarning)
+                warnings.simplefilter("ignore", Warning if render_mode else DeprecationWarning)
                 return gym.make(env, **keywords)
         except ModuleNotFoundError as error:
             if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # from a MODULE:ID

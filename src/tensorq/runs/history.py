@@ -125,6 +125,15 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
     for name, matters in (("pixels", '"uint8"' in text), ("hl_gauss_spare_bins", full.get("head") == "hl_gauss")):
         if not matters:
             full[name] = getattr(Config, name)
+    if deep and full.get("encoder") == "auto":  # the encoder that was used, too
+        from tensorq.envs.spaces import plain_observation_space  # which imports Gymnasium
+        from tensorq.networks.encoders.auto import encoder_of
+
+        try:
+            space = plain_observation_space(run.environment.observation_space)
+            full["encoder"] = encoder_of(run.config, space).subject.split()[-1]
+        except TensorqError:  # no description, or a damaged one
+            full["encoder"] = "mlp"
     world = full.get("env") in [*WORLDS] and deep and full.get("loop") != "host"
     full["loop"] = document.get("loop", "compiled" if world else "host")  # the loop that was used, not "auto"
     if environment.get("custom"):
