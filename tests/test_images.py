@@ -15,7 +15,7 @@ import tensorq as tq
 from tensorq.config import Config
 from tensorq.core.xla import compiled
 from tensorq.errors import TensorqError
-from tensorq.networks.encoders.auto import encoder_of
+from tensorq.networks.encoders.auto import encoder_name, encoder_of
 from tensorq.networks.encoders.cnn import CNNEncoder
 from tensorq.networks.layers import Conv2D
 from tensorq.networks.q_network import build_q_network
@@ -128,6 +128,7 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], space: gym.Space
     ],
 )
 def test_images_get_convolutions_by_default(space: gym.Space, encoder: str) -> None:
+    assert encoder_name(Config(), space) == encoder
     assert encoder_of(Config(), space).subject == f"encoder {encoder}"
 
 

@@ -26,7 +26,7 @@ from tensorq.events import Audience, Message, Observer
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind, packages
 from tensorq.networks.build import NetworkBuilder, network_function
-from tensorq.networks.encoders.auto import encoder_of, is_image
+from tensorq.networks.encoders.auto import encoder_name, encoder_of, is_image
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings
 from tensorq.paths import absolute
@@ -69,7 +69,8 @@ def train(
             text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
             audience.tell(Message(text))
         network = network_function(network)
-        if network is None and config.encoder == "auto" and is_image(space, True) and not is_image(space):
+        chosen = encoder_name(config, space) if network is None and config.encoder == "auto" else None
+        if chosen == "mlp" and is_image(space, channels_first=True):
             text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
             audience.tell(Message(text))
         kind = network_kind(config, network)
@@ -267,7 +268,7 @@ def _built(config: Config, observation_space: gym.Space) -> dict[str, object]:
     of_encoder = {name: value for name, value in dataclasses.asdict(encoder).items() if name != "pixels"}
     return {
         **dataclasses.asdict(config.part(NetworkSettings)),
-        "encoder": encoder.subject.removeprefix("encoder "),
+        "encoder": encoder_name(config, observation_space),
         **of_encoder,
         **{name: getattr(config, name) for name in ("head", "noisy")},
         "num_atoms": head.outputs_per_action,

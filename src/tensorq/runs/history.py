@@ -127,11 +127,11 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
             full[name] = getattr(Config, name)
     if deep and full.get("encoder") == "auto":  # the encoder that was used, too
         from tensorq.envs.spaces import plain_observation_space  # which imports Gymnasium
-        from tensorq.networks.encoders.auto import encoder_of
+        from tensorq.networks.encoders.auto import encoder_name
 
         try:
             space = plain_observation_space(run.environment.observation_space)
-            full["encoder"] = encoder_of(run.config, space).subject.split()[-1]
+            full["encoder"] = encoder_name(run.config, space)
         except TensorqError:  # no description, or a damaged one
             full["encoder"] = "mlp"
     world = full.get("env") in [*WORLDS] and deep and full.get("loop") != "host"

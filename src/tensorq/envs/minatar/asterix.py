@@ -41,7 +41,7 @@ class Asterix(Game):
     useful_actions = (NOTHING, LEFT, UP, RIGHT, DOWN)
     play_uniforms = 3
 
-    def begin(self, u: Tensor) -> State:
+    def reset(self, u: Tensor) -> State:
         """The player is in the middle of an empty board."""
         count = u.shape[0]
         zero, none = tf.zeros(count, tf.int32), tf.zeros((count, LANES), tf.bool)

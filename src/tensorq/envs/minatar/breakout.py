@@ -31,7 +31,7 @@ class Breakout(Game):
     useful_actions = (NOTHING, LEFT, RIGHT)
     reset_uniforms = 1
 
-    def begin(self, u: Tensor) -> State:
+    def reset(self, u: Tensor) -> State:
         """The ball starts at the left or at the right, and falls to the middle."""
         count = u.shape[0]
         right = tf.cast(u[:, 0] >= 0.5, tf.int32)

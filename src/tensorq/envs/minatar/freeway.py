@@ -37,7 +37,7 @@ class Freeway(Game):
     useful_actions = (NOTHING, UP, DOWN)
     reset_uniforms = play_uniforms = 2 * LANES
 
-    def begin(self, u: Tensor) -> State:
+    def reset(self, u: Tensor) -> State:
         """All cars are at the left."""
         count = u.shape[0]
         zero, paces = tf.zeros(count, tf.int32), _paces(u)

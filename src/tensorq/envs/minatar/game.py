@@ -21,7 +21,7 @@ class Game:
     """A game whose state is a NamedTuple of tensors with N rows, the first of which is `last_action` [N] int32.
 
     With probability 0.1 the last action is repeated in place of the chosen one. A subclass has the class attributes,
-    and begin, play and planes. The observation has a plane of zeros and 255 for each channel. Games have no time limit
+    and reset, play and planes. The observation has a plane of zeros and 255 for each channel. Games have no time limit
     in the package; here an episode of 108 000 steps is cut.
     """
 
@@ -43,8 +43,8 @@ class Game:
         self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, len(self.channels)), np.uint8)
         self.step_uniforms = 1 + self.play_uniforms
 
-    def begin(self, u: Tensor) -> Any:
-        """First states for uniforms [N, reset_uniforms]."""
+    def reset(self, u: Tensor) -> Any:
+        """First states for uniforms [N, reset_uniforms]; the last action is to do nothing."""
         raise NotImplementedError
 
     def play(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor]:
@@ -54,10 +54,6 @@ class Game:
     def planes(self, state: Any) -> list[Tensor]:
         """The planes [N, 10, 10] bool, by rows from the top, in the order of `channels`."""
         raise NotImplementedError
-
-    def reset(self, u: Tensor) -> Any:
-        """First states; the last action is to do nothing."""
-        return self.begin(u)
 
     def observe(self, state: Any) -> Tensor:
         """The planes as [N, 10, 10, channels] uint8."""

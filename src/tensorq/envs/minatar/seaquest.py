@@ -108,7 +108,7 @@ class Seaquest(Game):
     useful_actions = (NOTHING, LEFT, UP, RIGHT, DOWN, FIRE)
     play_uniforms = 5
 
-    def begin(self, u: Tensor) -> State:
+    def reset(self, u: Tensor) -> State:
         """The player is at the top, and nothing else is there."""
         count = u.shape[0]
 

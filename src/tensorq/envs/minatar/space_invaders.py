@@ -40,7 +40,7 @@ class SpaceInvaders(Game):
     channels = ("cannon", "alien", "alien_left", "alien_right", "friendly_bullet", "enemy_bullet")
     useful_actions = (NOTHING, LEFT, RIGHT, FIRE)
 
-    def begin(self, u: Tensor) -> State:
+    def reset(self, u: Tensor) -> State:
         """The aliens move left at first."""
         count = u.shape[0]
         zero, empty = tf.zeros(count, tf.int32), tf.zeros((count, SIDE), tf.int32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tensorq.networks.encoders import ENCODERS
 from tensorq.networks.encoders.cnn import CNNEncoder
 from tensorq.networks.encoders.encoder import Encoder
 from tensorq.networks.encoders.mlp import MLPEncoder
@@ -23,17 +24,23 @@ class AutoEncoder(Encoder):
     uses = (CNNEncoder, MLPEncoder)
 
 
-def encoder_of(config: Config, observation_space: Any) -> Encoder:
-    """The encoder of a run for observations of this space. Runs keep the name auto, so what it means must not change.
+def encoder_name(config: Config, observation_space: Any) -> str:
+    """The name of a run's encoder for observations of this space; never auto.
 
     An image is a Box of uint8 with bounds 0 and 255, of shape [height, width] or with channels, and at least 8 pixels
-    in both directions. Smaller grids, and boards of codes with other bounds, have an encoder by name.
+    in both directions. Smaller grids, and boards of codes with other bounds, have an encoder by name. Runs keep the
+    name auto, so what it means must not change.
     """
-    encoder = config.part(Encoder)
-    if not isinstance(encoder, AutoEncoder):
-        return encoder
-    cnn = config.part(CNNEncoder)
-    return cnn if is_image(observation_space, cnn.channels_first) else config.part(MLPEncoder)
+    if config.encoder != "auto":
+        return str(config.encoder)
+    return "cnn" if is_image(observation_space, config.channels_first) else "mlp"
+
+
+def encoder_of(config: Config, observation_space: Any) -> Encoder:
+    """The encoder of this name, with its settings."""
+    encoder = config.part(ENCODERS.part(encoder_name(config, observation_space)))
+    assert isinstance(encoder, Encoder)
+    return encoder
 
 
 def is_image(space: Any, channels_first: bool = False) -> bool:
