@@ -88,8 +88,8 @@ class HostReplay:
         columns["obs"][place] = step.obs
         numbers["action"][place], numbers["reward"][place] = step.action, step.reward
         numbers["discount"][place] = step.discount
-        if self._all_running:
-            columns["back"][place] = (rows - before) % self.length
+        if self._all_running:  # so the steps before these are the N newest
+            columns["back"][place] = self._num_envs % self.length
             self._next[before] = rows
         else:
             goes_on = before >= 0
@@ -100,8 +100,11 @@ class HostReplay:
         if step.mask is not None:
             assert step.next_mask is not None
             columns["mask"][place], self._beside["mask"][each] = step.mask, step.next_mask
-        self._newest[each] = rows
         self._all_running = count == self._num_envs
+        if self._all_running:
+            self._newest = rows
+        else:
+            self._newest[each] = rows
         if self._tree is not None:
             self._tree.set_to_maximum(np.arange(self.written - count, self.written) % self.capacity, FIRST_PRIORITY)
         if True in step.ended.tolist():
