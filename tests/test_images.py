@@ -73,6 +73,16 @@ def test_features_by_hand() -> None:
     )
 
 
+def test_padding_by_hand() -> None:
+    # A kernel of 3x3 ones on ones: 9 in the middle of 3x3 pixels, 6 at the sides, 4 in the corners; without padding 9.
+    space = gym.spaces.Box(0, 9, (3, 3), np.uint8)
+    for padding, expected in (("valid", [9]), ("same", [4, 6, 4, 6, 9, 6, 4, 6, 4])):
+        encoder = CNNEncoder(channels=(1,), kernel_sizes=(3,), strides=(1,), padding=padding)  # type: ignore[arg-type]
+        model = keras.Model(*encoder.build(space, 0))
+        model.set_weights([np.ones((3, 3, 1, 1)), np.zeros(1)])
+        np.testing.assert_array_equal(model(np.ones((1, 3, 3), np.uint8)), [expected])
+
+
 def test_channels_first_is_the_same_image() -> None:
     obs = np.random.default_rng(0).integers(0, 2, (3, 10, 9, 4), np.uint8)
     first = gym.spaces.Box(0, 1, (4, 10, 9), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tensorq.errors import TensorqError
 from tensorq.networks.encoders.image import ImageEncoder, convolution
@@ -20,7 +20,7 @@ LARGE = 36  # pixels of the smaller side from which the layers of Nature DQN lea
 
 @dataclass(frozen=True)
 class CNNEncoder(ImageEncoder):
-    """Convolutions without padding, each followed by a ReLU.
+    """Convolutions, each followed by a ReLU.
 
     If none are given, large images get those of Nature DQN, others one layer of 16 kernels of 3x3.
     """
@@ -38,6 +38,11 @@ class CNNEncoder(ImageEncoder):
         (), "Sides of the kernels of each convolution, in pixels.", at_least=1, idle=True
     )
     strides: tuple[int, ...] = setting((), "Steps of each convolution, in pixels.", at_least=1, idle=True)
+    padding: Literal["valid", "same"] = setting(
+        "valid",
+        "Whether kernels stay inside the image (valid), or reach over its sides, which are padded with zeros (same).",
+        idle=True,
+    )
 
     def check(self, config: Config) -> None:
         """Refuse layers whose numbers are not all given."""
@@ -53,13 +58,14 @@ class CNNEncoder(ImageEncoder):
         """See ImageEncoder. Raises TensorqError for an image that is smaller than the kernels need."""
         height, width = x.shape[1:3]
         layers = tuple(zip(self.channels, self.kernel_sizes, self.strides, strict=True))
-        return convolved(x, layers or (NATURE if min(height, width) >= LARGE else MINATAR), seed, self.subject)
+        usual = NATURE if min(height, width) >= LARGE else MINATAR
+        return convolved(x, layers or usual, seed, self.subject, self.padding)
 
 
-def convolved(x: Any, layers: tuple[tuple[int, int, int], ...], seed: int, subject: str) -> Any:
+def convolved(x: Any, layers: tuple[tuple[int, int, int], ...], seed: int, subject: str, padding: str = "valid") -> Any:
     """Outputs of convolutions with these (channels, kernel, stride) for images [N, height, width, channels]."""
     height, width = x.shape[1:3]
-    for _, kernel, stride in layers:
+    for _, kernel, stride in layers if padding == "valid" else ():
         height, width = ((side - kernel) // stride + 1 for side in (height, width))
         if min(height, width) < 1:
             kernels, strides = (" ".join(str(layer[place]) for layer in layers) for place in (1, 2))
@@ -68,5 +74,5 @@ def convolved(x: Any, layers: tuple[tuple[int, int, int], ...], seed: int, subje
                 f"{strides} need; give encoder cnn with smaller ones, or encoder mlp."
             )
     for layer, (channels, kernel, stride) in enumerate(layers):
-        x = convolution(x, channels, kernel, stride, seed + layer, f"convolution_{layer + 1}")
+        x = convolution(x, channels, kernel, stride, seed + layer, f"convolution_{layer + 1}", padding=padding)
     return x
