@@ -262,3 +262,5 @@ def test_a_run_acts_on_the_stacks_of_gymnasium(network: Any, tmp_path: Path) -> 
         keras.models.load_model(tmp_path / "agent.keras")(stacks), q_values, rtol=1e-5, atol=1e-6
     )
     assert again.record(tmp_path / "ball.gif").stat().st_size > 100
+    with pytest.raises(TensorqError, match=r"init_from: .* was trained on observations Box\(.*, \(2, 3\), float32\)"):
+        tq.train(BallEnv, network=network, init_from=run, run_dir=tmp_path / "other")
