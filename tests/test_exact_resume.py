@@ -115,13 +115,13 @@ def test_kills_change_nothing(
 RAINBOW: dict[str, Any] = {
     "double": True, "dueling": True, "n_step": 3, "priority_exponent": 0.5, "importance_anneal_updates": 2_000,
     "noisy": True, "epsilon_start": 0.1, "epsilon_final": 0.0, "head": "categorical", "num_atoms": 11,
-    "value_min": 0.0, "value_max": 50.0, "normalize_observations": True,
+    "value_min": 0.0, "value_max": 50.0, "normalize_observations": True, "frame_stack": 3,
 }  # fmt: skip
 IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "munchausen": True, "munchausen_clip": -2.0}
 # Rollouts of 96 steps: the checkpoints, at 800 and 1 600, come in their middle.
 PQN: dict[str, Any] = {
     "algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True, "learning_starts_steps": 1_000,
-    "target_sync_updates": 100, "normalize_observations": True,
+    "target_sync_updates": 100, "normalize_observations": True, "frame_stack": 2,
 }  # fmt: skip
 # Every 2 400 steps environments are reset: of three checkpoints, two repeat all actions since the last reset.
 LONG: dict[str, Any] = {"reset_period_steps": 2_400, "n_step": 3}

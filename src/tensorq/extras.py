@@ -9,7 +9,11 @@ import sys
 from importlib import metadata
 
 # Name of the extra -> what it adds, and the modules that tell whether it is installed.
-EXTRAS = {"video": ("MP4 videos", ("imageio", "imageio_ffmpeg")), "box2d": ("LunarLander-v3", ("Box2D",))}
+EXTRAS = {
+    "video": ("MP4 videos", ("imageio", "imageio_ffmpeg")),
+    "box2d": ("LunarLander-v3", ("Box2D",)),
+    "atari": ("Atari games such as ALE/Pong-v5", ("ale_py", "cv2")),
+}
 
 
 def install_command(*requirements: str) -> str:

@@ -16,14 +16,14 @@ from tensorq.agents.qtable import table_states
 from tensorq.agents.settings import DQNSettings, PQNSettings, QTableSettings
 from tensorq.config import Config
 from tensorq.envs.description import Environment
-from tensorq.envs.spaces import obs_layout
+from tensorq.envs.spaces import obs_layout, plain_observation_space, stacked_space
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
 from tensorq.networks.encoders.auto import encoder_name
 from tensorq.networks.numpy_network import knows, num_params
-from tensorq.networks.settings import NetworkSettings
+from tensorq.networks.settings import NetworkSettings, frame_stack
 from tensorq.process import refuse_inherited_tensorflow
 from tensorq.replay.columns import blocks_beside, bytes_per_step, step_dtype
 from tensorq.replay.settings import ReplaySettings
@@ -66,10 +66,12 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
                 "a time, so nothing would be learned: raise steps."
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
+    seen = stacked_space(environment.native_observation_space, frame_stack(config))  # which refuses some spaces
+    seen = plain_observation_space(seen)
     if config.encoder == "auto":
-        config.replace(encoder=encoder_name(config, space))  # refuses the other encoder's settings
+        config.replace(encoder=encoder_name(config, seen))  # refuses the other encoder's settings
     limit = environment.max_episode_steps if loop == "compiled" else None
-    default_network = network is None and knows(space, config)
+    default_network = network is None and knows(seen, config)
     check_fits(config, demands(space, num_actions, default_network, limit), available_bytes())
     if dqn is not None and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
@@ -106,24 +108,26 @@ def demands(space: gym.Space, num_actions: int, default_network: bool, world_lim
     """The memory of a deep agent, roughly; the network comes first, because the others grow with it.
 
     Args:
-        space: of observations, a Box or Discrete.
+        space: of the environment's observations, a Box or Discrete.
         num_actions: A.
         default_network: whether the layers are those of hidden_sizes; the size of others is not known yet.
         world_limit: the time limit of a world in steps, if the loop is compiled.
     """
     loop = "compiled" if world_limit else "host"
     dtype, shape = obs_layout(space)
-    obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * gym.spaces.flatdim(space))
+    numbers = gym.spaces.flatdim(space)
+    obs_bytes = max(dtype.itemsize * math.prod(shape), 4 * numbers)
 
     def network(config: Config) -> float:
-        return 4 * 4 * num_params(space, num_actions, config)  # float32: online and target network, Adam's two moments
+        seen = stacked_space(space, frame_stack(config))
+        return 4 * 4 * num_params(seen, num_actions, config)  # float32: online and target network, Adam's two moments
 
     def one(config: Config) -> float:
         """Bytes of one observation in a forward pass."""
-        head, sizes = config.part(Head), config.part(NetworkSettings).hidden_sizes
+        head, sizes, frames = config.part(Head), config.part(NetworkSettings).hidden_sizes, frame_stack(config)
         layers = sum(sizes) + (num_actions + 1) * head.outputs_per_action if default_network else 0
-        features = sizes[-1] if sizes else gym.spaces.flatdim(space)
-        return 4 * (layers + head.num_fractions * features) + 2 * obs_bytes
+        features = sizes[-1] if sizes else frames * numbers
+        return 4 * (layers + head.num_fractions * features) + 2 * frames * obs_bytes
 
     def update(config: Config) -> float:
         """Bytes of a transition in an update: two networks, the gradient, and pairs of its atoms and the target's."""
@@ -145,17 +149,17 @@ def demands(space: gym.Space, num_actions: int, default_network: bool, world_lim
         return one(config) if loop == "compiled" else 64.0  # compiled: all at once; host: seed, length and return
 
     found = [
-        Demand(("num_envs",), lambda config: config.num_envs * one(config)),
+        Demand(("num_envs", "frame_stack"), lambda config: config.num_envs * one(config)),
         Demand(("evaluation_episodes",), lambda config: config.num_evaluation_episodes(loop) * episode(config)),
-        Demand(("batch_size", "num_atoms"), lambda config: config.batch_size * update(config)),
+        Demand(("batch_size", "num_atoms", "frame_stack"), lambda config: config.batch_size * update(config)),
         Demand(("replay_capacity",), replay),
-        Demand(("rollout_length", "num_envs"), rollout),
+        Demand(("rollout_length", "num_envs", "frame_stack"), rollout),
     ]
     if default_network:
         usual = network(Config())  # if this is too large, the environment is the reason
         found = [
             Demand((), lambda config: min(network(config), usual)),
-            Demand(("hidden_sizes", "num_atoms"), network),
+            Demand(("hidden_sizes", "num_atoms", "frame_stack"), network),
             *found,
         ]
     return found

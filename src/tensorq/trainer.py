@@ -19,7 +19,7 @@ from tensorq.config import Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.description import Environment, describe
 from tensorq.envs.gymnasium_ids import saved_id
-from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space
+from tensorq.envs.spaces import leaves, obs_layout, plain_action_space, plain_observation_space, stacked_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import Kept, read_params
 from tensorq.events import Audience, Message, Observer
@@ -28,7 +28,7 @@ from tensorq.loops.build import loop_kind, packages
 from tensorq.networks.build import NetworkBuilder, network_function
 from tensorq.networks.encoders.auto import encoder_name, encoder_of, is_image
 from tensorq.networks.encoders.mlp import MLPEncoder
-from tensorq.networks.settings import NetworkSettings
+from tensorq.networks.settings import NetworkSettings, frame_stack
 from tensorq.paths import absolute
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
@@ -64,12 +64,13 @@ def train(
             config = dataclasses.replace(config, num_envs=environment.num_envs)
         preflight.check(config, environment, network, folder)
         space = environment.observation_space
+        seen = stacked_space(space, frame_stack(config))
         if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
             first, last = int(space.start), int(space.start + space.n) - 1
             text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
             audience.tell(Message(text))
         network = network_function(network)
-        chosen = encoder_name(config, space) if network is None and config.encoder == "auto" else None
+        chosen = encoder_name(config, seen) if network is None and config.encoder == "auto" else None
         if chosen == "mlp" and is_image(space, channels_first=True):
             text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
             audience.tell(Message(text))
@@ -213,15 +214,15 @@ def _fitting_agent(run: SavedRun, config: Config, environment: Environment, kind
             f"init_from: {run_dir} has {_KINDS.get(run.kind, run.kind)}, this run has {_KINDS[kind]}: its "
             "parameters do not fit."
         )
-    there = run.environment.observation_space, run.environment.action_space
-    here = environment.native_observation_space, environment.native_action_space
+    there = saved.own_space, run.environment.action_space
+    here = stacked_space(environment.native_observation_space, frame_stack(config)), environment.native_action_space
     if _seen(*there) != _seen(*here):
         raise TensorqError(
             f"init_from: {run_dir} was trained on observations {there[0]} with actions {there[1]}, this run's are "
             f"{here[0]} with {here[1]}: expected the same shapes and numbers."
         )
     if kind == "mlp":
-        spaces = plain_observation_space(there[0]), environment.observation_space
+        spaces = plain_observation_space(there[0]), plain_observation_space(here[0])
         one, other = _built(run.config, spaces[0]), _built(config, spaces[1])
         compared = one if one["encoder"] == other["encoder"] else ("encoder",)
         if names := [name for name in compared if one[name] != other[name]]:

@@ -38,6 +38,10 @@ class Transition(NamedTuple):
     next_mask: Tensor | None = None  # [N, A] bool
     valid: Tensor = None  # [N] bool, False for rows that are resets and no experience; None if all are steps
 
+    def newest_frames(self) -> Transition:
+        """The same step with the newest observation of each stack, for observations that are stacks [N, K, ...]."""
+        return self._replace(obs=self.obs[:, -1], next_obs=self.next_obs[:, -1])
+
 
 class Rollout(NamedTuple):
     """T successive steps of N environments."""

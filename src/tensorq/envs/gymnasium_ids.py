@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from tensorq.envs.atari import is_game, make_game
 from tensorq.envs.calls import EnvironmentMaker, signature
 from tensorq.envs.world import ORIGINALS, WORLDS, register_own_worlds
 from tensorq.errors import TensorqError, nearest, similar, where_raised
@@ -70,11 +71,14 @@ def gymnasium_maker(
             # About a mode that is not listed: the result shows whether it works. About the -v0 of a world of ours: it
             # is not the older one of two.
             ours = env in [*WORLDS] and env not in ORIGINALS
+            create = make_game if is_game(env) else gym.make
             if render_mode is None and not ours:
-                return gym.make(env, **keywords)
+                return create(env, **keywords)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Warning if render_mode else DeprecationWarning)
-                return gym.make(env, **keywords)
+                return create(env, **keywords)
+        except TensorqError:
+            raise
         except ModuleNotFoundError as error:
             if error.name is None and isinstance(error.__cause__, ModuleNotFoundError):  # from a MODULE:ID
                 error = error.__cause__
@@ -90,7 +94,7 @@ def gymnasium_maker(
             if isinstance(error, gym.error.DependencyNotInstalled) and "box2d" in str(_spec(env).entry_point):
                 raise TensorqError(f"environment {env!r} needs the box2d extra: {extra_command('box2d')}") from error
             own, (module, _, name) = "", env.rpartition(":")
-            if isinstance(error, gym.error.UnregisteredEnv):
+            if isinstance(error, gym.error.UnregisteredEnv) and not is_game(env):
                 own = f" Importing {module} must call gymnasium.register(id={name!r}, ...)." if module else f" {_OWN}"
             raise TensorqError(f"{called} cannot be made: {' '.join(str(error).split())}{own}") from error
         except Exception as error:  # any exception: the module or class is not ours

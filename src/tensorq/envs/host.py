@@ -26,7 +26,15 @@ from tensorq.envs.calls import (
     step_once,
 )
 from tensorq.envs.observations import ObservationReader
-from tensorq.envs.spaces import as_array, check_choice, check_masks, excerpt, plain_action_space, to_native_actions
+from tensorq.envs.spaces import (
+    as_array,
+    check_choice,
+    check_masks,
+    excerpt,
+    plain_action_space,
+    stacked_space,
+    to_native_actions,
+)
 from tensorq.errors import TensorqError
 
 MASK = "action_mask"  # key in an environment's info for the legal actions, as in Taxi and others
@@ -284,6 +292,48 @@ class VectorEnvironments:
         self._env.close()
 
 
+class StackedEnvironments:
+    """Environments whose observations are stacks [N, K, ...] of the last K, oldest first, of one episode.
+
+    An episode's first observation is repeated, as by Gymnasium's FrameStackObservation.
+    """
+
+    def __init__(self, envs: HostEnvironments, frame_stack: int) -> None:
+        """Wrap environments, which have been reset. K is `frame_stack`."""
+        self._envs, self._frame_stack, self.num_envs = envs, frame_stack, envs.num_envs
+        self.native_observation_space = envs.native_observation_space
+        self.observation_space = stacked_space(envs.observation_space, frame_stack)
+        self.native_action_space, self.action_space = envs.native_action_space, envs.action_space
+        self._begin()
+
+    def _begin(self) -> None:
+        self.obs, self.mask = self._repeated(self._envs.obs), self._envs.mask
+
+    def _repeated(self, obs: np.ndarray) -> np.ndarray:
+        return np.repeat(obs[:, None], self._frame_stack, axis=1)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin a new episode in each environment, reseeded."""
+        self._envs.reset(seeds)
+        self._begin()
+
+    def step(self, actions: np.ndarray) -> Transitions:
+        """Act once in each environment."""
+        made = self._envs.step(actions)
+        obs = next_obs = np.concatenate([self.obs[:, 1:], made.next_obs[:, None]], axis=1)
+        # A vector environment of mode NEXT_STEP begins an episode one step later, with a row that is no experience.
+        begun = made.terminated | made.truncated | ~made.valid
+        if True in begun.tolist():
+            obs = next_obs.copy()
+            obs[begun] = self._repeated(self._envs.obs[begun])
+        self.obs, self.mask = obs, self._envs.mask
+        return made._replace(next_obs=next_obs)
+
+    def close(self) -> None:
+        """Close all environments."""
+        self._envs.close()
+
+
 def _native_actions(space: gym.Space) -> Callable[[np.ndarray], Any]:
     """A function that turns actions [N], counted from 0, into N actions of the space."""
     if isinstance(space, gym.spaces.Discrete):
@@ -342,8 +392,11 @@ class Repeatable:
         return np.array_equal(self.envs.obs, tensors["boundary.obs"])
 
 
-def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnvironments:
-    """Make num_envs environments. A maker of a VectorEnv is called once, and the VectorEnv decides the number."""
+def make_host_environments(make: EnvironmentMaker, num_envs: int, frame_stack: int = 1) -> HostEnvironments:
+    """Make num_envs environments, whose observations are stacks if frame_stack is above 1.
+
+    A maker of a VectorEnv is called once, and the VectorEnv decides the number.
+    """
     with contextlib.ExitStack() as stack:  # closes those already made if the next one fails
         first = make()
         if not isinstance(first, (gym.Env, VectorEnv)):
@@ -360,5 +413,7 @@ def make_host_environments(make: EnvironmentMaker, num_envs: int) -> HostEnviron
                 stack.callback(close_or_warn, env)
                 envs.append(env)
             made = SingleEnvironments(envs)
+        if frame_stack > 1:
+            made = StackedEnvironments(made, frame_stack)
         stack.pop_all()
         return made

@@ -34,6 +34,23 @@ def plain_observation_space(space: gym.Space) -> gym.Space:
     return FlatBox(flat, np.concatenate([_pixels(leaf) for leaf in leaves(space)]))
 
 
+def stacked_space(space: gym.Space, frame_stack: int) -> gym.Space:
+    """The space [K, ...] of stacks of K plain observations, as of Gymnasium's FrameStackObservation, oldest first.
+
+    For K = 1 it is the space itself. Raises TensorqError for a space that is no Box, or was none before it was
+    flattened.
+    """
+    if frame_stack == 1:
+        return space
+    if not isinstance(space, spaces.Box) or isinstance(space, FlatBox):
+        raise TensorqError(
+            f"frame_stack: received {frame_stack} for observations of {space}, expected 1: only observations of a Box "
+            "can be stacked."
+        )
+    low, high = (np.repeat(bound[None], frame_stack, axis=0) for bound in (space.low, space.high))
+    return spaces.Box(low, high, dtype=space.dtype.type)
+
+
 def leaves(space: gym.Space) -> list[gym.Space]:
     """The innermost parts of a space, in the order in which they are flattened."""
     return [leaf for _, leaf in named_leaves(space)]

@@ -19,12 +19,13 @@ from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
-from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space
+from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space, stacked_space
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
 from tensorq.networks.encoders.mlp import state_rows
 from tensorq.networks.numpy_network import NumpyNetwork, knows, num_params
+from tensorq.networks.settings import frame_stack
 from tensorq.process import load_tensorflow
 from tensorq.runs.checkpoint import Checkpoints, require_folder, write_atomically
 from tensorq.runs.checkpoint import load as load_checkpoint
@@ -52,7 +53,12 @@ class Kept(NamedTuple):
         """The observation space that the network sees, and the number of actions."""
         environment = self.run.environment
         space = plain_observation_space(environment.observation_space)
-        return space, int(plain_action_space(environment.action_space).n)
+        return stacked_space(space, frame_stack(self.run.config)), int(plain_action_space(environment.action_space).n)
+
+    @property
+    def own_space(self) -> gym.Space:
+        """The space of the observations that the agent is given: the environment's own, or of stacks of them."""
+        return stacked_space(self.run.environment.observation_space, frame_stack(self.run.config))
 
     def agent(self) -> TrainedAgent:
         """Make the agent, to act with."""
@@ -63,7 +69,7 @@ class Kept(NamedTuple):
             q_function = NumpyNetwork(space, num_actions, config, self.params)
         else:
             q_function = _keras_q_function(self.network, space, config, self.params)
-        return TrainedAgent(q_function, environment.observation_space, environment.action_space)
+        return TrainedAgent(q_function, self.own_space, environment.action_space)
 
 
 def read_kept(run: SavedRun, which: str = "best") -> Kept:
@@ -87,7 +93,7 @@ def read_kept(run: SavedRun, which: str = "best") -> Kept:
         expected, whose = num_params(*kept.spaces, config), "config.json describes"
     else:
         function = run.network_function()
-        built = build_network(*kept.spaces, config, function, run.environment.observation_space)
+        built = build_network(*kept.spaces, config, function, kept.own_space)
         kept = kept._replace(network=built)
         expected, whose = built.initial_params().size, "the network function built" if network else "its settings build"
     if kept.params.shape != (expected,):
@@ -149,7 +155,7 @@ def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", war
     if episodes > MOST_EVALUATION_EPISODES:
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
     agent, most = read_kept(run, which).agent(), 1 if run.config.single_environment else EVALUATION_ENVS
-    envs = make_host_environments(run.environment_maker(), min(most, episodes))
+    envs = make_host_environments(run.environment_maker(), min(most, episodes), frame_stack(run.config))
     try:
         run.environment.require_same(run.path, envs.native_observation_space, envs.native_action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)

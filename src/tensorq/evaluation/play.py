@@ -11,6 +11,7 @@ from tensorq.agents.trained import QFunction, greedy
 from tensorq.config import SOLVED_EPISODES, Config
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.envs.host import HostEnvironments, make_host_environments, seeds_for
+from tensorq.networks.settings import frame_stack
 
 SELECTION_ENVS = 5  # environments for greedy evaluations during training
 
@@ -80,7 +81,8 @@ class Selection:
         config = self._config
         episodes = config.num_evaluation_episodes("host")
         if self._envs is None:
-            self._envs = make_host_environments(self._make, min(SELECTION_ENVS, episodes))
+            count = min(SELECTION_ENVS, episodes)
+            self._envs = make_host_environments(self._make, count, frame_stack(config))
         seeds = seeds_for(config.seed, 2**32 + steps, max(episodes, SOLVED_EPISODES))
         most_steps, rest = config.evaluation_max_episode_steps, seeds[episodes:]
         few = play_episodes(self._envs, q_values, seeds[:episodes], most_steps)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tensorq.agents.settings import QTableSettings
 from tensorq.config import Config, RunSettings
 from tensorq.envs.description import Environment, choose_loop
+from tensorq.envs.spaces import stacked_space
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError, where_raised
 from tensorq.loops.host import HostLoop
@@ -15,6 +16,7 @@ from tensorq.loops.loop import Loop
 from tensorq.loops.table import TableLearner
 from tensorq.networks.build import NetworkBuilder, build_network
 from tensorq.networks.numpy_network import NumpyNetwork, knows
+from tensorq.networks.settings import frame_stack
 from tensorq.plugins import OURS
 from tensorq.settings import choices_of
 
@@ -53,8 +55,10 @@ def _build(config: Config, environment: Environment, network: NetworkBuilder | N
 
     from tensorq.agents.agent import make_agent
 
-    spaces = environment.observation_space, int(environment.action_space.n)
-    q_network = build_network(*spaces, config, network, environment.native_observation_space)
+    frames = frame_stack(config)
+    spaces = stacked_space(environment.observation_space, frames), int(environment.action_space.n)
+    own_space = stacked_space(environment.native_observation_space, frames)
+    q_network = build_network(*spaces, config, network, own_space)
     agent = make_agent(config, q_network)
     if loop_kind(config, environment) == "compiled":
         from tensorq.envs.world import make_world

@@ -26,6 +26,7 @@ from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import leaves, make_learning
 from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
+from tensorq.networks.settings import frame_stack
 
 MAX_STEPS_PER_CALL = 20_000
 
@@ -41,6 +42,7 @@ class LoopState(NamedTuple):
     total_return: Tensor  # [N], rewards since reset
     steps: Tensor  # int64 scalar, environment steps
     episodes: Tensor  # int64 scalar, episodes finished
+    stack: Any = ()  # [N, K, ...], the last K observations of each episode, if frame_stack K is above 1
 
 
 class Record(NamedTuple):
@@ -57,7 +59,7 @@ class CompiledLoop:
 
     def __init__(self, config: Config, agent: Agent, world: World, replay_path: Path) -> None:
         self.config, self.agent, self.world = config, agent, world
-        self._exploration = config.part(ExplorationSettings)
+        self._exploration, self._frame_stack = config.part(ExplorationSettings), frame_stack(config)
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart. Calls are short, so that a signal does not wait long for one to end.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
@@ -80,17 +82,34 @@ class CompiledLoop:
         count = self.config.num_envs
         bits = random.random_bits(self.config.seed, random.INITIAL, 0, count * self.world.reset_uniforms)
         u = tf.reshape(random.to_uniforms(bits), (count, self.world.reset_uniforms))
-        zero = tf.constant(0, tf.int64)
+        zero, first = tf.constant(0, tf.int64), self.world.reset(u)
         return LoopState(
             seed=tf.constant(self.config.seed, tf.int64),
             agent=self.agent.init(),
             memory=(),
-            world=self.world.reset(u),
+            world=first,
             age=tf.zeros(count, tf.int32),
             total_return=tf.zeros(count),
             steps=zero,
             episodes=zero,
+            stack=self._first_stack(first),
         )
+
+    def _first_stack(self, world_state: Any) -> Any:
+        """Stacks [N, K, ...] of the first observations of episodes; nothing if observations are not stacked."""
+        if self._frame_stack == 1:
+            return ()
+        return tf.repeat(self.world.observe(world_state)[:, None], self._frame_stack, axis=1)
+
+    def _next_stack(self, stack: Any, world_state: Any) -> Any:
+        """Stacks that end with the observations of the next states; nothing if observations are not stacked."""
+        if self._frame_stack == 1:
+            return ()
+        return tf.concat([stack[:, 1:], self.world.observe(world_state)[:, None]], axis=1)
+
+    def _seen(self, stack: Any, world_state: Any) -> Tensor:
+        """What the agent sees: the stacks, or the observations of the states."""
+        return self.world.observe(world_state) if self._frame_stack == 1 else stack
 
     # --- the programs -------------------------------------------------------------------------------------------
 
@@ -124,14 +143,15 @@ class CompiledLoop:
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
         epsilon = self._exploration.epsilon_at(state.steps, tf.minimum)
-        obs = world.observe(state.world)
+        obs = self._seen(state.stack, state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._mask(state.world)
         action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
         next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)
-        next_obs, next_mask = world.observe(next_world), self._mask(next_world)
+        next_stack = self._next_stack(state.stack, next_world)
+        next_obs, next_mask = self._seen(next_stack, next_world), self._mask(next_world)
         # After a time limit the target keeps the value of the next state. It has none after a termination, and in a
         # next state without a legal action.
         over = terminated if next_mask is None else terminated | ~tf.reduce_any(next_mask, axis=1)
@@ -141,14 +161,17 @@ class CompiledLoop:
             lengths=xla.with_block(record.lengths, row, tf.where(done, age, 0)),
             returns=xla.with_block(record.returns, row, total_return),
         )
+        first = world.reset(reset_u)
+        begun = functools.partial(tf.nest.map_structure, functools.partial(where_rows, done))
         return state._replace(
             agent=self.agent.observe(state.agent, obs),
             memory=self.learning.add(state.memory, step),
-            world=tf.nest.map_structure(functools.partial(where_rows, done), world.reset(reset_u), next_world),
+            world=begun(first, next_world),
             age=tf.where(done, 0, age),
             total_return=tf.where(done, 0.0, total_return),
             steps=state.steps + count,
             episodes=state.episodes + tf.reduce_sum(tf.cast(done, tf.int64)),
+            stack=begun(self._first_stack(first), next_stack),
         ), record
 
     def _mask(self, world_state: Tensor) -> Tensor | None:
@@ -170,18 +193,20 @@ class CompiledLoop:
             bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * most)
             return tf.reshape(random.to_uniforms(bits), (count, most))[:, :width]
 
-        def body(step: Tensor, state: Tensor, alive: Tensor, total: Tensor, length: Tensor) -> tuple[Tensor, ...]:
-            action = greedy(self.agent.q_values(params, world.observe(state)), self._mask(state))
+        def body(step: Tensor, state: Any, stack: Any, alive: Tensor, total: Tensor, length: Tensor) -> tuple[Any, ...]:
+            action = greedy(self.agent.q_values(params, self._seen(stack, state)), self._mask(state))
             state, reward, terminated, truncated = world.step(state, action, uniforms(step, world.step_uniforms))
             total, length = total + tf.where(alive, reward, 0.0), length + tf.cast(alive, tf.int32)
-            return step + 1, state, alive & ~(terminated | truncated), total, length
+            alive &= ~(terminated | truncated)
+            return step + 1, state, self._next_stack(stack, state), alive, total, length
 
         zero = tf.constant(0, tf.int64)
         first = world.reset(uniforms(zero, world.reset_uniforms))
-        _, _, alive, total, length = tf.while_loop(
-            lambda step, state, alive, *_: (step <= limit) & tf.reduce_any(alive),
+        alive, total, length = tf.ones(count, tf.bool), tf.zeros(count), tf.zeros(count, tf.int32)
+        _, _, _, alive, total, length = tf.while_loop(
+            lambda step, state, stack, alive, *_: (step <= limit) & tf.reduce_any(alive),
             body,
-            (zero + 1, first, tf.ones(count, tf.bool), tf.zeros(count), tf.zeros(count, tf.int32)),
+            (zero + 1, first, self._first_stack(first), alive, total, length),
         )
         cut = tf.reduce_sum(tf.cast(alive, tf.int32)) if limit < world.max_episode_steps else tf.constant(0)
         return total, length, cut

@@ -11,10 +11,11 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.types import AgentState, Rollout, Tensor
+from tensorq.core.types import AgentState, Rollout, Tensor, Transition
 from tensorq.envs.world import World
 from tensorq.loops.loop import REPLAY_BLOCKS, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
+from tensorq.networks.settings import frame_stack
 from tensorq.replay.device import DeviceReplay, DeviceReplayState
 from tensorq.replay.device_rollout import DeviceRollout, DeviceRolloutState
 from tensorq.replay.settings import ReplaySettings
@@ -27,7 +28,12 @@ class FromReplay:
     def __init__(self, config: Config, agent: DQN, replay: DeviceReplay, path: Path) -> None:
         self._settings, self._agent, self.replay = config.part(ReplaySettings), agent, replay
         self._file = ReplayFile(path, replay.step_dtype, replay.end_dtype, replay.length)
-        self.init, self.add, self.grown, self.must_grow = replay.init, replay.add, replay.grown, replay.must_grow
+        self.init, self.grown, self.must_grow = replay.init, replay.grown, replay.must_grow
+        self._stacked = frame_stack(config) > 1
+
+    def add(self, memory: DeviceReplayState, step: Transition) -> DeviceReplayState:
+        """Store a step of each environment."""
+        return self.replay.add(memory, step.newest_frames() if self._stacked else step)
 
     def learn(
         self, seed: Tensor, agent: AgentState, memory: DeviceReplayState, steps: Tensor, sums: UpdateSums
@@ -111,10 +117,11 @@ def make_learning(
 ) -> FromReplay | FromRollouts:
     """Make the learning that belongs to the agent, for observations of this dtype."""
     masked_actions = int(world.action_space.n) if hasattr(world, "action_mask") else 0
-    observations = obs_dtype.as_numpy_dtype, world.observation_space.shape, masked_actions
+    frames, dtype, shape = frame_stack(config), obs_dtype.as_numpy_dtype, world.observation_space.shape
     if isinstance(agent, PQN):
-        return FromRollouts(config, agent, DeviceRollout(config, *observations))
-    replay = DeviceReplay(config, *observations, cut_after_steps=world.max_episode_steps)
+        stack = shape if frames == 1 else (frames, *shape)
+        return FromRollouts(config, agent, DeviceRollout(config, dtype, stack, masked_actions))
+    replay = DeviceReplay(config, dtype, shape, masked_actions, frames, world.max_episode_steps)
     return FromReplay(config, agent, replay, replay_path)
 
 

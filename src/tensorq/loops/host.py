@@ -19,6 +19,7 @@ from tensorq.envs.host import HostEnvironments, make_host_environments
 from tensorq.evaluation.play import Episodes, Selection
 from tensorq.loops.collector import Collector, Policy
 from tensorq.loops.loop import ENVIRONMENT_FAILURES, UNREPORTED, Episode, Interrupted, Report, Tensors, interruptible
+from tensorq.networks.settings import frame_stack
 
 
 class Learner(Protocol):
@@ -77,7 +78,7 @@ class HostLoop:
     ) -> None:
         """Make the environments, and the learner for them."""
         self.config, self.steps = config, 0
-        self._envs = make_host_environments(make, config.num_envs)
+        self._envs = make_host_environments(make, config.num_envs, frame_stack(config))
         with closed_on_error(self._envs):
             self._selection = Selection(config, make, self._envs if config.single_environment else None)
             self.learner = make_learner(self._envs)

@@ -21,9 +21,10 @@ from tensorq.core.host_random import CounterRandom, to_noise
 from tensorq.core.statistics import EPSILON, Statistics
 from tensorq.core.types import AgentState, OptimizerState, Rollout, Tensor, Transition
 from tensorq.envs.host import HostEnvironments
-from tensorq.envs.spaces import obs_layout
+from tensorq.envs.spaces import obs_layout, plain_observation_space
 from tensorq.loops.loop import REPLAY_BLOCKS, NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
+from tensorq.networks.settings import frame_stack
 from tensorq.replay.host import HostReplay
 from tensorq.replay.settings import ReplaySettings
 from tensorq.runs.replay_file import ReplayFile
@@ -188,7 +189,9 @@ class FromReplay(DeepLearner):
         self._settings, self._dqn, self._seed = config.part(ReplaySettings), dqn, config.seed
         self._num_envs, self._batch_size = config.num_envs, self._settings.batch_size
         masked = int(envs.action_space.n) if envs.mask is not None else 0
-        self.replay = HostReplay(config, envs.num_envs, *obs_layout(envs.observation_space), masked)
+        frame = obs_layout(plain_observation_space(envs.native_observation_space))
+        self._stacked = frame_stack(config) > 1
+        self.replay = HostReplay(config, envs.num_envs, *frame, masked, frame_stack(config))
         self._file = ReplayFile(replay_path, self.replay.step_dtype, self.replay.end_dtype, self.replay.length)
         self._updates_per_call = dqn.settings.updates_per_call(config.num_envs)
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
@@ -200,7 +203,7 @@ class FromReplay(DeepLearner):
     def add(self, step: Transition) -> None:
         """Store a step of each environment in the replay."""
         super().add(step)
-        self.replay.add(step)
+        self.replay.add(step.newest_frames() if self._stacked else step)
 
     def learn(self, steps: int) -> list[float]:
         """Run every update that is due after `steps` steps. Returns the sums of metrics; raises NotFinite."""

@@ -11,7 +11,7 @@ from tensorq.heads.head import Head
 from tensorq.networks.encoders.auto import encoder_of
 from tensorq.networks.layers import Cosines, RowDense
 from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON
-from tensorq.networks.settings import NetworkSettings, noise_deviation
+from tensorq.networks.settings import NetworkSettings, frame_stack, noise_deviation
 
 if TYPE_CHECKING:
     from tensorq.config import Config
@@ -22,9 +22,13 @@ FLOAT32 = {"dtype": "float32"}
 def build_q_network(observation_space: gym.Space, num_actions: int, config: Config) -> keras.Model:
     """The model from observations [N, ...] to outputs [N, A], or [N, A, M] for a head with M outputs per action.
 
+    With frame_stack K above 1, an observation is a stack [K, ...].
+
     Everything is float32, whatever Keras' global settings say. Each layer's weights come from a seed of its own.
     """
-    inputs, features = encoder_of(config, observation_space).build(observation_space, config.seed * 100)
+    encoder = encoder_of(config, observation_space)
+    build = encoder.build if frame_stack(config) == 1 else encoder.build_stack
+    inputs, features = build(observation_space, config.seed * 100)
     return add_outputs(inputs, features, num_actions, config)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tensorq.config import Config
 
 MOST_LAYERS = 100
+MOST_FRAMES = 100
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class NetworkSettings(Part):
         "The part that computes features from an observation: by auto cnn for images, mlp for everything else.",
         choices=ENCODERS,
         before="mlp",
+    )
+    frame_stack: int = setting(
+        1,
+        "Successive observations that the network sees at once, as by Gymnasium's FrameStackObservation: the first of "
+        "an episode is repeated. Replay stores each of them once.",
+        at_least=1,
+        at_most=MOST_FRAMES,
     )
     hidden_sizes: tuple[int, ...] = setting(
         (256,), "Units of each hidden layer after the encoder; () in Python means none.", at_least=1, idle=True
@@ -60,6 +68,12 @@ class NoiseSettings(Part):
     noisy_deviation: float = setting(
         0.5, "Initial deviation of noisy layers, divided by the root of their number of inputs.", above=0, idle=True
     )
+
+
+def frame_stack(config: Config) -> int:
+    """How many successive observations the agent sees at once: K, 1 for a table."""
+    network = config.find(NetworkSettings)
+    return 1 if network is None else network.frame_stack
 
 
 def noise_deviation(config: Config) -> float:

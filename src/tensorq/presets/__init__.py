@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorq.config import DEFAULT_PRESET, Config, without_use
+from tensorq.envs.atari import GAME_SETTINGS, is_game
 from tensorq.errors import TensorqError, nearest
 from tensorq.plugins import Registry
 
@@ -74,19 +75,17 @@ def preset_settings(env: str, preset: str, above: tuple[str, ...] = ()) -> dict[
 
 
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:
-    """The Config of `preset` for `env`: defaults, then the preset's settings for env, then the overrides.
+    """The Config of `preset` for `env`: defaults for env, then the preset's settings for env, then the overrides.
 
     If the overrides choose another head, for example, the preset's settings that this head does not have are left out.
     """
     is_file = preset.endswith(".toml")
     try:
-        settings = {
-            **preset_settings(env, preset),
-            **overrides,
-            "env": env,
-            "preset": Path(preset).stem if is_file else preset,
-        }
+        own = {**preset_settings(env, preset), **overrides}
+        usual = GAME_SETTINGS if is_game(env) else {}
+        settings = {**usual, **own, "env": env, "preset": Path(preset).stem if is_file else preset}
         unused = without_use(settings) - overrides.keys()
+        unused |= without_use(settings, across_algorithms=True) & usual.keys() - own.keys()
         return Config.from_dict({name: value for name, value in settings.items() if name not in unused})
     except TensorqError as error:
         if is_file and overrides:

@@ -126,12 +126,13 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
         if not matters:
             full[name] = getattr(Config, name)
     if deep and full.get("encoder") == "auto":  # the encoder that was used, too
-        from tensorq.envs.spaces import plain_observation_space  # which imports Gymnasium
+        from tensorq.envs.spaces import plain_observation_space, stacked_space  # which imports Gymnasium
         from tensorq.networks.encoders.auto import encoder_name
+        from tensorq.networks.settings import frame_stack
 
         try:
             space = plain_observation_space(run.environment.observation_space)
-            full["encoder"] = encoder_name(run.config, space)
+            full["encoder"] = encoder_name(run.config, stacked_space(space, frame_stack(run.config)))
         except TensorqError:  # no description, or a damaged one
             full["encoder"] = "mlp"
     world = full.get("env") in [*WORLDS] and deep and full.get("loop") != "host"

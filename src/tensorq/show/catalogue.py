@@ -38,6 +38,8 @@ def print_environments() -> None:
     Console(highlight=False).print(table)
     if missing_modules("box2d"):
         print(f"\nLunarLander-v3 needs the box2d extra: {extra_command('box2d')}")
+    need = f", which need the atari extra: {extra_command('atari')}" if missing_modules("atari") else ""
+    print(f"\nAtari games are ALE/NAME-v5, such as ALE/Pong-v5{need}")
     print("\nAny other Gymnasium id runs in the host loop, if its actions are Discrete or MultiDiscrete.")
 
 

@@ -17,6 +17,7 @@ from tensorq.envs.host import MASK, seeds_for
 from tensorq.envs.spaces import check_mask, plain_action_space
 from tensorq.errors import TensorqError
 from tensorq.evaluation.load import read_kept
+from tensorq.networks.settings import frame_stack
 from tensorq.process import default_variable
 from tensorq.runs.saved import SavedRun
 from tensorq.show.video import Frame, frame_stride, record
@@ -63,7 +64,8 @@ def film(
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
         raise TensorqError(f"seed: received {seed!r}, expected a whole number of at least 0.")
     output = output or run.files.video_path
-    agent, env = read_kept(run, which).agent(), run.environment_maker(render_mode="rgb_array")()
+    agent, frames = read_kept(run, which).agent(), frame_stack(run.config)
+    env = run.environment_maker(render_mode="rgb_array")()
     try:
         if not isinstance(env, gym.Env):
             why = "is a VectorEnv, and a video shows one: give one of its environments, as make_env= or --env"
@@ -72,11 +74,13 @@ def film(
             why = "has no render_mode='rgb_array': make it with that"
             raise TensorqError(f"the environment function's environment {why}")
         run.environment.require_same(run.path, env.observation_space, env.action_space)
+        if frames > 1:
+            env = gym.wrappers.FrameStackObservation(env, frames)
         fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
         stride = frame_stride(output, fps)
         first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
-        frames = _frames(env, agent, first_seed, stride, SHORT_CLIP_SECONDS * fps if short else MAX_STEPS)
-        return record(frames, output, fps=fps / stride, plain=plain, action_names=_action_names(env))
+        shown = _frames(env, agent, first_seed, stride, SHORT_CLIP_SECONDS * fps if short else MAX_STEPS)
+        return record(shown, output, fps=fps / stride, plain=plain, action_names=_action_names(env))
     finally:
         close_or_warn(env, warn)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tensorq.networks.encoders import ENCODERS
 from tensorq.networks.encoders.cnn import CNNEncoder
-from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.encoders.encoder import Encoder, frame_space
 from tensorq.networks.encoders.mlp import MLPEncoder
+from tensorq.networks.settings import frame_stack
 
 if TYPE_CHECKING:
     from tensorq.config import Config
@@ -29,10 +30,12 @@ def encoder_name(config: Config, observation_space: Any) -> str:
 
     An image is a Box of uint8 with bounds 0 and 255, of shape [height, width] or with channels, and at least 8 pixels
     in both directions. Smaller grids, and boards of codes with other bounds, have an encoder by name. Runs keep the
-    name auto, so what it means must not change.
+    name auto, so what it means must not change. With frame_stack above 1, the space is that of stacks.
     """
     if config.encoder != "auto":
         return str(config.encoder)
+    if frame_stack(config) > 1:
+        observation_space = frame_space(observation_space)
     return "cnn" if is_image(observation_space, config.channels_first) else "mlp"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorq.errors import TensorqError
-from tensorq.networks.encoders.encoder import Encoder
+from tensorq.networks.encoders.encoder import Encoder, frame_space
 from tensorq.settings import setting
 
 
@@ -23,17 +23,34 @@ class ImageEncoder(Encoder):
         """Input and float32 features, for a Box of rank 2 or 3."""
         import keras
 
-        from tensorq.core.pixels import pixel_mask
-
         shape = self.image_shape(observation_space)
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
         x = keras.ops.cast(inputs, "float32")
         if self.channels_first and len(observation_space.shape) == 3:
             x = keras.ops.transpose(x, (0, 2, 3, 1))
-        x = keras.ops.reshape(x, (-1, *shape))
+        return inputs, self._features(keras.ops.reshape(x, (-1, *shape)), observation_space, seed)
+
+    def build_stack(self, observation_space: Any, seed: int) -> tuple[Any, Any]:
+        """See Encoder. The frames of a stack become channels, all of the oldest first."""
+        import keras
+
+        frames, *frame = observation_space.shape
+        height, width, channels = self.image_shape(frame_space(observation_space))
+        inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
+        x = inputs if len(frame) == 3 else keras.ops.expand_dims(inputs, 2 if self.channels_first else -1)
+        x = keras.ops.transpose(x, (0, 3, 4, 1, 2) if self.channels_first else (0, 2, 3, 1, 4))
+        x = keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, height, width, frames * channels))
+        return inputs, self._features(x, observation_space, seed)
+
+    def _features(self, x: Any, observation_space: Any, seed: int) -> Any:
+        """Features [N, F] of images [N, height, width, channels]; `observation_space` has their bounds."""
+        import keras
+
+        from tensorq.core.pixels import pixel_mask
+
         if self.divide_by_255 or pixel_mask(observation_space).all():
             x = x * (1 / 255)
-        return inputs, keras.layers.Flatten("channels_last", dtype="float32")(self.convolve(x, seed + 60))
+        return keras.layers.Flatten("channels_last", dtype="float32")(self.convolve(x, seed + 60))
 
     def convolve(self, x: Any, seed: int) -> Any:
         """Outputs [N, height, width, channels] of the convolutions. Layer number i has the seed `seed` + i."""
