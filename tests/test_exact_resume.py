@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from forked import CONTEXT
@@ -38,6 +39,10 @@ SMALL: dict[str, Any] = {
 
 def make_vector() -> gym.vector.VectorEnv:
     return gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+
+
+def make_chase() -> gym.Env:
+    return Chase()
 
 
 def work(path: Path, config: Config, make: Any, training: Any) -> None:
@@ -125,6 +130,10 @@ PQN: dict[str, Any] = {
 }  # fmt: skip
 # Every 2 400 steps environments are reset: of three checkpoints, two repeat all actions since the last reset.
 LONG: dict[str, Any] = {"reset_period_steps": 2_400, "n_step": 3}
+CNN: dict[str, Any] = {"encoder": "cnn", "channels": (4, 4), "kernel_sizes": (3, 3), "strides": (1, 2), "threads": 2}
+BREAKOUT: dict[str, Any] = {
+    "env": "tensorq/MinAtar-Breakout-v1", "evaluation_episodes": 5, "num_envs": 4, "replay_ratio": 0.1,
+}  # fmt: skip
 COPIED_AT = 6  # the sixth row of metrics.csv, of step 2 000: after 500, 800, 1 000, 1 500 and 1 600
 
 
@@ -155,6 +164,9 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         (PQN, "compiled", None),
         (PQN, "host", make_vector),
         (LONG, "host", None),
+        (CNN | {"replay_ratio": 0.1}, "host", make_chase),
+        (CNN | PQN | {"normalize_observations": False}, "host", make_chase),
+        (CNN | BREAKOUT, "compiled", None),
     ],
     ids=[
         "rainbow compiled",
@@ -164,6 +176,9 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         "pqn compiled",
         "pqn host vector of 4",
         "long host",
+        "images host",
+        "images pqn host",
+        "images compiled",
     ],
 )
 def test_a_kill_changes_nothing_with_switches(tmp_path: Path, switches: dict[str, Any], loop: str, make: Any) -> None:
@@ -210,6 +225,27 @@ def end_the_same(tmp_path: Path, config: Config, make: Any) -> Collection[str]:
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     return expected.keys()
+
+
+class Chase(gym.Env):
+    """A dot on 10x10 pixels moves at random; the action says whether it will be in the left or the right half."""
+
+    observation_space, action_space = gym.spaces.Box(0, 255, (10, 10, 1), np.uint8), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.place, self.age = self.np_random.integers(10, size=2), 0
+        return self._seen(), {}
+
+    def _seen(self) -> Any:
+        picture = np.zeros((10, 10, 1), np.uint8)
+        picture[tuple(self.place)] = 255
+        return picture
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:
+        self.place = np.clip(self.place + self.np_random.integers(-1, 2, size=2), 0, 9)
+        self.age += 1
+        return self._seen(), float((self.place[1] >= 5) == action), False, self.age == 20, {}
 
 
 class Crossing(gym.Env):

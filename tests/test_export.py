@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from tensorq.agents.dqn import DQN
 from tensorq.config import Config
 from tensorq.envs.spaces import space_to_json
 from tensorq.errors import TensorqError
-from tensorq.networks.build import build_network
+from tensorq.networks.build import build_network, network_function
 from tensorq.networks.numpy_network import NumpyNetwork, num_params
 from tensorq.networks.standard import custom_model, standard_mlp
 from tensorq.runs import directory
@@ -82,6 +85,50 @@ def test_a_saved_agent_is_loaded_by_keras(settings: dict[str, Any], tmp_path: Pa
     expected = tq.load(run).q_values(obs)
     np.testing.assert_allclose(keras.models.load_model(file)(obs), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(tq.open_run(run).keras_model().predict(obs, verbose=0), expected, rtol=1e-5, atol=1e-5)
+
+
+IMAGES = gym.spaces.Box(0, 255, (20, 18, 2), np.uint8)
+LOADS_WITHOUT_TENSORQ = """
+import sys
+sys.modules["tensorq"] = None
+import keras, numpy as np
+for path in sys.argv[2:]:
+    np.save(path + ".npy", keras.models.load_model(path)(np.load(sys.argv[1])))
+"""
+
+
+def features(space: gym.Space) -> keras.Model:
+    return keras.Sequential([keras.Input(space.shape), tq.layers.Conv2D(3, 5, 2, "same"), keras.layers.Flatten()])
+
+
+def test_agents_of_images_are_loaded_without_tensorq(tmp_path: Path) -> None:
+    cases: list[tuple[str, dict[str, Any], Any]] = [
+        ("mlp", {"encoder": "cnn", "dueling": True, "noisy": True, "layer_norm": True}, None),
+        ("mlp", {"encoder": "cnn", "channels": (4,), "kernel_sizes": (3,), "strides": (2,), "head": "quantile"}, None),
+        ("mlp", {"encoder": "impala", "sections": (4, 4), "head": "categorical", "dueling": True}, None),
+        ("mlp", {"encoder": "cnn", "head": "implicit_quantile"}, None),
+        ("features", {"noisy": True, "head": "implicit_quantile"}, network_function(None, features)),
+    ]
+    obs, expected, files = IMAGES.sample()[None].repeat(3, axis=0), [], []
+    obs[1:] //= 2
+    np.save(tmp_path / "obs.npy", obs)
+    for number, (kind, settings, function) in enumerate(cases):
+        run = tmp_path / f"run {number}"
+        config = Config(hidden_sizes=(16,), **SETTINGS | settings)
+        params = build_network(IMAGES, 2, config, function).initial_params()
+        params = np.random.default_rng(0).normal(size=params.size, scale=0.1).astype(np.float32)
+        make_run(run, params, kind, hidden_sizes=(16,), **SETTINGS | settings)
+        content = directory.read_config(run)
+        content["environment"]["observation_space"] = space_to_json(IMAGES)
+        directory.write_json(run / "config.json", content)
+        opened = tq.open_run(run, features=features if function else None)
+        files.append(opened.save(tmp_path / f"{number}.keras"))
+        assert b"tensorq" not in zipfile.ZipFile(files[-1]).read("config.json")
+        expected.append(tq.load(run, features=features if function else None).q_values(obs))
+    program = [sys.executable, "-W", "ignore", "-c", LOADS_WITHOUT_TENSORQ]
+    subprocess.run([*program, tmp_path / "obs.npy", *files], check=True, timeout=120)
+    for file, q_values in zip(files, expected, strict=True):
+        np.testing.assert_allclose(np.load(f"{file}.npy"), q_values, rtol=1e-4, atol=1e-4)
 
 
 def test_a_table_is_looked_up_exactly(tmp_path: Path) -> None:

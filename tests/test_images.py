@@ -13,11 +13,14 @@ import tensorflow as tf
 
 import tensorq as tq
 from tensorq.config import Config
-from tensorq.core.xla import compiled
+from tensorq.core.xla import compiled, in_xla_on_cpu
+from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
+from tensorq.events import Event, Message
+from tensorq.layers import Conv2D
+from tensorq.loops.build import build_loop
 from tensorq.networks.encoders.auto import encoder_name, encoder_of
 from tensorq.networks.encoders.cnn import CNNEncoder
-from tensorq.networks.layers import Conv2D
 from tensorq.networks.q_network import build_q_network
 
 BOARD = gym.spaces.Box(0, 1, (10, 9, 4), np.uint8)
@@ -81,6 +84,19 @@ def test_padding_by_hand() -> None:
         model = keras.Model(*encoder.build(space, 0))
         model.set_weights([np.ones((3, 3, 1, 1)), np.zeros(1)])
         np.testing.assert_array_equal(model(np.ones((1, 3, 3), np.uint8)), [expected])
+
+
+class Grey(gym.Env):
+    """Images without channels, of which nothing can be learned."""
+
+    observation_space, action_space = GREY, gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        return np.zeros((12, 12), np.uint8), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:
+        return np.zeros((12, 12), np.uint8), 0.0, False, True, {}
 
 
 def test_channels_first_is_the_same_image() -> None:
@@ -168,3 +184,93 @@ def test_settings_of_the_encoder_that_is_not_chosen_are_refused(tmp_path: Path) 
         tq.train("CartPole-v1", channels_first=True, run_dir=tmp_path / "run")
     with pytest.raises(TensorqError, match="scale_observations: received True, expected False with encoder cnn"):
         tq.train("tensorq/Snake8x8-v0", scale_observations=True, run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize("encoder", ["auto", "cnn"])
+def test_images_without_channels_have_none_first(encoder: str, tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match=r"channels_first: received True with observations of shape \(12, 12\)"):
+        tq.train(Grey, channels_first=True, encoder=encoder, run_dir=tmp_path / "run")
+
+
+def convolving(kind: Any) -> Any:
+    """A network function with a convolution of this kind inside a model within the model."""
+
+    def build(space: gym.Space, num_actions: int) -> keras.Model:
+        inner = keras.Sequential([keras.Input(space.shape), kind(4, 3), keras.layers.Flatten()])
+        inputs = keras.Input(space.shape)
+        return keras.Model(inputs, keras.layers.Dense(num_actions)(inner(inputs)))
+
+    return build
+
+
+@pytest.mark.parametrize("switch", ["scale_observations", "channels_first", "divide_by_255"])
+def test_a_network_function_takes_the_place_of_every_encoder(switch: str, tmp_path: Path) -> None:
+    with pytest.raises(TensorqError, match=f"network= replaces the layers that have {switch}: give {switch}=False"):
+        tq.train(
+            "tensorq/Snake8x8-v0",
+            network=convolving(Conv2D),
+            run_dir=tmp_path / "run",
+            **{switch: True},
+        )
+
+
+def test_one_line_tells_of_the_faster_convolution(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Message) and "tq.layers.Conv2D" in event.text:
+            told.append(event.kind)
+
+    small = {"steps": 60, "learning_starts_steps": 30, "batch_size": 8, "num_envs": 2, "evaluation_episodes": 2}
+    tq.train(
+        "tensorq/MinAtar-Breakout-v1",
+        network=convolving(keras.layers.Conv2D),
+        run_dir=tmp_path / "run",
+        observers=[observe],
+        **small,
+    )
+    assert told == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "loop", "hints"),
+    [(keras.layers.Conv2D, "compiled", 1), (Conv2D, "compiled", 0), (keras.layers.Conv2D, "host", 0)],
+)
+def test_the_line_is_for_keras_convolutions_in_the_compiled_loop(
+    kind: Any, loop: str, hints: int, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    config = Config(env="tensorq/MinAtar-Breakout-v1", loop=loop, replay_capacity=100)
+    build_loop(config, describe(config.env), convolving(kind), tmp_path / "replay.bin", told.append).close()
+    assert len(told) == hints
+
+
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "pqn", "rollout_length": 64}], ids=["dqn", "pqn"])
+@pytest.mark.parametrize(
+    ("base", "loop", "in_xla"),
+    [
+        (keras.layers.Conv2D, "host", False),
+        (keras.layers.Dense, "host", True),
+        (keras.layers.Conv2D, "compiled", True),
+    ],
+)
+def test_convolutions_of_the_host_loop_are_outside_xla(
+    base: Any, loop: str, in_xla: bool, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    traced: list[bool] = []
+
+    class Noting(base):
+        def call(self, inputs: Any) -> Any:
+            traced.append(in_xla_on_cpu())
+            return super().call(inputs)
+
+    def build(space: gym.Space, num_actions: int) -> keras.Model:
+        first = Noting(2, 3) if base is keras.layers.Conv2D else Noting(2)
+        return keras.Sequential(
+            [keras.Input(space.shape), first, keras.layers.Flatten(), keras.layers.Dense(num_actions)]
+        )
+
+    config = Config(env="tensorq/MinAtar-Breakout-v1", loop=loop, **settings)
+    made = build_loop(config, describe(config.env), build, tmp_path / "replay.bin")
+    made.close()
+    assert (True in traced) == in_xla

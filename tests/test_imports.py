@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"heads"},
     {"networks", "replay"},
     {"agents", "envs"},
-    {"config", "events", "worlds"},
+    {"config", "events", "worlds", "layers"},
     {"presets", "runs", "evaluation"},
     {"loops", "observers", "show", "stopped"},
     {"training", "preflight", "options"},

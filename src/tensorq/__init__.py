@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tensorq import layers
     from tensorq.agents.trained import TrainedAgent
     from tensorq.api import Run, flatten_space, load, open_run, resume, train
     from tensorq.config import Config
@@ -54,14 +55,16 @@ _HOMES = {
 }
 __all__ = [
     "Config", "GymView", "Part", "Run", "StopTraining", "Stopped", "TensorBoard", "TensorqError", "TrainedAgent",
-    "check_world", "flatten_space", "load", "open_run", "register_encoder", "register_head", "register_preset",
-    "register_world", "resume", "setting", "train",
+    "check_world", "flatten_space", "layers", "load", "open_run", "register_encoder", "register_head",
+    "register_preset", "register_world", "resume", "setting", "train",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "layers":
+        return importlib.import_module("tensorq.layers")
     raise AttributeError(f"module 'tensorq' has no attribute {name!r}")
 
 

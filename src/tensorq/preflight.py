@@ -21,7 +21,8 @@ from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind
 from tensorq.networks.build import NetworkBuilder
-from tensorq.networks.encoders.auto import encoder_name
+from tensorq.networks.encoders.auto import encoder_name, encoder_of
+from tensorq.networks.encoders.image import ImageEncoder
 from tensorq.networks.numpy_network import knows, num_params
 from tensorq.networks.settings import NetworkSettings, frame_stack
 from tensorq.process import refuse_inherited_tensorflow
@@ -68,8 +69,10 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
     space, num_actions = environment.observation_space, int(environment.action_space.n)
     seen = stacked_space(environment.native_observation_space, frame_stack(config))  # which refuses some spaces
     seen = plain_observation_space(seen)
-    if config.encoder == "auto":
+    if network is None and config.encoder == "auto":
         config.replace(encoder=encoder_name(config, seen))  # refuses the other encoder's settings
+    if network is None and isinstance(encoder := encoder_of(config, seen), ImageEncoder):
+        encoder.image_shape(space)  # refuses spaces without images
     limit = environment.max_episode_steps if loop == "compiled" else None
     default_network = network is None and knows(seen, config)
     check_fits(config, demands(space, num_actions, default_network, limit), available_bytes())

@@ -116,7 +116,8 @@ class Training:
                 )
             if found is not None:
                 found = without_old_replay(found)
-            loop = build_loop(self._loop_config(found), self.environment, self.network, self.directory.replay_path)
+            config, path = self._loop_config(found), self.directory.replay_path
+            loop = build_loop(config, self.environment, self.network, path, lambda text: self._tell(Message(text)))
             metrics = CsvTable(self.directory.metrics_path, columns(loop.metric_names))
             episodes = CsvTable(self.directory.episodes_path, EPISODES)
             with contextlib.ExitStack() as closing, metrics, episodes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tensorq.agents.settings import Algorithm, LearningRateSettings, OptimizerSettings
+from tensorq.core import xla
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import OPTIMIZERS, clip_by_norm
 from tensorq.core.statistics import EPSILON, FIRST_COUNT, Statistics
@@ -28,6 +29,7 @@ class Agent:
     def __init__(self, config: Config, network: Network) -> None:
         self.network = network
         self.head = config.part(Head)
+        self.step = xla.fused(self._step)
         self.rate, self._optimizer = config.part(LearningRateSettings), config.part(OptimizerSettings)
 
     @property
@@ -74,7 +76,7 @@ class Agent:
         """
         return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
 
-    def step(self, state: AgentState, gradients: Tensor) -> AgentState:
+    def _step(self, state: AgentState, gradients: Tensor) -> AgentState:
         """The state after one step of the optimizer against gradients [P]; the target network stays as it was."""
         settings, updates = self._optimizer, state.updates
         if settings.max_gradient_norm:

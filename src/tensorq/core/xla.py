@@ -11,8 +11,13 @@ import tensorflow as tf
 _traced = ContextVar("traced", default=False)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """The function as a tf.function that XLA compiles; while it is traced, in_xla_on_cpu() is true on a CPU."""
+def compiled(function: Callable[..., Any], jit: bool = True) -> Any:
+    """The function as a tf.function that XLA compiles; while it is traced, in_xla_on_cpu() is true on a CPU.
+
+    With jit=False it stays a graph of TensorFlow's operations.
+    """
+    if not jit:
+        return tf.function(function, autograph=False)
 
     def traced(*arguments: Any) -> Any:
         token = _traced.set(True)
@@ -22,6 +27,20 @@ def compiled(function: Callable[..., Any]) -> Any:
             _traced.reset(token)
 
     return tf.function(traced, jit_compile=True, autograph=False)
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function; a graph that XLA does not compile calls it as a program of XLA's, which fuses its operations.
+
+    For many operations in a row on long vectors: each of them would read and write memory.
+    """
+    program = tf.function(function, jit_compile=True, autograph=False)
+
+    def call(*arguments: Any) -> Any:
+        alone = not (tf.executing_eagerly() or _traced.get())
+        return (program if alone else function)(*arguments)
+
+    return call
 
 
 def with_block(column: tf.Tensor, place: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
@@ -44,4 +63,9 @@ def with_block(column: tf.Tensor, place: tf.Tensor, block: tf.Tensor) -> tf.Tens
 
 def in_xla_on_cpu() -> bool:
     """Whether a function given to `compiled` is being traced, and there is no GPU that would run it."""
-    return _traced.get() and not tf.config.list_logical_devices("GPU")
+    return _traced.get() and not has_gpu()
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow runs functions on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from tensorq.agents.settings import QTableSettings
@@ -20,6 +21,11 @@ from tensorq.networks.settings import frame_stack
 from tensorq.plugins import OURS
 from tensorq.settings import choices_of
 
+_SLOW_CONVOLUTIONS = (
+    "the network has keras.layers.Conv2D, which is slow in the compiled loop on a CPU: tq.layers.Conv2D has the same "
+    "arguments, weights and results, and is faster there"
+)
+
 
 def loop_kind(config: Config, environment: Environment) -> str:
     """ "compiled" or "host"; a table learns in Python, even if there is a compiled world."""
@@ -34,13 +40,20 @@ def packages(config: Config) -> list[str]:
     return sorted({*owners} - {"", OURS})
 
 
-def build_loop(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
+def build_loop(
+    config: Config,
+    environment: Environment,
+    network: NetworkBuilder | None,
+    replay_path: Path,
+    hint: Callable[[str], None] = lambda text: None,
+) -> Loop:
     """Build network, agent and loop, with compiled programs. `replay_path` is the replay's file.
 
-    If a part from another package raises an error, TensorqError names this package.
+    `hint` gets a line for the user if the network could be faster. If a part from another package raises an error,
+    TensorqError names this package.
     """
     try:
-        return _build(config, environment, network, replay_path)
+        return _build(config, environment, network, replay_path, hint)
     except TensorqError:
         raise
     except Exception as error:
@@ -49,7 +62,13 @@ def build_loop(config: Config, environment: Environment, network: NetworkBuilder
         raise TensorqError(f"an extension by the package {' or '.join(others)} raised {where_raised(error)}") from error
 
 
-def _build(config: Config, environment: Environment, network: NetworkBuilder | None, replay_path: Path) -> Loop:
+def _build(
+    config: Config,
+    environment: Environment,
+    network: NetworkBuilder | None,
+    replay_path: Path,
+    hint: Callable[[str], None],
+) -> Loop:
     if config.find(QTableSettings):
         return HostLoop(config, environment.make, functools.partial(TableLearner, config))
 
@@ -61,9 +80,13 @@ def _build(config: Config, environment: Environment, network: NetworkBuilder | N
     q_network = build_network(*spaces, config, network, own_space)
     agent = make_agent(config, q_network)
     if loop_kind(config, environment) == "compiled":
+        from tensorq.core.xla import has_gpu
         from tensorq.envs.world import make_world
         from tensorq.loops.compiled import CompiledLoop
+        from tensorq.networks.layers import is_slow_in_xla
 
+        if any(map(is_slow_in_xla, q_network.convolutions)) and not has_gpu():
+            hint(_SLOW_CONVOLUTIONS)
         return CompiledLoop(config, agent, make_world(config.env, config.env_args), replay_path)
     from tensorq.loops.host_learning import make_learner
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -40,13 +41,17 @@ STATE_NAMES = (
 
 
 class StoredAgent:
-    """An agent's state in one tf.Variable, because each variable and each output adds some 30 us to a call."""
+    """An agent's state in one tf.Variable, because each variable and each output adds some 30 us to a call.
 
-    def __init__(self, agent: Agent) -> None:
+    With joined=False each part has a variable of its own, and calls do not return parameters: for millions of
+    parameters outside XLA, this takes less time than the copies.
+    """
+
+    def __init__(self, agent: Agent, joined: bool = True) -> None:
         state = agent.init()
-        self._sizes = [len(part) for part in _numbers(state)]
-        self.vector = tf.Variable(tf.concat(_numbers(state), axis=0))
-        self.params: np.ndarray = np.array(state.params)  # for acting in NumPy; updated in place
+        self._sizes, self._joined = [len(part) for part in _numbers(state)], joined
+        self._variables = [tf.Variable(part) for part in self._stored(_numbers(state))]
+        self.params: np.ndarray = np.array(state.params)  # for acting in NumPy; if joined, updated in place
         self.updates = 0
         self._normalized = agent.network.normalized
         self.statistics = Statistics(*(np.array(part) for part in state.statistics)) if self._normalized else None
@@ -60,34 +65,44 @@ class StoredAgent:
         scaling = np.concatenate([self.statistics.mean, 1 / np.sqrt(self.statistics.variance + EPSILON)])
         place = slice(self._sizes[0] - 2 * self._normalized, self._sizes[0])
         self.params[place] = scaling
-        self.vector[place].assign(scaling.astype(np.float32))
+        self._variables[0][place].assign(scaling.astype(np.float32))
+
+    def _stored(self, parts: list[Tensor]) -> list[Tensor]:
+        """The values of the variables for these parts of a state."""
+        return [tf.concat(parts, axis=0)] if self._joined else parts
 
     def state(self) -> AgentState:
-        """The state, split from the vector."""
-        params, target_params, first, second, count = tf.split(self.vector.read_value(), self._sizes)
+        """The state, from the variables."""
+        parts = [variable.read_value() for variable in self._variables]
+        params, target_params, first, second, count = tf.split(parts[0], self._sizes) if self._joined else parts
         low, high = tf.unstack(tf.cast(count, tf.int64))
         return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
 
     def params_tensor(self) -> Tensor:
         """The online network's parameters [P], in a graph."""
-        return self.vector.read_value()[: self._sizes[0]]
+        return self._variables[0].read_value()[: self._sizes[0]]
 
-    def assign(self, state: AgentState) -> None:
-        """Store this state; called in a graph."""
-        self.vector.assign(tf.concat(_numbers(state), axis=0))
+    def assign(self, state: AgentState, found: list[Tensor]) -> Tensor:
+        """Store this state, in a graph. Returns what a call returns for `take`: `found` as one vector, after [P]."""
+        for variable, value in zip(self._variables, self._stored(_numbers(state)), strict=True):
+            variable.assign(value)
+        return tf.concat([state.params, *found] if self._joined else found, axis=0)
 
     def take(self, result: np.ndarray, updates: int) -> np.ndarray:
         """Update the parameters from the first numbers of a call's result, and return the rest."""
+        self.updates += updates
+        if not self._joined:
+            return result
         size = self._sizes[0]
         self.params[:] = result[:size]
-        self.updates += updates
         return result[size:]
 
     def kept(self) -> Tensors:
         """The parameters, and the statistics that normalise observations."""
         parts = {} if self.statistics is None else self.statistics._asdict()
         statistics = {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
-        return {"agent.params": self.params.copy(), **statistics}
+        params = self.params.copy() if self._joined else self._variables[0].numpy()
+        return {"agent.params": params, **statistics}
 
     def save(self) -> Tensors:
         """The whole state, by name."""
@@ -98,8 +113,9 @@ class StoredAgent:
         """Restore what `save` returned."""
         self.updates = int(tensors["agent.updates"])
         high, low = divmod(self.updates, COUNT_BASE)
-        parts = [tensors[name] for name in STATE_NAMES]
-        self.vector.assign(np.concatenate([*parts, np.array([low, high], np.float32)]))
+        parts = [*(tensors[name] for name in STATE_NAMES), np.array([low, high], np.float32)]
+        for variable, value in zip(self._variables, self._stored(parts), strict=True):
+            variable.assign(value)
         self.params[:] = tensors["agent.params"]
         if self.statistics is not None:
             self.statistics = Statistics(*(tensors[f"agent.statistics.{name}"] for name in Statistics._fields))
@@ -112,7 +128,9 @@ class DeepLearner:
 
     def __init__(self, config: Config, agent: Agent, envs: HostEnvironments, numpy_q: NumpyQ | None) -> None:
         """Store the agent's first state. `numpy_q` makes a Q-function in NumPy from parameters, if there is one."""
-        self._config, self.agent = config, StoredAgent(agent)
+        in_xla = not agent.network.convolutions or xla.has_gpu()  # oneDNN's convolutions on a CPU are outside it
+        self._compile = functools.partial(xla.compiled, jit=in_xla)
+        self._config, self.agent = config, StoredAgent(agent, joined=in_xla)
         self._num_actions, self._act_uniforms = int(envs.action_space.n), agent.act_uniforms
         self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
         self.q_values: NoisyQFunction = numpy_q(self.agent.params) if numpy_q else self._compiled(agent, envs)
@@ -129,7 +147,7 @@ class DeepLearner:
         def rate(obs: Tensor, noise: Tensor) -> Tensor:
             return agent.q_values(stored.params_tensor(), obs, noise if noise.shape[0] else None)
 
-        function = xla.compiled(rate)
+        function = self._compile(rate)
         dtype, shape = obs_layout(envs.observation_space)
         nothing = np.zeros(0, np.float32)
         compiled: dict[tuple[int, int], Any] = {}
@@ -197,7 +215,7 @@ class FromReplay(DeepLearner):
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
         shape = self._updates_per_call, self._batch_size * self.replay.transition_bytes
         rows = tf.TensorSpec(shape, tf.uint8)
-        program = xla.compiled(self._updates)
+        program = self._compile(self._updates)
         self._call = _direct_call(program.get_concrete_function(rows))
 
     def add(self, step: Transition) -> None:
@@ -227,7 +245,7 @@ class FromReplay(DeepLearner):
         return [float(each.sum()) for each in values]
 
     def _updates(self, batches: Tensor) -> Tensor:
-        """Updates on batches [K, bytes]. Returns one vector: new parameters [P], then each of the metrics [K].
+        """Updates on batches [K, bytes]. Returns one vector for StoredAgent.take: each of the metrics [K].
 
         With priorities, the TD errors [K, B] follow.
         """
@@ -244,11 +262,9 @@ class FromReplay(DeepLearner):
         carry: tuple[Any, ...] = (tf.constant(0), self.agent.state(), *first)
         carry = body(*carry) if count == 1 else tf.while_loop(lambda index, *_: index < count, body, carry)
         _, state, *values, td_errors = carry
-        self.agent.assign(state)
-        parts = [state.params, *values]
         if self._settings.priority_exponent:
-            parts += [tf.reshape(td_errors, [-1])]
-        return tf.concat(parts, axis=0)
+            values += [tf.reshape(td_errors, [-1])]
+        return self.agent.assign(state, values)
 
     def cut(self) -> None:
         """Cut all episodes here."""
@@ -282,7 +298,7 @@ class FromRollouts(DeepLearner):
         self._columns = [obs, zeros.astype(np.int32), zeros.copy(), zeros.copy(), obs.copy(), zeros > 0, zeros, *masks]
         self._row = 0
         specs = [tf.TensorSpec(column.shape, column.dtype) for column in self._columns]
-        program = xla.compiled(self._round)
+        program = self._compile(self._round)
         self._call = program.get_concrete_function(tf.TensorSpec((), tf.int64), *specs)
 
     def add(self, step: Transition) -> None:
@@ -315,15 +331,14 @@ class FromRollouts(DeepLearner):
         return sums
 
     def _round(self, batches: Tensor, *columns: Tensor) -> Tensor:
-        """Learn from a rollout. Returns one vector: new parameters [P], sums of metrics, the first bad update or -1."""
+        """Learn from a rollout. Returns one vector for `take`: sums of metrics, the first bad update or -1."""
         seed, state = tf.constant(self._config.seed, tf.int64), self.agent.state()
         before = state.updates
         rollout, sums = Rollout(*columns), UpdateSums.none()
         state, found = learn_rollout(self._config, self._pqn, seed, state, rollout, sums, batches)
-        self.agent.assign(state)
         bad = tf.where(found.bad_update < 0, found.bad_update, found.bad_update - before)
         found_sums = [found.values[name] for name in METRICS]
-        return tf.concat([state.params, [*found_sums, tf.cast(bad, tf.float32)]], axis=0)
+        return self.agent.assign(state, [tf.stack([*found_sums, tf.cast(bad, tf.float32)])])
 
     def cut(self) -> None:
         """Cut all episodes here."""

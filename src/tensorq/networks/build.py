@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tensorq.networks.network import Network
 
 # The switches of layers that a user's function replaces.
-_SWITCHES = {"network": ("dueling", "noisy", "layer_norm", "scale_observations"), "features": ("scale_observations",)}
+_ENCODER_SWITCHES = ("scale_observations", "channels_first", "divide_by_255")
+_SWITCHES = {"network": ("dueling", "noisy", "layer_norm", *_ENCODER_SWITCHES), "features": _ENCODER_SWITCHES}
 _SIGNATURES = {
     "network": "build_model(observation_space, num_actions) that returns a keras.Model of the Q-values",
     "features": "build_model(observation_space) that returns a keras.Model of features [N, F]",

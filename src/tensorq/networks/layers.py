@@ -104,6 +104,19 @@ class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]  # Keras is not typed
         return tf.reshape(found, (-1, len(rows), len(columns), filters))
 
 
+def convolutions(model: Any) -> list[Any]:
+    """The convolutions of a model, ours or Keras', at any depth."""
+    kinds = tuple(value for name, value in vars(keras.layers).items() if "Conv" in name and isinstance(value, type))
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+
+
+def is_slow_in_xla(layer: Any) -> bool:
+    """Whether a layer is Keras' own Conv2D where ours would be faster in the compiled loop on a CPU."""
+    if not isinstance(layer, keras.layers.Conv2D) or isinstance(layer, Conv2D):
+        return False
+    return bool(layer.groups == 1 and layer.dilation_rate == (1, 1) and layer.data_format == "channels_last")
+
+
 @keras.saving.register_keras_serializable("tensorq")
 class Cosines(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
     """cos(pi i x) for i from 0 to count - 1, the inputs that an implicit quantile network gets for a fraction x."""

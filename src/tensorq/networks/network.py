@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import Model
 
 from tensorq.core.types import Tensor
-from tensorq.networks.layers import is_noise
+from tensorq.networks.layers import convolutions, is_noise
 from tensorq.networks.own_space import from_stored
 
 
@@ -37,6 +37,7 @@ class Network:
         accepted = inspect.signature(model.call).parameters.values()
         takes_training = any(each.name == "training" or each.kind == each.VAR_KEYWORD for each in accepted)
         self._keywords = {"training": False} if takes_training else {}
+        self.convolutions = convolutions(model)
 
     @property
     def num_noise(self) -> int:

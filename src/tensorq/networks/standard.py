@@ -11,8 +11,9 @@ import numpy as np
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head, midpoints
 from tensorq.networks.encoders.mlp import MLPEncoder
+from tensorq.networks.layers import Conv2D, Cosines, RowDense
 from tensorq.networks.network import Network
-from tensorq.networks.numpy_network import ACTING_FRACTIONS, LAYER_NORM_EPSILON, NumpyNetwork
+from tensorq.networks.numpy_network import ACTING_FRACTIONS, COSINES, LAYER_NORM_EPSILON, NumpyNetwork
 from tensorq.networks.own_space import keras_inputs
 from tensorq.networks.q_network import FLOAT32
 from tensorq.networks.settings import NetworkSettings
@@ -74,10 +75,10 @@ def standard_table(observation_space: gym.spaces.Discrete, table: np.ndarray) ->
 
 
 def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.Model:
-    """The model of a user's function with parameters [P]. A mean follows if its outputs are not Q-values yet."""
-    model = network.model
-    for weight, value in zip(model.trainable_variables, network.unflatten(params), strict=True):
+    """Any other network's model with parameters [P]. A mean follows if its outputs are not Q-values yet."""
+    for weight, value in zip(network.model.trainable_variables, network.unflatten(params), strict=True):
         weight.assign(value)
+    model = _of_keras_alone(network.model)
     assert network.space is not None
     if not config.part(Head).in_numpy:
         raise TensorqError(f"head {config.head} cannot be written as Keras' own layers: use tq.load, which can use it.")
@@ -103,6 +104,37 @@ def custom_model(network: Network, config: Config, params: np.ndarray) -> keras.
             if layer.weights:
                 layer.set_weights([support[:, None]])
     return keras.Model(inputs, outputs, name="agent")
+
+
+def _of_keras_alone(model: keras.Model) -> keras.Model:
+    """The model with Keras' own layers in place of ours; they share no weights, all others do.
+
+    Noisy layers become their means. Our layers inside a subclass of keras.Model, or of a layer, stay as they are.
+    """
+    weights: list[tuple[Any, list[Any]]] = []
+
+    def own(layer: Any) -> Any:
+        if isinstance(layer, RowDense):
+            made: Any = keras.layers.Dense(layer.units, name=layer.name, dtype=layer.dtype_policy)
+            weights.append((made, [keras.ops.transpose(layer.kernel), layer.bias]))
+        elif isinstance(layer, Conv2D):
+            made = keras.layers.Conv2D.from_config(layer.get_config())
+            weights.append((made, layer.get_weights()))
+        elif isinstance(layer, Cosines):
+            fractions = keras.Input((None,), **FLOAT32)
+            angles = keras.ops.convert_to_tensor(np.pi * np.arange(COSINES, dtype=np.float32))
+            made = keras.Model(fractions, keras.ops.cos(fractions[..., None] * angles), name=layer.name)
+        else:
+            return layer
+        return made
+
+    ours = any(isinstance(layer, (RowDense, Conv2D, Cosines)) for layer in model._flatten_layers())
+    if not ours or not getattr(model, "inputs", None):
+        return model
+    found = keras.models.clone_model(model, clone_function=own, recursive=True)
+    for layer, values in weights:
+        layer.set_weights(values)
+    return found
 
 
 def _model(space: gym.Space, layers: list[Any], weights: list[np.ndarray]) -> keras.Model:

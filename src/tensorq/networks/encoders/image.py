@@ -26,7 +26,7 @@ class ImageEncoder(Encoder):
         shape = self.image_shape(observation_space)
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
         x = keras.ops.cast(inputs, "float32")
-        if self.channels_first and len(observation_space.shape) == 3:
+        if self.channels_first:
             x = keras.ops.transpose(x, (0, 2, 3, 1))
         return inputs, self._features(keras.ops.reshape(x, (-1, *shape)), observation_space, seed)
 
@@ -65,6 +65,11 @@ class ImageEncoder(Encoder):
             raise TensorqError(
                 f"{self.subject}: received observations of {observation_space}, expected a Box of shape "
                 "[height, width], or with channels of rank 3; give encoder mlp."
+            )
+        if len(shape) == 2 and self.channels_first:
+            raise TensorqError(
+                f"channels_first: received True with observations of shape {shape}, which have no channels: leave it "
+                "out."
             )
         if len(shape) == 2:
             return (*shape, 1)
