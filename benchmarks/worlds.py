@@ -27,7 +27,7 @@ COUNT, VECTOR_STEPS = 1024, 256  # environments, and their steps in one call of 
 GAMES = [f"tensorq/MinAtar-{game}-v1" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")]
 SNAKES = [f"tensorq/Snake{side}x{side}-v0" for side in (6, 8, 10)]
 WORLDS = [*GAMES, *SNAKES, "CartPole-v1", "Acrobot-v1", "MountainCar-v0"]
-GYMNAX = [*(game for game in GAMES if "Seaquest" not in game), "CartPole-v1"]  # what gymnax has
+GYMNAX = [*GAMES, "CartPole-v1", "Acrobot-v1", "MountainCar-v0"]  # what gymnax has
 ONE_THREAD = {"NPROC": "1", "PJRT_NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}  # for JAX
 
 
@@ -74,7 +74,7 @@ def systems() -> dict[str, System]:
         found["gymnax, 1 thread"] = System(command, GYMNAX, ONE_THREAD)
         found["gymnax, 2 threads"] = System(command, GYMNAX)
     else:
-        print(f"left out: gymnax; python3 -m venv .venv-jax && {JAX_PYTHON} -m pip install gymnax")
+        print(f"left out: gymnax; python3 -m venv .venv-jax && {JAX_PYTHON} -m pip install gymnax six")
     script = str(peers / "gymnasium_worlds.py")
     if has_module(python, "minatar"):
         found["minatar, one game"] = System([python, script, "1"], GAMES)
@@ -169,7 +169,9 @@ def main() -> None:
     for system in found.values():
         system.close()
     table = [summary(world, results) for world, results in runs.items()]
-    print(f"\n{'steps/s, the faster number of threads':<40}{'tensorq':>12}{'gymnax':>12}{'Gymnasium':>12}{'ratios':>16}")
+    print(
+        f"\n{'steps/s, the faster number of threads':<40}{'tensorq':>12}{'gymnax':>12}{'Gymnasium':>12}{'ratios':>16}"
+    )
     for row in table:
         ratios = " ".join(f"{row[key]:.1f}x" for key in ("times_gymnax", "times_gymnasium") if row[key])
         rates = "".join(f"{row[key] or 0:>12,.0f}" for key in ("tensorq", "gymnax", "gymnasium"))

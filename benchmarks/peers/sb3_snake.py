@@ -1,8 +1,8 @@
-"""Train Stable-Baselines3's DQN on tensorq's Snake: `python sb3_snake.py [--steps 20000]`; writes results/sb3_snake.json.
+"""Train Stable-Baselines3's DQN on tensorq's Snake: `python sb3_snake.py [--steps 20000]`.
 
-It shows that other libraries can train on tensorq's worlds by their Gymnasium ids; the run is far too short to learn the
-game. SB3 knows no action masks: where its agent turns back into the snake's neck, which is illegal, the world goes
-straight on. Needs stable-baselines3 and tensorq (TensorFlow and PyTorch in one environment):
+It shows that other libraries can train on tensorq's worlds by their Gymnasium ids; the run is far too short to learn
+the game. SB3 knows no action masks: where its agent turns back into the snake's neck, which is illegal, the world goes
+straight on. Writes results/sb3_snake.json. Needs both libraries, and so TensorFlow and PyTorch, in one environment:
 python3 -m venv .venv-sb3 && .venv-sb3/bin/pip install torch==2.13.0 stable-baselines3 .
 """
 
