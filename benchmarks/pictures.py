@@ -18,8 +18,8 @@ from tensorq.process import import_tensorflow
 GAMES = ("Breakout", "Asterix", "SpaceInvaders", "Seaquest", "Freeway")
 SHOWN = ["Snake8x8-v0", *(f"MinAtar-{game}-v0" for game in GAMES)]
 OUTPUT = HERE.parent / "docs/images/worlds.gif"
-SKIPPED, FRAMES, MILLISECONDS = 60, 100, 100  # steps before the first frame; frames, and how long each is shown
-RANDOM_GAMES, HORIZON, DISCOUNT, PERSISTENCE = 600, 40, 0.95, 0.6
+SKIPPED, FRAMES, MILLISECONDS = 60, 80, 100  # steps before the first frame; frames, and how long each is shown
+RANDOM_GAMES, HORIZON, DISCOUNT, PERSISTENCE = 300, 40, 0.95, 0.6
 WIDTH, GAP = 140, 4  # pixels
 
 
