@@ -51,14 +51,9 @@ def write(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / name
     RESULTS.mkdir(exist_ok=True)
     script = Path(sys.argv[0]).resolve().relative_to(HERE.resolve())
-    arguments = [
-        Path(argument).name if "/" in argument else argument for argument in sys.argv[1:]
-    ]  # no machine's paths
-    header = {
-        "command": " ".join([f"python benchmarks/{script}", *arguments]),
-        "date": time.strftime("%Y-%m-%d"),
-        **machine(),
-    }
+    arguments = [Path(given).name if "/" in given else given for given in sys.argv[1:]]  # no machine's paths
+    command = " ".join([f"python benchmarks/{script}", *arguments])
+    header = {"command": command, "date": time.strftime("%Y-%m-%d"), **machine()}
     path.write_text(json.dumps({"measured": header, **result}, indent=2) + "\n")
     return path
 
