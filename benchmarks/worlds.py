@@ -24,7 +24,7 @@ from typing import Any
 from measure import HERE, JAX_PYTHON, has_module, write
 
 COUNT, VECTOR_STEPS = 1024, 256  # environments, and their steps in one call of the program
-GYMNAX_VECTOR_STEPS = 64  # as fast as more, and its Seaquest makes a few thousand steps a second
+GYMNAX_VECTOR_STEPS = 64  # fewer, because its Seaquest makes a few thousand steps a second
 GAMES = [f"tensorq/MinAtar-{game}-v1" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")]
 SNAKES = [f"tensorq/Snake{side}x{side}-v0" for side in (6, 8, 10)]
 WORLDS = [*GAMES, *SNAKES, "CartPole-v1", "Acrobot-v1", "MountainCar-v0"]
