@@ -50,8 +50,10 @@ def write(name: str, result: dict[str, Any]) -> Path:
     """Save a result with the command that gave it, the machine and the date."""
     path = RESULTS / name
     RESULTS.mkdir(exist_ok=True)
-    arguments = [Path(argument).name if "/" in argument else argument for argument in sys.argv]  # no machine's paths
-    header = {"command": f"python benchmarks/{' '.join(arguments)}", "date": time.strftime("%Y-%m-%d"), **machine()}
+    script = Path(sys.argv[0]).resolve().relative_to(HERE.resolve())
+    arguments = [Path(given).name if "/" in given else given for given in sys.argv[1:]]  # no machine's paths
+    command = " ".join([f"python benchmarks/{script}", *arguments])
+    header = {"command": command, "date": time.strftime("%Y-%m-%d"), **machine()}
     path.write_text(json.dumps({"measured": header, **result}, indent=2) + "\n")
     return path
 

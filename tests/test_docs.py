@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tensorq.agents.metrics import METRICS
+from tensorq.envs.world import WORLDS
 from tensorq.training import EPISODES, Training, columns
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +44,21 @@ def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Training, "_show", lambda self: None)  # curve and video: the block draws some itself
     exec(block, {})
     assert (tmp_path / "curve.png").exists() and (tmp_path / "cartpole.gif").exists()
+
+
+def test_the_python_in_the_page_on_worlds_runs() -> None:
+    scope: dict[str, Any] = {}
+    for block in re.findall("```python\n(.*?)```", (ROOT / "docs/worlds.md").read_text(), re.DOTALL):
+        exec(block, scope)
+    assert scope["picture"].shape == (280, 240, 3)
+    assert scope["observations"].shape == (1024, 10, 10, 4)
+
+
+def test_the_page_on_worlds_has_every_world() -> None:
+    text = (ROOT / "docs/worlds.md").read_text()
+    for name in WORLDS:
+        base, version = name.removeprefix("tensorq/").rsplit("-", 1)
+        assert f"{base}-{version}`" in text or f"{base}-v0`, `-{version}`" in text, name
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

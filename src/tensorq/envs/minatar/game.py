@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.core.types import Tensor
+from tensorq.core.xla import in_xla_on_cpu
 
 SIDE = 10  # cells of a board's side
 LANES = SIDE - 2  # rows 1 to 8, where a game has things in all rows but the first and the last
@@ -57,7 +59,9 @@ class Game:
 
     def observe(self, state: Any) -> Tensor:
         """The planes as [N, 10, 10, channels] uint8."""
-        return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in self.planes(state)], axis=3)
+        # Otherwise XLA would compute the step that gave the state again for each plane, which takes most of the time.
+        planes = self.planes(apart(state, lambda: tf.nest.map_structure(tf.identity, state)))
+        return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in planes], axis=3)
 
     def step(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         """One step; no game truncates."""
@@ -74,6 +78,20 @@ class Game:
         colours = np.concatenate([np.zeros((1, 3)), shades])
         board = (self.observe(state).numpy()[0] > 0) * np.arange(1, count + 1)
         return np.kron((255 * colours).astype(np.uint8)[board.max(axis=2)], np.ones((CELL, CELL, 1), np.uint8))
+
+
+def apart(instead: Any, function: Callable[[], Any]) -> Any:
+    """The function's result, which is like `instead`, from a computation of its own.
+
+    XLA on a CPU computes a value again for each of the results that need it, and in a long calculation that takes most
+    of the time. It compiles the body of a loop on its own, so that this is a loop of one turn. XLA must not know that
+    it is one, and so the number of turns depends on a tensor that is never below 0: the last actions, or zeros.
+    """
+    if not in_xla_on_cpu():
+        return function()
+    first = tf.nest.flatten(instead)[0]
+    once = tf.cast(tf.reduce_all(first >= 0), tf.int32)
+    return tf.while_loop(lambda turn, _: turn < once, lambda turn, _: (turn + 1, function()), (0, instead))[1]
 
 
 def cells(row: Tensor, column: Tensor) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tensorq.core.types import Tensor
-from tensorq.envs.minatar.game import DOWN, FIRE, LEFT, NOTHING, RIGHT, SIDE, UP, Game, cells
+from tensorq.envs.minatar.game import DOWN, FIRE, LEFT, NOTHING, RIGHT, SIDE, UP, Game, apart, cells
 
 FULL_OXYGEN = 200
 MOST_ABOARD = 6
@@ -142,16 +141,16 @@ class Seaquest(Game):
 
     def play(self, state: State, action: Tensor, u: Tensor) -> tuple[State, Tensor, Tensor]:
         """See Game."""
-        state = _apart(state, lambda: _act(_add_diver(_add_enemy(state, u), u), action))
-        state, hits, _ = _apart(_idle(state), lambda: _move_bullets(state))
-        state, more_hits, touched = _apart(_idle(state), lambda: _move_enemies(_move_divers(state)))
-        state, bonus, over = _apart(_idle(state), lambda: _end_step(state))
+        state = apart(state, lambda: _act(_add_diver(_add_enemy(state, u), u), action))
+        state, hits, _ = apart(_idle(state), lambda: _move_bullets(state))
+        state, more_hits, touched = apart(_idle(state), lambda: _move_enemies(_move_divers(state)))
+        state, bonus, over = apart(_idle(state), lambda: _end_step(state))
         return state, tf.cast(hits + more_hits + bonus, tf.float32), touched | over
 
     def planes(self, state: State) -> list[Tensor]:
         """See Game."""
         zero = tf.zeros((state.row.shape[0], SIDE), tf.int32)
-        bullets, fish, subs, trails, shots, divers = _apart([zero] * 6, lambda: _row_masks(state))
+        bullets, fish, subs, trails, shots, divers = apart([zero] * 6, lambda: _row_masks(state))
         oxygen = state.oxygen[:, None, None]
         aboard = state.aboard[:, None, None]
         return [
@@ -173,18 +172,6 @@ class MinimalSeaquest(Seaquest):
 
     def __init__(self) -> None:
         super().__init__(minimal_actions=True)
-
-
-def _apart(instead: Any, function: Callable[[], Any]) -> Any:
-    """The function's result, which is like `instead`, from a computation of its own.
-
-    XLA on a CPU computes a value again for each of the results that need it, and in a long calculation that takes most
-    of the time. It compiles the body of a loop on its own, so that this is a loop of one turn. XLA must not know that
-    it is one, and so the number of turns depends on a tensor that is never below 0: the last actions, or zeros.
-    """
-    first = tf.nest.flatten(instead)[0]
-    once = tf.cast(tf.reduce_all(first >= 0), tf.int32)
-    return tf.while_loop(lambda turn, _: turn < once, lambda turn, _: (turn + 1, function()), (0, instead))[1]
 
 
 def _idle(state: State) -> tuple[State, Tensor, Tensor]:
