@@ -71,13 +71,10 @@ def test_only_a_box_can_be_stacked(space: gym.Space, tmp_path: Path) -> None:
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 2)])
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(("shape", "first"), [((9, 8), False), ((9, 8, 2), False), ((2, 9, 8), True)])
 def test_frames_are_channels_the_oldest_first(shape: tuple[int, ...], first: bool) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (5, 3, *shape), np.uint8)  # [N, K, ...]
-    if first and len(shape) == 3:
-        frames = np.moveaxis(frames, -1, 2)
-    channels = frames if len(shape) == 3 else frames[:, :, None] if first else frames[..., None]
+    channels = frames if len(shape) == 3 else frames[..., None]
     image = np.concatenate([channels[:, place] for place in range(3)], axis=1 if first else -1)
     encoder = CNNEncoder(channels=(4,), kernel_sizes=(2,), strides=(1,), channels_first=first)
 

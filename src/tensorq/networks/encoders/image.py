@@ -37,7 +37,7 @@ class ImageEncoder(Encoder):
         frames, *frame = observation_space.shape
         height, width, channels = self.image_shape(frame_space(observation_space))
         inputs = keras.Input(observation_space.shape, dtype=str(observation_space.dtype))
-        x = inputs if len(frame) == 3 else keras.ops.expand_dims(inputs, 2 if self.channels_first else -1)
+        x = inputs if len(frame) == 3 else keras.ops.expand_dims(inputs, -1)
         x = keras.ops.transpose(x, (0, 3, 4, 1, 2) if self.channels_first else (0, 2, 3, 1, 4))
         x = keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, height, width, frames * channels))
         return inputs, self._features(x, observation_space, seed)
