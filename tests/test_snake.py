@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 import tensorflow as tf
 from gymnasium.utils.env_checker import check_env
 
+import tensorq as tq
+from tensorq.core import host_random
 from tensorq.core.xla import compiled
 from tensorq.envs.check import check_world
 from tensorq.envs.gym_view import GymView
 from tensorq.envs.snake import DOWN, LEFT, RIGHT, UP, Snake, SnakeState
+from tensorq.evaluation import compiled as evaluation
 
 MOVES = {UP: (0, -1), RIGHT: (1, 0), DOWN: (0, 1), LEFT: (-1, 0)}
 Cell = tuple[int, int]  # (column, row)
@@ -130,3 +134,30 @@ def test_a_picture_shows_snake_food_and_score() -> None:
     assert body[1] > body[0]
     assert head[1] > 1.2 * head[0]
     assert empty.max() < 80
+
+
+def test_a_run_is_evaluated_in_the_compiled_world_with_random_numbers_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board: Any = {"width": 4, "height": 4}
+    settings: Any = {"steps": 300, "learning_starts_steps": 100, "progress": "quiet"}
+    run = tq.train("tensorq/Snake-v0", env_args=board, run_dir=tmp_path / "run", **settings)
+    monkeypatch.setattr(evaluation, "MOST_AT_ONCE", 3)
+    found, agent, world = run.evaluate(episodes=5), tq.load(run), Snake(**board)
+    returns: list[float] = []
+    for group in range(2):
+
+        def uniforms(step: int, width: int, group: int = group) -> Any:
+            counter = np.array([group * 2**20 + step])
+            bits = host_random.random_bits(0, host_random.UNSEEN, counter, 3 * world.reset_uniforms)
+            return tf.constant((bits >> 8).reshape(3, -1)[:, :width] * 2.0**-24, tf.float32)
+
+        state, total, alive, step = world.reset(uniforms(0, 2)), np.zeros(3), np.ones(3, bool), 0
+        while alive.any():
+            step += 1
+            action = agent.act(world.observe(state).numpy(), world.action_mask(state).numpy())
+            state, reward, terminated, truncated = world.step(state, tf.constant(action), uniforms(step, 1))
+            total += reward.numpy() * alive
+            alive &= ~(terminated | truncated).numpy()
+        returns += total.tolist()
+    assert found.returns.tolist() == returns[:5]

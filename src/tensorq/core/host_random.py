@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # One stream for each purpose: numbers of different streams are independent, whatever their counters.
-ACTING, REPLAY, EVALUATION, INITIAL, NOISE, LEARNING = range(6)
+ACTING, REPLAY, EVALUATION, INITIAL, NOISE, LEARNING, UNSEEN = range(7)
 
 # SplitMix64's constants (Steele, Lea and Flood 2014; the variant of Stafford's mixer that java.util uses).
 STEP = 0x9E3779B97F4A7C15

@@ -9,10 +9,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tensorq.core import host_random
-from tensorq.core.host_random import ACTING, EVALUATION, INITIAL, LEARNING, NOISE, REPLAY
+from tensorq.core.host_random import ACTING, EVALUATION, INITIAL, LEARNING, NOISE, REPLAY, UNSEEN
 from tensorq.core.types import Tensor
 
-__all__ = ["ACTING", "EVALUATION", "INITIAL", "LEARNING", "NOISE", "REPLAY", "random_bits", "to_indices", "to_uniforms"]
+__all__ = [
+    "ACTING", "EVALUATION", "INITIAL", "LEARNING", "NOISE", "REPLAY", "UNSEEN",
+    "random_bits", "to_indices", "to_uniforms",
+]  # fmt: skip
 
 
 def random_bits(seed: Tensor, stream: int, counter: Tensor, width: int) -> Tensor:

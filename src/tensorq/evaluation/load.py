@@ -20,6 +20,7 @@ from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space, stacked_space
+from tensorq.envs.world import ORIGINALS, WORLDS, make_world
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
@@ -149,17 +150,29 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
 
 
 def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", warn: Warn = warnings.warn) -> Episodes:
-    """Play greedy episodes in Gymnasium's own environment, on seeds that training and selection do not use."""
+    """Play greedy episodes on seeds that training and selection do not use.
+
+    They are played in Gymnasium's own environment; only worlds that Gymnasium does not have are played compiled.
+    """
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     if episodes > MOST_EVALUATION_EPISODES:
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
-    agent, most = read_kept(run, which).agent(), 1 if run.config.single_environment else EVALUATION_ENVS
-    envs = make_host_environments(run.environment_maker(), min(most, episodes), frame_stack(run.config))
+    kept, config = read_kept(run, which), run.config
+    own_world = config.env in list(WORLDS) and config.env not in ORIGINALS and run.make_env is None
+    if own_world and not config.find(QTableSettings):
+        from tensorq.evaluation.compiled import play_unseen
+
+        world = make_world(config.env, config.env_args)
+        run.environment.require_same(run.path, world.observation_space, world.action_space)
+        network = kept.network or build_network(*kept.spaces, config)
+        return play_unseen(config, world, network, kept.params, episodes)
+    agent, most = kept.agent(), 1 if config.single_environment else EVALUATION_ENVS
+    envs = make_host_environments(run.environment_maker(), min(most, episodes), frame_stack(config))
     try:
         run.environment.require_same(run.path, envs.native_observation_space, envs.native_action_space)
         seeds = seeds_for(0, 0, episodes, evaluation=True)
-        return play_episodes(envs, agent.q_values, seeds, run.config.evaluation_max_episode_steps)
+        return play_episodes(envs, agent.q_values, seeds, config.evaluation_max_episode_steps)
     finally:
         close_or_warn(envs, warn)
 

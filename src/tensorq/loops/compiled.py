@@ -19,9 +19,10 @@ from tensorq.agents.metrics import METRICS
 from tensorq.agents.settings import ExplorationSettings
 from tensorq.config import Config
 from tensorq.core import random, xla
-from tensorq.core.targets import greedy
 from tensorq.core.types import AgentState, Tensor, Transition
+from tensorq.envs.seen import Seen
 from tensorq.envs.world import World, where_rows
+from tensorq.evaluation.compiled import play_at_once
 from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import leaves, make_learning
 from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
@@ -59,18 +60,19 @@ class CompiledLoop:
 
     def __init__(self, config: Config, agent: Agent, world: World, replay_path: Path) -> None:
         self.config, self.agent, self.world = config, agent, world
-        self._exploration, self._frame_stack = config.part(ExplorationSettings), frame_stack(config)
+        self._exploration, self._seen = config.part(ExplorationSettings), Seen(world, frame_stack(config))
         self.steps = self.updates = 0
         # Stops are at most log_period_steps apart. Calls are short, so that a signal does not wait long for one to end.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
-        self._evaluation_episodes = config.num_evaluation_episodes("compiled")
         self._state = self._initial_state()
         self.learning: Any = make_learning(config, agent, world, world.observe(self._state.world).dtype, replay_path)
         self.memory = tf.nest.map_structure(tf.Variable, self.learning.init())
         self.metric_names = tuple(METRICS)
         self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
         self._advance = self._compiled_program()
-        self._evaluate = xla.compiled(self._evaluation).get_concrete_function(
+        episodes = config.num_evaluation_episodes("compiled")
+        program = functools.partial(play_at_once, config, agent, world, episodes, random.EVALUATION)
+        self._evaluate = xla.compiled(program).get_concrete_function(
             self._state.seed, self._state.agent.params, tf.TensorSpec((), tf.int64)
         )
 
@@ -92,24 +94,8 @@ class CompiledLoop:
             total_return=tf.zeros(count),
             steps=zero,
             episodes=zero,
-            stack=self._first_stack(first),
+            stack=self._seen.first_stack(first),
         )
-
-    def _first_stack(self, world_state: Any) -> Any:
-        """Stacks [N, K, ...] of the first observations of episodes; nothing if observations are not stacked."""
-        if self._frame_stack == 1:
-            return ()
-        return tf.repeat(self.world.observe(world_state)[:, None], self._frame_stack, axis=1)
-
-    def _next_stack(self, stack: Any, world_state: Any) -> Any:
-        """Stacks that end with the observations of the next states; nothing if observations are not stacked."""
-        if self._frame_stack == 1:
-            return ()
-        return tf.concat([stack[:, 1:], self.world.observe(world_state)[:, None]], axis=1)
-
-    def _seen(self, stack: Any, world_state: Any) -> Tensor:
-        """What the agent sees: the stacks, or the observations of the states."""
-        return self.world.observe(world_state) if self._frame_stack == 1 else stack
 
     # --- the programs -------------------------------------------------------------------------------------------
 
@@ -143,15 +129,15 @@ class CompiledLoop:
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
         epsilon = self._exploration.epsilon_at(state.steps, tf.minimum)
-        obs = self._seen(state.stack, state.world)
+        obs = self._seen.obs(state.stack, state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
-        mask = self._mask(state.world)
+        mask = self._seen.mask(state.world)
         action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
         next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)
-        next_stack = self._next_stack(state.stack, next_world)
-        next_obs, next_mask = self._seen(next_stack, next_world), self._mask(next_world)
+        next_stack = self._seen.next_stack(state.stack, next_world)
+        next_obs, next_mask = self._seen.obs(next_stack, next_world), self._seen.mask(next_world)
         # After a time limit the target keeps the value of the next state. It has none after a termination, and in a
         # next state without a legal action.
         over = terminated if next_mask is None else terminated | ~tf.reduce_any(next_mask, axis=1)
@@ -171,45 +157,8 @@ class CompiledLoop:
             total_return=tf.where(done, 0.0, total_return),
             steps=state.steps + count,
             episodes=state.episodes + tf.reduce_sum(tf.cast(done, tf.int64)),
-            stack=begun(self._first_stack(first), next_stack),
+            stack=begun(self._seen.first_stack(first), next_stack),
         ), record
-
-    def _mask(self, world_state: Tensor) -> Tensor | None:
-        """The legal actions [N, A], if the world has an action mask."""
-        mask = getattr(self.world, "action_mask", None)
-        return mask(world_state) if mask else None
-
-    def _evaluation(self, seed: Tensor, params: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Play one greedy episode in each of _evaluation_episodes environments, all at once.
-
-        Returns their returns [episodes], their lengths [episodes] int32, and how many were cut before their time limit.
-        """
-        world, count = self.world, self._evaluation_episodes
-        limit = min(world.max_episode_steps, self.config.evaluation_max_episode_steps)
-        most = max(world.reset_uniforms, world.step_uniforms)
-
-        def uniforms(step: Tensor, width: int) -> Tensor:
-            # No evaluation is longer than 2^20 steps, and all rows have the same width, so no two share a number.
-            bits = random.random_bits(seed, random.EVALUATION, counter * 2**20 + step, count * most)
-            return tf.reshape(random.to_uniforms(bits), (count, most))[:, :width]
-
-        def body(step: Tensor, state: Any, stack: Any, alive: Tensor, total: Tensor, length: Tensor) -> tuple[Any, ...]:
-            action = greedy(self.agent.q_values(params, self._seen(stack, state)), self._mask(state))
-            state, reward, terminated, truncated = world.step(state, action, uniforms(step, world.step_uniforms))
-            total, length = total + tf.where(alive, reward, 0.0), length + tf.cast(alive, tf.int32)
-            alive &= ~(terminated | truncated)
-            return step + 1, state, self._next_stack(stack, state), alive, total, length
-
-        zero = tf.constant(0, tf.int64)
-        first = world.reset(uniforms(zero, world.reset_uniforms))
-        alive, total, length = tf.ones(count, tf.bool), tf.zeros(count), tf.zeros(count, tf.int32)
-        _, _, _, alive, total, length = tf.while_loop(
-            lambda step, state, stack, alive, *_: (step <= limit) & tf.reduce_any(alive),
-            body,
-            (zero + 1, first, self._first_stack(first), alive, total, length),
-        )
-        cut = tf.reduce_sum(tf.cast(alive, tf.int32)) if limit < world.max_episode_steps else tf.constant(0)
-        return total, length, cut
 
     # --- what the trainer calls ---------------------------------------------------------------------------------
 
@@ -247,8 +196,8 @@ class CompiledLoop:
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
         """Play greedily in the compiled world. This is so fast that `interrupted` is not asked meanwhile."""
         result = self._evaluate(self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64))
-        returns, lengths, unfinished = (tensor.numpy() for tensor in result)
-        return Episodes(returns, lengths, int(unfinished))
+        returns, lengths, cut = (tensor.numpy() for tensor in result)
+        return Episodes(returns, lengths, int(cut.sum()))
 
     def boundary(self) -> None:
         """Nothing to do: a compiled world's state can be saved anywhere."""
