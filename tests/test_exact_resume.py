@@ -201,8 +201,8 @@ def test_a_kill_changes_nothing_with_a_preset(tmp_path: Path, preset: str, loop:
         config = resolve("FrozenLake-v1", preset, steps=4_000, checkpoint_period_steps=800, log_period_steps=500)
     else:
         small = {"hidden_sizes": (16,), "log_period_steps": 500, "checkpoint_period_steps": 800, "loop": loop}
-        if preset == "pqn":  # rollouts of 2 048 steps
-            small |= {"num_envs": 8, "batch_size": 64}
+        if resolve("CartPole-v1", preset).algorithm == "pqn":
+            small |= {"num_envs": 8, "rollout_length": 16, "batch_size": 64}
         else:
             small |= {"replay_capacity": 600, "learning_starts_steps": 100}
         config = resolve("CartPole-v1", preset, steps=4_000, **small)

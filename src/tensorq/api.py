@@ -87,7 +87,7 @@ class Run:
         return to_html(self.saved)
 
     def evaluate(self, episodes: int = 100, which: str = "best", *, warn: Warn = warnings.warn) -> Episodes:
-        """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen.
+        """Play greedy episodes on seeds that the run has not seen, in Gymnasium's environment if it has this one.
 
         `.mean` of the result is their mean return. `warn` is called with one line of text if closing an environment
         fails.

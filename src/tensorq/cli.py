@@ -188,7 +188,7 @@ def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, 
     _flag("--json", "Print one JSON object instead of text."),
 )
 def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) -> None:
-    """Play greedy episodes in Gymnasium's own environment, on seeds that the run has not seen."""
+    """Play greedy episodes on seeds that the run has not seen, in Gymnasium's environment if it has this one."""
     from tensorq.show.tables import print_episodes
 
     print_episodes(run, which, _open(run, env).evaluate(episodes, which, warn=_warn), json)

@@ -32,7 +32,7 @@ def compiled(function: Callable[..., Any], jit: bool = True) -> Any:
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function; a graph that XLA does not compile calls it as a program of XLA's, which fuses its operations.
 
-    For many operations in a row on long vectors: each of them would read and write memory.
+    Use it for many operations in a row on long vectors, because each of them would read and write memory.
     """
     program = tf.function(function, jit_compile=True, autograph=False)
 

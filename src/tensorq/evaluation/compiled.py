@@ -15,13 +15,14 @@ from tensorq.core.targets import greedy
 from tensorq.core.types import Tensor
 from tensorq.envs.seen import Seen
 from tensorq.envs.world import World
+from tensorq.errors import TensorqError
 from tensorq.evaluation.play import Episodes
 from tensorq.networks.settings import frame_stack
 
 if TYPE_CHECKING:
     from tensorq.networks.network import Network
 
-MOST_AT_ONCE = 1_000  # episodes
+MOST_AT_ONCE = 200  # episodes; Ctrl-C waits until they have ended
 
 
 def play_at_once(
@@ -77,8 +78,11 @@ def play_at_once(
 def play_unseen(config: Config, world: World, network: Network, params: np.ndarray, episodes: int) -> Episodes:
     """Play greedy episodes in a world, with random numbers that training and selection do not use.
 
-    They depend on the number of episodes. More than MOST_AT_ONCE are played in groups of so many.
+    They depend on the number of episodes. More than MOST_AT_ONCE are played in groups of so many. Raises TensorqError
+    if parameters are not finite.
     """
+    if not np.isfinite(params).all():
+        raise TensorqError("the agent's Q-values are not finite, because its weights are not.")
     group = min(episodes, MOST_AT_ONCE)
     program = functools.partial(play_at_once, config, make_agent(config, network), world, group, random.UNSEEN)
     scalar, stored = tf.TensorSpec((), tf.int64), tf.constant(params)

@@ -20,7 +20,7 @@ from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space, stacked_space
-from tensorq.envs.world import ORIGINALS, WORLDS, make_world
+from tensorq.envs.world import ORIGINALS, make_world
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
@@ -152,18 +152,19 @@ def _keras_q_function(network: Network, space: gym.Space, config: Config, params
 def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", warn: Warn = warnings.warn) -> Episodes:
     """Play greedy episodes on seeds that training and selection do not use.
 
-    They are played in Gymnasium's own environment; only worlds that Gymnasium does not have are played compiled.
+    They are played in Gymnasium's environment. A run of the compiled loop on a world that Gymnasium does not have is
+    evaluated in this world, in one XLA program.
     """
     if isinstance(episodes, bool) or not isinstance(episodes, (int, np.integer)) or episodes < 1:
         raise TensorqError(f"episodes: received {episodes!r}, expected a whole number of at least 1.")
     if episodes > MOST_EVALUATION_EPISODES:
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
     kept, config = read_kept(run, which), run.config
-    own_world = config.env in list(WORLDS) and config.env not in ORIGINALS and run.make_env is None
-    if own_world and not config.find(QTableSettings):
+    compiled = run.document.get("loop") == "compiled" and run.make_env is None
+    if compiled and config.env not in ORIGINALS:
+        world = make_world(config.env, config.env_args)  # loads TensorFlow
         from tensorq.evaluation.compiled import play_unseen
 
-        world = make_world(config.env, config.env_args)
         run.environment.require_same(run.path, world.observation_space, world.action_space)
         network = kept.network or build_network(*kept.spaces, config)
         return play_unseen(config, world, network, kept.params, episodes)

@@ -117,7 +117,7 @@ def _of_keras_alone(model: keras.Model) -> keras.Model:
         if isinstance(layer, RowDense):
             made: Any = keras.layers.Dense(layer.units, name=layer.name, dtype=layer.dtype_policy)
             weights.append((made, [keras.ops.transpose(layer.kernel), layer.bias]))
-        elif isinstance(layer, Conv2D):
+        elif type(layer) is Conv2D:  # a subclass may compute something else
             made = keras.layers.Conv2D.from_config(layer.get_config())
             weights.append((made, layer.get_weights()))
         elif isinstance(layer, Cosines):

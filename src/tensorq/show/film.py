@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def film(
         output: the file to write; by default video.gif in the run's folder.
         plain: leave out the Q-values beside the picture.
         which: the agent, "best" or "last".
-        seed: of the episode; by default the first of those that `tensorq evaluate` plays.
+        seed: of the episode; by default the first of those that `tensorq evaluate` plays in Gymnasium.
         short: end the clip after SHORT_CLIP_SECONDS, if the episode is not over by then.
         warn: called with one line where the environment raises as it is closed.
     """
@@ -74,12 +76,10 @@ def film(
             why = "has no render_mode='rgb_array': make it with that"
             raise TensorqError(f"the environment function's environment {why}")
         run.environment.require_same(run.path, env.observation_space, env.action_space)
-        if frames > 1:
-            env = gym.wrappers.FrameStackObservation(env, frames)
         fps = int(env.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
         stride = frame_stride(output, fps)
         first_seed = seeds_for(0, 0, 1, evaluation=True)[0] if seed is None else int(seed)
-        shown = _frames(env, agent, first_seed, stride, SHORT_CLIP_SECONDS * fps if short else MAX_STEPS)
+        shown = _frames(env, agent, frames, first_seed, stride, SHORT_CLIP_SECONDS * fps if short else MAX_STEPS)
         return record(shown, output, fps=fps / stride, plain=plain, action_names=_action_names(env))
     finally:
         close_or_warn(env, warn)
@@ -94,9 +94,13 @@ def _action_names(env: gym.Env) -> Sequence[Any]:
     return range(int(actions.start), int(actions.start + actions.n))
 
 
-def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps: int) -> Iterator[Frame]:
+def _frames(
+    env: gym.Env, agent: TrainedAgent, frame_stack: int, seed: int, stride: int, max_steps: int
+) -> Iterator[Frame]:
     """Every stride-th state of an episode with the action that follows it, and the last state, which none follows."""
-    obs, info = reset_once(env, seed)
+    first, info = reset_once(env, seed)
+    stack = deque([copy.deepcopy(first)] * frame_stack, frame_stack)  # copies: some environments change their arrays
+    obs = first if frame_stack == 1 else np.stack(stack)
     total, step, done = 0.0, 0, False
     while not done:
         mask = check_mask(info[MASK], env.action_space) if MASK in info else None
@@ -105,7 +109,9 @@ def _frames(env: gym.Env, agent: TrainedAgent, seed: int, stride: int, max_steps
             if mask is not None:
                 q_values = np.where(mask, q_values, -np.inf)
             yield Frame(_render(env), q_values, int(q_values.argmax()), total, step)
-        obs, reward, terminated, truncated, info = step_once(env, agent.act(obs, mask))
+        newest, reward, terminated, truncated, info = step_once(env, agent.act(obs, mask))
+        stack.append(copy.deepcopy(newest))
+        obs = newest if frame_stack == 1 else np.stack(stack)
         total, step = total + float(reward), step + 1
         done = terminated or truncated or step >= max_steps
     yield Frame(_render(env), agent.q_values(obs), None, total, step)
