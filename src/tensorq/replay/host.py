@@ -88,7 +88,7 @@ class HostReplay:
         columns["obs"][place] = step.obs
         numbers["action"][place], numbers["reward"][place] = step.action, step.reward
         numbers["discount"][place] = step.discount
-        if self._all_running:  # so the steps before these are the N newest
+        if self._all_running and count == self._num_envs:  # so the steps before these are the N newest
             columns["back"][place] = self._num_envs % self.length
             self._next[before] = rows
         else:
