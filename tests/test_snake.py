@@ -115,6 +115,7 @@ def _column(over: np.ndarray, like: Any) -> Any:
 def test_the_world_and_its_environment_are_right() -> None:
     check_world(Snake(5, 4))
     check_env(GymView(Snake(4, 4)), skip_render_check=True)
+    assert GymView(Snake()).get_action_meanings() == ["up", "right", "down", "left"]
 
 
 @pytest.mark.parametrize("side", [3, 21, 6.0, True])

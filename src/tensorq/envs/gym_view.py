@@ -25,6 +25,11 @@ class GymView(gym.Env[np.ndarray, int]):
         self._state: Any = None
         self._steps = 0
 
+    def get_action_meanings(self) -> list[str]:
+        """The names of the actions, as Atari's environments give them: the world's action_names, or else numbers."""
+        count = range(int(self.world.action_space.n))
+        return list(getattr(self.world, "action_names", map(str, count)))
+
     @cached_property
     def _programs(self) -> tuple[Any, Any]:
         """The traced functions of a reset and a step, made at the first reset: to trace fixes TensorFlow's threads.

@@ -37,6 +37,7 @@ class Snake:
     reset_uniforms = 2
     step_uniforms = 1
     solved_return = None
+    action_names = ("up", "right", "down", "left")
 
     def __init__(self, width: int = 8, height: int = 8) -> None:
         """Make a board of this size. Raises ValueError unless both sides are from 4 to 20."""

@@ -54,7 +54,8 @@ class World(Protocol):
     A state is a tensor, or a tuple of tensors, each with N rows. The constructor's arguments come from env_args.
 
     If actions can be illegal, a world also has `action_mask(state) -> [N, A] bool`. If it can be drawn, it has
-    `render(state) -> [height, width, 3] uint8` for the state of one environment, with N = 1.
+    `render(state) -> [height, width, 3] uint8` for the state of one environment, with N = 1. `action_names` are shown
+    beside it.
     """
 
     observation_space: spaces.Box

@@ -60,11 +60,12 @@ class HostReplay:
         self.length = self.capacity + (frame_stack - 1) * num_envs
         self._columns = _columns(self.step_dtype, self.length)
         self._numbers = np.zeros(self.length, NUMBERS)
+        self._action, self._reward, self._discount = (self._numbers[name] for name in NUMBERS.names or ())  # views
         self._next = np.zeros(self.length, np.int64)  # row of the next observation; below 0 it is ~row, beside
         self._beside = _beside(self.end_dtype, num_envs, num_envs)
         self._each, self._heads = np.arange(num_envs), ~np.arange(num_envs)
         self._newest = np.full(num_envs, -1, np.int64)  # row of each running episode's newest step; else -1
-        self._all_running = False
+        self._all_running, self._newest_place = False, self._newest  # rows, as a slice where they are one
         self.written = self.ends = 0  # how many steps came so far, and how many episodes were cut
         self._tree = HostTree(self.capacity) if self._settings.priority_exponent else None
 
@@ -84,13 +85,12 @@ class HostReplay:
         if place.stop > self.length:
             rows %= self.length
             place = rows
-        columns, numbers = self._columns, self._numbers
+        columns = self._columns
         columns["obs"][place] = step.obs
-        numbers["action"][place], numbers["reward"][place] = step.action, step.reward
-        numbers["discount"][place] = step.discount
+        self._action[place], self._reward[place], self._discount[place] = step.action, step.reward, step.discount
         if self._all_running and count == self._num_envs:  # so the steps before these are the N newest
             columns["back"][place] = self._num_envs % self.length
-            self._next[before] = rows
+            self._next[self._newest_place] = rows
         else:
             goes_on = before >= 0
             columns["back"][place] = np.where(goes_on, (rows - before) % self.length, 0)
@@ -102,7 +102,7 @@ class HostReplay:
             columns["mask"][place], self._beside["mask"][each] = step.mask, step.next_mask
         self._all_running = count == self._num_envs
         if self._all_running:
-            self._newest = rows
+            self._newest, self._newest_place = rows, place
         else:
             self._newest[each] = rows
         if self._tree is not None:
@@ -301,7 +301,7 @@ class HostReplay:
             self._beside[name][: self._num_envs] = tensors[f"replay.next_{name}"]
         newest = tensors["replay.newest"]
         self._newest = np.where(newest < 0, -1, newest % self.length)
-        self._all_running = bool((newest >= 0).all())
+        self._all_running, self._newest_place = bool((newest >= 0).all()), self._newest
         for first, steps, first_end, ends in blocks:
             rows = np.arange(first, first + len(steps)) % self.length
             for name, column in self._columns.items():

@@ -15,6 +15,7 @@ from tensorq.core.xla import in_xla_on_cpu
 SIDE = 10  # cells of a board's side
 LANES = SIDE - 2  # rows 1 to 8, where a game has things in all rows but the first and the last
 NOTHING, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
+NAMES = ("nothing", "left", "up", "right", "down", "fire")
 STICKINESS = 0.1  # the probability that the last action is repeated in place of the one that was chosen
 CELL = 32  # pixels of a cell's side in a picture
 
@@ -41,6 +42,7 @@ class Game:
         """Make the game with all six actions, or with those alone that do something in it."""
         actions = self.useful_actions if minimal_actions else tuple(range(6))
         self._actions = np.array(actions, np.int32)  # no tensor, because the first one fixes TensorFlow's threads
+        self.action_names = tuple(NAMES[action] for action in actions)
         self.action_space = gym.spaces.Discrete(len(actions))
         self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, len(self.channels)), np.uint8)
         self.step_uniforms = 1 + self.play_uniforms
