@@ -41,8 +41,8 @@ SIDEWAYS = {
     ("observers", "show.numbers"),
 }
 LIGHT = (
-    "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors", "evaluation",
-    "events", "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
+    "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors",
+    "evaluation.compare", "evaluation.load", "evaluation.play", "evaluation.statistics", "events", "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
     "networks.settings", "observers", "options", "paths", "preflight", "presets", "process", "replay.host",
     "replay.settings", "runs", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip

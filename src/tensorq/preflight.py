@@ -153,10 +153,7 @@ def demands(space: gym.Space, num_actions: int, default_network: bool, world_lim
 
     found = [
         Demand(("num_envs", "frame_stack"), lambda config: config.num_envs * one(config)),
-        Demand(
-            ("evaluation_episodes", "frame_stack"),
-            lambda config: config.num_evaluation_episodes(loop) * episode(config),
-        ),
+        Demand(("evaluation_episodes",), lambda config: config.num_evaluation_episodes(loop) * episode(config)),
         Demand(("batch_size", "num_atoms", "frame_stack"), lambda config: config.batch_size * update(config)),
         Demand(("replay_capacity",), replay),
         Demand(("rollout_length", "num_envs", "frame_stack"), rollout),
