@@ -42,7 +42,8 @@ SIDEWAYS = {
 }
 LIGHT = (
     "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors",
-    "evaluation.compare", "evaluation.load", "evaluation.play", "evaluation.statistics", "events", "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
+    "evaluation.compare", "evaluation.load", "evaluation.play", "evaluation.statistics", "events",
+    "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
     "networks.settings", "observers", "options", "paths", "preflight", "presets", "process", "replay.host",
     "replay.settings", "runs", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip
