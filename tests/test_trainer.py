@@ -741,7 +741,7 @@ def test_pictures_belong_to_their_numbers(stride: int, steps: list[int]) -> None
     agent = TrainedAgent(
         lambda obs: np.stack([obs[:, 0], 2 * obs[:, 1]], axis=1), Counting.observation_space, Counting.action_space
     )
-    frames = [*film._frames(Counting(), agent, 0, stride, max_steps=100)]
+    frames = [*film._frames(Counting(), agent, 1, 0, stride, max_steps=100)]
     assert [frame.step for frame in frames] == [frame.image.getpixel((0, 0))[0] for frame in frames] == steps
     assert [frame.total_return for frame in frames] == [step * (step + 1) / 2 for step in steps]
     assert [frame.q_values.tolist() for frame in frames if frame.q_values is not None] == [[n, 2 * n] for n in steps]

@@ -20,7 +20,7 @@ from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
 from tensorq.envs.host import make_host_environments, seeds_for
 from tensorq.envs.spaces import obs_layout, plain_action_space, plain_observation_space, stacked_space
-from tensorq.envs.world import ORIGINALS, make_world
+from tensorq.envs.world import ORIGINALS, WORLDS, make_world
 from tensorq.errors import TensorqError, where_raised
 from tensorq.evaluation.play import Episodes, play_episodes
 from tensorq.networks.build import build_network
@@ -161,7 +161,7 @@ def evaluate_run(run: SavedRun, episodes: int = 100, *, which: str = "best", war
         raise TensorqError(f"episodes: received {episodes}, expected at most {MOST_EVALUATION_EPISODES:,}.")
     kept, config = read_kept(run, which), run.config
     compiled = run.document.get("loop") == "compiled" and run.make_env is None
-    if compiled and config.env not in ORIGINALS:
+    if compiled and config.env in {*WORLDS} - {*ORIGINALS}:
         world = make_world(config.env, config.env_args)  # loads TensorFlow
         from tensorq.evaluation.compiled import play_unseen
 
