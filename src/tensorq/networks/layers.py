@@ -83,8 +83,7 @@ class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]  # Keras is not typed
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """[N, height, width, channels] -> [N, height', width', filters]."""
-        plain = self.groups == 1 and self.dilation_rate == (1, 1) and self.data_format == "channels_last"
-        if not (plain and in_xla_on_cpu()):
+        if not (_is_plain(self) and in_xla_on_cpu()):
             return super().convolution_op(inputs, kernel)
         height, width, channels, filters = kernel.shape
         if self.padding == "same":
@@ -112,8 +111,11 @@ def convolutions(model: Any) -> list[Any]:
 
 def is_slow_in_xla(layer: Any) -> bool:
     """Whether a layer is Keras' own Conv2D where ours would be faster in the compiled loop on a CPU."""
-    if not isinstance(layer, keras.layers.Conv2D) or isinstance(layer, Conv2D):
-        return False
+    return isinstance(layer, keras.layers.Conv2D) and not isinstance(layer, Conv2D) and _is_plain(layer)
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether slices times a matrix can replace a convolution."""
     return bool(layer.groups == 1 and layer.dilation_rate == (1, 1) and layer.data_format == "channels_last")
 
 
