@@ -32,8 +32,10 @@ from rooms import (
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.agents.settings import Algorithm
+from tensorq.core import random
 from tensorq.core.host_random import NOISE, random_bits, to_noise
 from tensorq.core.types import Tensor
+from tensorq.evaluation.compiled import play_at_once
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.networks.network import Network
@@ -370,8 +372,9 @@ def test_no_two_evaluations_share_their_chances(tmp_path: Path) -> None:
     world = Noting()
     config = dataclasses.replace(CONFIG, evaluation_episodes=8)
     agent = DQN(config, Network(build_q_network(world.observation_space, 2, config)))
-    loop = CompiledLoop(config, agent, world, tmp_path / "replay.bin")
+    params = CompiledLoop(config, agent, world, tmp_path / "replay.bin").kept()["agent.params"]
     for counter in (100, 400):
-        loop._evaluation(tf.constant(0, tf.int64), loop.kept()["agent.params"], tf.constant(counter, tf.int64))
+        scalars = tf.constant(0, tf.int64), params, tf.constant(counter, tf.int64)
+        play_at_once(config, agent, world, 8, random.EVALUATION, *scalars)
     assert len(world.given) >= 2 * 8 * 5
     assert len(set(world.given)) == len(world.given)
