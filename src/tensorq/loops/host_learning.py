@@ -235,14 +235,14 @@ class FromReplay(DeepLearner):
         shape = (count, self._batch_size)
         bits = self._batch_random.row(updates // count).reshape(shape)
         rows, places = self.replay.sample(bits, self._settings.importance_exponent_at(updates))
-        rest = self.agent.take(self._call(tf.constant(rows)).numpy(), count)
+        rest = self.agent.take(self._call(_shared(rows)).numpy(), count)
         values, td_errors = rest[: len(METRICS) * count].reshape(len(METRICS), count), rest[len(METRICS) * count :]
-        losses = values[_LOSS]
-        if not math.isfinite(float(losses.sum())):
-            raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1, steps)
+        sums: list[float] = values.sum(axis=1).tolist()
+        if not math.isfinite(sums[_LOSS]):
+            raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(values[_LOSS]))[0]) + 1, steps)
         if places is not None:
             self.replay.prioritise(places, td_errors.reshape(shape))
-        return [float(each.sum()) for each in values]
+        return sums
 
     def _updates(self, batches: Tensor) -> Tensor:
         """Updates on batches [K, bytes]. Returns one vector for StoredAgent.take: each of the metrics [K].
@@ -372,6 +372,11 @@ def _numbers(state: AgentState) -> list[Tensor]:
     """An agent's state as float vectors: parameters first, the update count last, as two digits exact in float32."""
     count = tf.stack([state.updates % COUNT_BASE, state.updates // COUNT_BASE])
     return [state.params, state.target_params, *state.optimizer, tf.cast(count, tf.float32)]
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """A tensor on the memory of an array, which must not change while it is used; tf.constant takes 30 us more."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _direct_call(function: Any) -> Callable[[Tensor], Tensor]:
