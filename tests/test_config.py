@@ -407,6 +407,17 @@ def test_resolve_overrides_environment_section_overrides_preset(monkeypatch: pyt
         resolve("A", "p", gama=1)
 
 
+def test_the_section_of_an_id_comes_after_those_of_patterns(tmp_path: Path) -> None:
+    sections = (
+        '[environments."Corridor-v1"]\ngamma = 0.1', '[environments."Corridor-*"]\ngamma = 0.2\nseed = 3',
+        '[environments."*-v1"]\nseed = 4',
+    )  # fmt: skip
+    (tmp_path / "p.toml").write_text("\n".join(sections))
+    found = [resolve(env, str(tmp_path / "p.toml")) for env in ("Corridor-v1", "Corridor-v2", "Hall-v1", "Hall-v2")]
+    usual = Config()
+    assert [(each.gamma, each.seed) for each in found] == [(0.1, 4), (0.2, 3), (usual.gamma, 4), (usual.gamma, 0)]
+
+
 def test_a_preset_that_extends_dqn_changes_what_it_names_and_nothing_else() -> None:
     for preset in preset_names():
         content = load_preset(preset)

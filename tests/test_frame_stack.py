@@ -145,6 +145,25 @@ class BallEnv(gym.Env):
         return np.full((20, 20, 3), 80 * self.place, np.uint8)
 
 
+class MaskedBallWorld(BallWorld):
+    """A ball on its way to the right allows no guess to the right."""
+
+    def action_mask(self, state: Tensor) -> Tensor:
+        forbidden = (state[:, 0] == 1) & (state[:, 1] > 0)
+        return tf.stack([tf.ones_like(forbidden), ~forbidden], axis=1)
+
+
+class MaskedBallEnv(BallEnv):
+    """The same for Gymnasium."""
+
+    def reset(self, **keywords: Any) -> tuple[Any, dict]:
+        return super().reset(**keywords)[0], {"action_mask": np.ones(2, np.int8)}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict]:
+        forbidden = self.place != 1 and self.direction > 0
+        return *super().step(action)[:4], {"action_mask": np.array([1, not forbidden], np.int8)}
+
+
 PRIORITISED: dict[str, Any] = {"priority_exponent": 0.6, "normalize_observations": True}
 PQN: dict[str, Any] = {
     "algorithm": "pqn", "replay_ratio": 1, "update_period_steps": 1, "learning_starts_steps": 1_000,
@@ -152,15 +171,16 @@ PQN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def make_loop(kind: str, folder: Path, frame_stack: int, **settings: Any) -> tuple[Any, Any]:
+def make_loop(kind: str, folder: Path, frame_stack: int, masked: bool = False, **settings: Any) -> tuple[Any, Any]:
     """A loop that learns the ball with a linear network, and its agent."""
     config = dataclasses.replace(CONFIG, frame_stack=frame_stack, **settings)
     space = stacked_space(BallWorld.observation_space, frame_stack)
     agent = make_agent(config, build_network(space, 2, config))
     if kind == "compiled":
-        return CompiledLoop(config, agent, BallWorld(), folder / "replay.bin"), agent  # type: ignore[arg-type]
+        world: Any = MaskedBallWorld() if masked else BallWorld()
+        return CompiledLoop(config, agent, world, folder / "replay.bin"), agent
     numpy_q = None if config.num_envs > 1 else functools.partial(NumpyNetwork, space, 2, config)
-    return host_loop(config, agent, BallEnv, folder / "replay.bin", numpy_q), agent
+    return host_loop(config, agent, MaskedBallEnv if masked else BallEnv, folder / "replay.bin", numpy_q), agent
 
 
 @pytest.mark.parametrize("kind", ["compiled", "host"])
@@ -172,6 +192,19 @@ def test_a_stack_tells_where_the_ball_goes(kind: str, settings: dict[str, Any], 
     q_values = agent.q_values(tf.constant(loop.kept()["agent.params"]), obs)
     np.testing.assert_allclose(q_values, KNOWN_Q, atol=0.1)
     assert loop.evaluate(lambda: False).mean == 1
+    loop.close()
+
+
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+@pytest.mark.parametrize("settings", [{}, PQN], ids=["dqn", "pqn"])
+def test_masks_belong_to_the_newest_frame(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    """On the way to the right nothing is left to earn, so the beginning there is worth 0; the other one stays 0.8."""
+    loop, agent = make_loop(kind, tmp_path, 2, masked=True, **settings)
+    loop.advance(4_000, None, lambda: False)
+    obs = tf.constant(np.eye(3, dtype=np.float32)[STACKS])
+    q_values = agent.q_values(tf.constant(loop.kept()["agent.params"]), obs).numpy()
+    np.testing.assert_allclose(q_values[[0, 1, 3]], [[0, 0], [0.8, 0.8], [1, 0]], atol=0.1)
+    assert loop.evaluate(lambda: False).mean < 1
     loop.close()
 
 

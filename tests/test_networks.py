@@ -25,7 +25,7 @@ from tensorq.errors import TensorqError
 from tensorq.heads.head import Head
 from tensorq.networks.build import build_network, network_function
 from tensorq.networks.encoders.mlp import MLPEncoder
-from tensorq.networks.layers import RowDense
+from tensorq.networks.layers import Dense, RowDense
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import NumpyNetwork, num_params, parameter_shapes
 from tensorq.networks.own_space import from_stored
@@ -130,6 +130,32 @@ def test_row_dense_without_noise_is_a_dense_layer() -> None:
     dense.set_weights([layer.kernel.numpy().T, layer.bias.numpy()])
     close(layer(x), dense(x))
     assert np.abs(layer.kernel.numpy()).max() > 0
+
+
+@pytest.mark.parametrize("batch", [5, 128, 129])
+@pytest.mark.parametrize("few", [1, 8, 9])
+def test_products_have_the_gradients_of_keras(batch: int, few: int) -> None:
+    """With few inputs or outputs and up to 128 rows, by a gradient of our own; the others are beside this."""
+    random = np.random.default_rng(0)
+    for inputs, units, kind in ((few, 20, Dense), (20, few, RowDense)):
+        x, upstream = (tf.constant(random.normal(size=(batch, size)), tf.float32) for size in (inputs, units))
+        layer, plain = kind(units), keras.layers.Dense(units)
+        for each in (layer, plain):
+            each.build(x.shape)
+        layer.set_weights([random.normal(size=weight.shape) for weight in layer.weights])
+        kernel, bias = layer.get_weights()
+        plain.set_weights([kernel.T if kind is RowDense else kernel, bias])
+
+        def gradients(each: Any, x: Any = x, upstream: Any = upstream) -> list[np.ndarray]:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(each(x) * upstream)
+            return [part.numpy() for part in tape.gradient(loss, [x, *(weight.value for weight in each.weights)])]
+
+        found, expected = gradients(layer), gradients(plain)
+        found[1] = found[1].T if kind is RowDense else found[1]
+        for one, other in zip([layer(x), *found], [plain(x), *expected], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_row_dense_with_noise_by_hand() -> None:

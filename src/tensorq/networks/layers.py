@@ -11,6 +11,8 @@ import tensorflow as tf
 from tensorq.core.cosine import cos_pi
 from tensorq.core.xla import in_xla_on_cpu
 
+FEW_COLUMNS, MOST_ROWS = 8, 128  # up to which _product has its own gradient; with more, XLA is as fast
+
 
 @keras.saving.register_keras_serializable("tensorq")
 class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
@@ -56,7 +58,7 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
             noise_in, noise_out = keras.ops.split(self.noise.value, [inputs.shape[-1]])
             kernel = kernel + self.kernel_deviation * noise_out[:, None] * noise_in
             bias = bias + self.bias_deviation * noise_out
-        return keras.ops.matmul(inputs, keras.ops.transpose(kernel)) + bias
+        return _product(inputs, kernel, rows=True) + bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[..., inputs] -> [..., units]."""
@@ -66,6 +68,38 @@ class RowDense(keras.layers.Layer):  # type: ignore[misc]  # Keras is not typed
         """The arguments with which Keras makes this layer again."""
         own = {"units": self.units, "noise_deviation": self.noise_deviation, "seed": self.seed}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("tensorq")
+class Dense(keras.layers.Dense):  # type: ignore[misc]  # Keras is not typed
+    """keras.layers.Dense, with the same weights and results, whose gradient takes less time if there are few inputs."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """[..., inputs] -> [..., units]."""
+        x = _product(inputs, self.kernel.value, rows=False)
+        x = x if self.bias is None else keras.ops.add(x, self.bias)
+        return x if self.activation is None else self.activation(x)
+
+
+def _product(x: Any, kernel: Any, rows: bool) -> Any:
+    """[..., inputs] times [inputs, units] -> [..., units]; with rows, the kernel is [units, inputs].
+
+    The kernel's gradient is a product whose first factor is transposed. If this factor has few columns, XLA on a CPU
+    takes half the time when they are put one after the other: 2 us in place of 4 for 64 rows, 4 inputs and 256 units.
+    """
+    plain = x.dtype != kernel.dtype or len(x.shape) != 2 or not x.shape[0]
+    if plain or x.shape[0] > MOST_ROWS or kernel.shape[0] > FEW_COLUMNS:
+        return keras.ops.matmul(x, keras.ops.transpose(kernel) if rows else kernel)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def product(x: Any, kernel: Any) -> tuple[Any, Any]:
+        def gradients(upstream: Any) -> tuple[Any, Any]:
+            few, other = (upstream, x) if rows else (x, upstream)
+            return tf.matmul(upstream, kernel, transpose_b=not rows), tf.stack(tf.unstack(few, axis=1)) @ other
+
+        return tf.matmul(x, kernel, transpose_b=rows), gradients
+
+    return product(x, tf.convert_to_tensor(kernel))
 
 
 def is_noise(weight: Any) -> bool:

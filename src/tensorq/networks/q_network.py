@@ -9,7 +9,7 @@ import keras
 
 from tensorq.heads.head import Head
 from tensorq.networks.encoders.auto import encoder_of
-from tensorq.networks.layers import Cosines, RowDense
+from tensorq.networks.layers import Cosines, Dense, RowDense
 from tensorq.networks.numpy_network import COSINES, LAYER_NORM_EPSILON
 from tensorq.networks.settings import NetworkSettings, frame_stack, noise_deviation
 
@@ -55,7 +55,7 @@ def add_outputs(inputs: Any, x: Any, num_actions: int, config: Config) -> keras.
             x = RowDense(units, deviation, seed + layer, name=name)(x)
         else:
             kernel = keras.initializers.GlorotUniform(seed=seed + layer)
-            x = keras.layers.Dense(units, kernel_initializer=kernel, name=name, **FLOAT32)(x)
+            x = Dense(units, kernel_initializer=kernel, name=name, **FLOAT32)(x)
         if network.layer_norm:
             x = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"{name}_norm", **FLOAT32)(x)
         x = keras.layers.ReLU(**FLOAT32)(x)

@@ -11,7 +11,7 @@ import numpy as np
 from tensorq.errors import TensorqError
 from tensorq.heads.head import Head, midpoints
 from tensorq.networks.encoders.mlp import MLPEncoder
-from tensorq.networks.layers import Conv2D, Cosines, RowDense
+from tensorq.networks.layers import Conv2D, Cosines, Dense, RowDense
 from tensorq.networks.network import Network
 from tensorq.networks.numpy_network import ACTING_FRACTIONS, COSINES, LAYER_NORM_EPSILON, NumpyNetwork
 from tensorq.networks.own_space import keras_inputs
@@ -117,8 +117,8 @@ def _of_keras_alone(model: keras.Model) -> keras.Model:
         if isinstance(layer, RowDense):
             made: Any = keras.layers.Dense(layer.units, name=layer.name, dtype=layer.dtype_policy)
             weights.append((made, [keras.ops.transpose(layer.kernel), layer.bias]))
-        elif type(layer) is Conv2D:  # a subclass may compute something else
-            made = keras.layers.Conv2D.from_config(layer.get_config())
+        elif type(layer) in (Conv2D, Dense):  # a subclass may compute something else
+            made = getattr(keras.layers, type(layer).__name__).from_config(layer.get_config())
             weights.append((made, layer.get_weights()))
         elif isinstance(layer, Cosines):
             fractions = keras.Input((None,), **FLOAT32)
@@ -128,7 +128,7 @@ def _of_keras_alone(model: keras.Model) -> keras.Model:
             return layer
         return made
 
-    ours = any(isinstance(layer, (RowDense, Conv2D, Cosines)) for layer in model._flatten_layers())
+    ours = any(isinstance(layer, (RowDense, Conv2D, Dense, Cosines)) for layer in model._flatten_layers())
     if not ours or not getattr(model, "inputs", None):
         return model
     found = keras.models.clone_model(model, clone_function=own, recursive=True)

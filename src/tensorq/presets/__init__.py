@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,7 @@ def register_preset(name: str, file: str) -> None:
 def load_preset(name: str) -> dict[str, Any]:
     """A preset's TOML: `about`, settings, a table `environments` of settings for single environments, and `extends`.
 
+    A section's name is an environment's id, or a pattern of ids such as "tensorq/MinAtar-*".
     `name` is that of a preset or, if it ends in .toml, a file.
     """
     if name in preset_names():
@@ -61,8 +63,9 @@ def load_preset(name: str) -> dict[str, Any]:
 
 
 def preset_settings(env: str, preset: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The settings of a preset for env: those of the preset that it extends, then its own, then its section for env.
+    """The settings of a preset for env: those of the preset that it extends, then its own, then its sections for env.
 
+    That of the id itself comes after those of patterns.
     `above` are the presets that extend this one.
     """
     if preset in above:
@@ -71,7 +74,12 @@ def preset_settings(env: str, preset: str, above: tuple[str, ...] = ()) -> dict[
     content.pop("about", None)
     base = content.pop("extends", None)
     sections = content.pop("environments", {})
-    return {**(preset_settings(env, base, (*above, preset)) if base else {}), **content, **sections.get(env, {})}
+    found = preset_settings(env, base, (*above, preset)) if base else {}
+    found |= content
+    for pattern, section in sections.items():
+        if fnmatch.fnmatchcase(env, pattern):
+            found |= section
+    return found | sections.get(env, {})
 
 
 def resolve(env: str, preset: str = DEFAULT_PRESET, **overrides: Any) -> Config:

@@ -180,7 +180,7 @@ class HostReplay:
         last, numbers = rows, self._numbers.take(rows)
         if self._settings.n_step > 1:
             last = self._lengthen(rows, numbers)
-        parts = [self._stacks(rows), self._next_stacks(last), numbers]
+        parts: list[Any] = [self._stacks(rows), self._next_stacks(last), numbers]
         if self._columns["mask"].shape[1]:
             parts += [self._columns["mask"].take(rows, axis=0), self._following("mask", last)]
         if places is not None:
