@@ -30,6 +30,7 @@ from tensorq.agents.dqn import DQN
 from tensorq.core import random
 from tensorq.errors import TensorqError
 from tensorq.loops.compiled import CompiledLoop
+from tensorq.loops.host_learning import bytes_tensor
 from tensorq.loops.loop import Interrupted, NotFinite
 from tensorq.networks.network import Network
 from tensorq.networks.q_network import build_q_network
@@ -440,3 +441,14 @@ def test_the_compiled_replay_grows_for_episodes_that_a_world_cuts_itself(tmp_pat
     loop.restore(saved)
     loop.advance(200, None, lambda: False)
     assert_same(loop.save(), expected)
+
+
+@pytest.mark.parametrize("size", [1, 63, 1_000])
+def test_bytes_for_tensorflow_are_aligned_and_its_own(size: int) -> None:
+    """TensorFlow's operations end the process at memory that is not aligned."""
+    array = np.arange(size).astype(np.uint8).reshape(1, size)
+    tensor = bytes_tensor(array)
+    assert np.asarray(memoryview(tensor)).ctypes.data % 64 == 0
+    expected = array.copy()
+    array[:] = 7
+    np.testing.assert_array_equal(tensor, expected)

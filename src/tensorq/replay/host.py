@@ -187,7 +187,7 @@ class HostReplay:
             weights = to_weights(probability * size, importance_exponent, lambda w: w.max(axis=1, keepdims=True))
             parts.append(weights.astype(np.float32))
         if len(bits) == 1:  # to join bytes takes a fraction of the time
-            return np.frombuffer(bytearray().join(parts), np.uint8)[None], places
+            return np.frombuffer(b"".join(parts), np.uint8)[None], places
         return np.concatenate([part.view(np.uint8).reshape(len(bits), -1) for part in parts], axis=1), places
 
     def _lengthen(self, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
