@@ -64,6 +64,13 @@ def test_targets(decay: float, expected: Any) -> None:
     np.testing.assert_allclose(agent(trace_decay=decay).targets(table(Q), rollout()), expected, rtol=1e-6)
 
 
+def test_returns_end_before_an_action_that_was_not_greedy() -> None:
+    # As above with lambda 0.25. But in state 0, to which the second environment goes first, action 1 is greedy and 0 was
+    # taken: 2 + 0.5 * 2 = 3. In state 1 of the first one the action that was taken, 0, is greedy: 2.875 as above.
+    found = agent(trace_decay=0.25, cut_traces=True).targets(table(Q), rollout())
+    np.testing.assert_allclose(found, [[2.875, 3], [3, 14], [6, 8]], rtol=1e-6)
+
+
 def test_targets_do_not_believe_illegal_actions() -> None:
     # Where action 1 is illegal state 0 is worth 1 and state 2 is worth 10; where action 0 is, state 1 is worth 3:
     # 1 + 0.5 * 3 = 2.5, 3, 5 + 0.5 * 1 = 5.5;  2 + 0.5 * 1 = 2.5, 4 + 0.5 * 10 = 9, 6 + 0.5 * 3 = 7.5.

@@ -69,8 +69,12 @@ class DQN(Agent):
         outputs = self.network.outputs(state.target_params, batch.next_obs, target_noise, fractions)
         distribution = self.head.distribution(outputs)
         # The target network rates the next action. In double Q-learning the online network chooses it.
-        chooser = (state.params, online_noise) if settings.double else (state.target_params, target_noise)
-        next_q = self.q_values(chooser[0], batch.next_obs, chooser[1])
+        if settings.double:
+            next_q = self.q_values(state.params, batch.next_obs, online_noise)
+        elif fractions is None:
+            next_q = self.head.q_values(outputs)  # outside XLA nobody sees that a second forward pass gives the same
+        else:
+            next_q = self.q_values(state.target_params, batch.next_obs, target_noise)
         if not settings.munchausen:
             action = targets.greedy(next_q, batch.next_mask)
             return targets.greedy_target(batch.reward, batch.discount, *distribution, action)

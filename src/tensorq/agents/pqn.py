@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorq.agents.agent import Agent
 from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
-from tensorq.core.targets import lambda_returns, legal, take
+from tensorq.core.targets import greedy, lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
 from tensorq.networks.network import Network
 
@@ -30,9 +30,12 @@ class PQN(Agent):
         """Q(lambda) targets [T, N], by the same parameters that acted."""
         flat = tf.reshape(rollout.next_obs, (-1, *rollout.next_obs.shape[2:]))
         mask = None if rollout.next_mask is None else tf.reshape(rollout.next_mask, (-1, rollout.next_mask.shape[-1]))
-        value = tf.reduce_max(legal(self.q_values(params, flat), mask), axis=-1)
-        next_value = tf.reshape(value, rollout.reward.shape)
-        return lambda_returns(rollout.reward, rollout.discount, next_value, rollout.ended, self.settings.trace_decay)
+        next_q, shape = legal(self.q_values(params, flat), mask), rollout.reward.shape
+        next_value, ended = tf.reshape(tf.reduce_max(next_q, axis=-1), shape), rollout.ended
+        if self.settings.cut_traces:
+            best = tf.cast(tf.reshape(greedy(next_q), shape), rollout.action.dtype)
+            ended |= tf.concat([rollout.action[1:] != best[:-1], ended[-1:]], axis=0)
+        return lambda_returns(rollout.reward, rollout.discount, next_value, ended, self.settings.trace_decay)
 
     def update(
         self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor

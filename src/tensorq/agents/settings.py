@@ -189,6 +189,11 @@ class PQNSettings(Algorithm):
     trace_decay: float = setting(
         0.65, "Lambda of the returns; 0 looks one step ahead, 1 to the end.", at_least=0, at_most=1
     )
+    cut_traces: bool = setting(
+        False,
+        "Whether returns end before actions that were not greedy, as in Watkins's Q(lambda); for more exploration.",
+        idle=True,
+    )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
         """rollout_epochs times the number of batches, for each full rollout."""

@@ -61,9 +61,14 @@ def with_block(column: tf.Tensor, place: tf.Tensor, block: tf.Tensor) -> tf.Tens
     )
 
 
+def in_xla() -> bool:
+    """Whether a function given to `compiled` is being traced for XLA."""
+    return _traced.get()
+
+
 def in_xla_on_cpu() -> bool:
-    """Whether a function given to `compiled` is being traced, and there is no GPU that would run it."""
-    return _traced.get() and not has_gpu()
+    """Whether this is so, and there is no GPU that would run the function."""
+    return in_xla() and not has_gpu()
 
 
 def has_gpu() -> bool:

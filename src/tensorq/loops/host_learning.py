@@ -81,7 +81,8 @@ class StoredAgent:
 
     def params_tensor(self) -> Tensor:
         """The online network's parameters [P], in a graph."""
-        return self._variables[0].read_value()[: self._sizes[0]]
+        stored = self._variables[0].read_value()
+        return stored[: self._sizes[0]] if self._joined else stored
 
     def assign(self, state: AgentState, found: list[Tensor]) -> Tensor:
         """Store this state, in a graph. Returns what a call returns for `take`: `found` as one vector, after [P]."""

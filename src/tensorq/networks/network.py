@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import Model
 
 from tensorq.core.types import Tensor
+from tensorq.core.xla import in_xla
 from tensorq.networks.layers import convolutions, is_noise
 from tensorq.networks.own_space import from_stored
 
@@ -54,7 +55,9 @@ class Network:
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def split(flat: Tensor) -> tuple[list[Tensor], Any]:
-            parts = tf.split(flat, self._sizes)
+            ends = np.cumsum(self._sizes)
+            # Outside XLA slices share the memory of the vector, if they are aligned; tf.split copies.
+            parts = [flat[end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
             weights = [tf.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
             return weights, self._flatten
 
@@ -62,10 +65,12 @@ class Network:
         return weights
 
     def _flatten(self, *gradients: Tensor) -> Tensor:
-        """Gradients of the weights as one vector, written one after the other.
+        """Gradients of the weights as one vector, in XLA written one after the other.
 
         XLA would compute the sums of the biases' gradients inside a concatenation, which then takes ten times as long.
         """
+        if not in_xla():
+            return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
         flat, end = tf.zeros(sum(self._sizes)), 0
         for gradient, size in zip(gradients, self._sizes, strict=True):
             begin, end = end, end + size
