@@ -65,7 +65,7 @@ def test_targets(decay: float, expected: Any) -> None:
 
 
 def test_returns_end_before_an_action_that_was_not_greedy() -> None:
-    # As above with lambda 0.25. But in state 0, to which the second environment goes first, action 1 is greedy and 0 was
+    # As above with lambda 0.25. But in state 0, where the second environment goes first, action 1 is greedy and 0 was
     # taken: 2 + 0.5 * 2 = 3. In state 1 of the first one the action that was taken, 0, is greedy: 2.875 as above.
     found = agent(trace_decay=0.25, cut_traces=True).targets(table(Q), rollout())
     np.testing.assert_allclose(found, [[2.875, 3], [3, 14], [6, 8]], rtol=1e-6)
