@@ -14,7 +14,7 @@ import tensorflow as tf
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from tensorq.core import host_random, losses, random
-from tensorq.core.cosine import cos_pi
+from tensorq.core.cosine import cos, cos_pi, sin
 from tensorq.core.exploration import epsilon_greedy, noise
 from tensorq.core.optimizers import adam, clip_by_norm, rmsprop
 from tensorq.core.schedules import linear
@@ -394,6 +394,12 @@ def test_cosines(mode: Mode) -> None:
     close(mode(cos_pi)(floats(0, 1 / 3, 0.5, 1, -2 / 3, 63.75, 126.5)), [1, 0.5, 0, -1, -0.5, 0.5**0.5, 0], 3e-7)
     x = np.linspace(-130, 130, 100_001, dtype=np.float32)
     np.testing.assert_allclose(mode(cos_pi)(tf.constant(x)), np.cos(np.pi * x.astype(float)), rtol=0, atol=2e-7)
+
+
+def test_cosine_and_sine_of_doubles(mode: Mode) -> None:
+    x = np.linspace(-12, 12, 100_001)
+    for ours, numpys in ((cos, np.cos), (sin, np.sin)):
+        np.testing.assert_allclose(mode(ours)(tf.constant(x)), numpys(x), rtol=0, atol=3e-15)
 
 
 def test_noise_by_hand(mode: Mode) -> None:

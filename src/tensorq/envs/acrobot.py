@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from tensorq.core.cosine import cos, sin
 from tensorq.core.types import Tensor
 
 LENGTH, CENTRE, MASS, INERTIA = 1.0, 0.5, 1.0, 1.0  # m, m, kg, kg m^2, of each link
@@ -35,7 +36,7 @@ class Acrobot:
     def observe(self, state: Tensor) -> Tensor:
         """Cosine and sine of both angles, and both velocities."""
         angle_1, angle_2, speed_1, speed_2 = tf.unstack(state, axis=1)
-        seen = [tf.cos(angle_1), tf.sin(angle_1), tf.cos(angle_2), tf.sin(angle_2), speed_1, speed_2]
+        seen = [cos(angle_1), sin(angle_1), cos(angle_2), sin(angle_2), speed_1, speed_2]
         return tf.cast(tf.stack(seen, axis=1), tf.float32)
 
     def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,7 +52,7 @@ class Acrobot:
         angle_1, angle_2 = _wrap(angle_1), _wrap(angle_2)
         speed_1 = tf.clip_by_value(speed_1, -MAX_SPEED_1, MAX_SPEED_1)
         speed_2 = tf.clip_by_value(speed_2, -MAX_SPEED_2, MAX_SPEED_2)
-        terminated = -tf.cos(angle_1) - tf.cos(angle_1 + angle_2) > LENGTH
+        terminated = -cos(angle_1) - cos(angle_1 + angle_2) > LENGTH
         reward = tf.where(terminated, 0.0, -1.0)
         return tf.stack([angle_1, angle_2, speed_1, speed_2], axis=1), reward, terminated, tf.zeros_like(terminated)
 
@@ -66,16 +67,16 @@ def _derivative(state: Tensor, torque: Tensor) -> Tensor:
     angle_1, angle_2, speed_1, speed_2 = tf.unstack(state, axis=1)
     coupling = MASS * LENGTH * CENTRE
     inertia_2 = MASS * CENTRE**2 + INERTIA
-    d1 = MASS * CENTRE**2 + MASS * LENGTH**2 + 2 * coupling * tf.cos(angle_2) + inertia_2 + INERTIA
-    d2 = inertia_2 + coupling * tf.cos(angle_2)
-    phi2 = MASS * CENTRE * GRAVITY * tf.cos(angle_1 + angle_2 - math.pi / 2)
+    d1 = MASS * CENTRE**2 + MASS * LENGTH**2 + 2 * coupling * cos(angle_2) + inertia_2 + INERTIA
+    d2 = inertia_2 + coupling * cos(angle_2)
+    phi2 = MASS * CENTRE * GRAVITY * cos(angle_1 + angle_2 - math.pi / 2)
     phi1 = (
-        -coupling * tf.square(speed_2) * tf.sin(angle_2)
-        - 2 * coupling * speed_2 * speed_1 * tf.sin(angle_2)
-        + (MASS * CENTRE + MASS * LENGTH) * GRAVITY * tf.cos(angle_1 - math.pi / 2)
+        -coupling * tf.square(speed_2) * sin(angle_2)
+        - 2 * coupling * speed_2 * speed_1 * sin(angle_2)
+        + (MASS * CENTRE + MASS * LENGTH) * GRAVITY * cos(angle_1 - math.pi / 2)
         + phi2
     )
-    numerator = torque + d2 / d1 * phi1 - coupling * tf.square(speed_1) * tf.sin(angle_2) - phi2
+    numerator = torque + d2 / d1 * phi1 - coupling * tf.square(speed_1) * sin(angle_2) - phi2
     acceleration_2 = numerator / (inertia_2 - tf.square(d2) / d1)
     acceleration_1 = -(d2 * acceleration_2 + phi1) / d1
     return tf.stack([speed_1, speed_2, acceleration_1, acceleration_2], axis=1)
