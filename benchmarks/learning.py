@@ -6,7 +6,7 @@ Appends a row a seed to results/learning.csv and goes on where it was interrupte
 `tensorq compare results/learning.csv` prints and draws it, next to results/sb3_cartpole.csv from peers/sb3_learning.py.
 
 python benchmarks/learning.py [--envs CartPole-v1 ...] [--settings dqn ...] [--seeds 10] [--first-seed 0] [--table NAME]
-python benchmarks/learning.py --table minatar --envs minatar --settings pqn --seeds 5 --threads 1
+python benchmarks/learning.py --table minatar --envs minatar --settings pqn --seeds 5
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def train(env: str, setting: str, seed: int, threads: int) -> dict[str, object]:
+def train(env: str, setting: str, seed: int) -> dict[str, object]:
     """One seed, through the command line."""
     preset, options = OPTIONS.get(setting, (setting, {}))
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [TENSORQ, "train", env, "--preset", preset, "--seed", str(seed), "--run-dir", str(run), "--quiet"]
-        for name, value in (options | ({"threads": threads} if threads else {})).items():
+        for name, value in options.items():
             option = name.replace("_", "-")
             command += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
         subprocess.run(command, check=True)
@@ -106,11 +106,11 @@ def main() -> None:
     """Train what is missing, then print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", choices=[*ENVS, *MINATAR, "minatar"], default=ENVS)
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    usual = [name for name in SETTINGS if name != "pqn, 5 million steps"]
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=usual)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--table", default=OUTPUT.stem, help="name in results/")
-    parser.add_argument("--threads", type=int, help="of each run, where several run at once")
     arguments = parser.parse_args()
     envs = [each for env in arguments.envs for each in (MINATAR if env == "minatar" else [env])]
     output = RESULTS / f"{arguments.table}.csv"
@@ -123,7 +123,7 @@ def main() -> None:
             for setting in arguments.settings:
                 for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
                     if (env, setting, seed) not in have and not changes_nothing(env, setting):
-                        row = train(env, setting, seed, arguments.threads)
+                        row = train(env, setting, seed)
                         writer.writerow(row)
                         file.flush()
                         print(row, flush=True)

@@ -171,11 +171,12 @@ def test_noise_chooses_actions_in_training_and_not_in_evaluation(kind: str, tmp_
     case.loop.close()
 
 
-# One step ahead, from the first half of random actions: so that what is learned is known.
+# Half of the actions are random. Returns end before these, so that what is learned is known.
 ROLLOUTS: dict[str, Any] = {
     "algorithm": "pqn", "replay_ratio": 1, "update_period_steps": 1, "learning_starts_steps": 1_000,
-    "target_sync_updates": 100, "rollout_length": 32, "batch_size": 16, "trace_decay": 0, "loss": "mse", "steps": 8_000,
-    "learning_rate_final": 0.001, "learning_rate_anneal_updates": 900, "epsilon_final": 0.5,
+    "target_sync_updates": 100, "rollout_length": 32, "batch_size": 16, "trace_decay": 0.65, "cut_traces": True,
+    "loss": "mse", "steps": 8_000, "learning_rate_final": 0.001, "learning_rate_anneal_updates": 900,
+    "epsilon_final": 0.5,
 }  # fmt: skip
 
 

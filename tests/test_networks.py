@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tensorq.agents.dqn import DQN
 from tensorq.config import Config
+from tensorq.core.xla import compiled
 from tensorq.envs.observations import ObservationReader
 from tensorq.envs.spaces import plain_observation_space
 from tensorq.errors import TensorqError
@@ -135,7 +136,7 @@ def test_row_dense_without_noise_is_a_dense_layer() -> None:
 @pytest.mark.parametrize("batch", [5, 128, 129])
 @pytest.mark.parametrize("few", [1, 8, 9])
 def test_products_have_the_gradients_of_keras(batch: int, few: int) -> None:
-    """With few inputs or outputs and up to 128 rows, by a gradient of our own; the others are beside this."""
+    """In XLA, with few inputs or outputs and up to 128 rows, by a gradient of our own; the others are beside this."""
     random = np.random.default_rng(0)
     for inputs, units, kind in ((few, 20, Dense), (20, few, RowDense)):
         x, upstream = (tf.constant(random.normal(size=(batch, size)), tf.float32) for size in (inputs, units))
@@ -146,15 +147,15 @@ def test_products_have_the_gradients_of_keras(batch: int, few: int) -> None:
         kernel, bias = layer.get_weights()
         plain.set_weights([kernel.T if kind is RowDense else kernel, bias])
 
-        def gradients(each: Any, x: Any = x, upstream: Any = upstream) -> list[np.ndarray]:
+        def gradients(each: Any, x: Any = x, upstream: Any = upstream) -> list[Any]:
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 loss = tf.reduce_sum(each(x) * upstream)
-            return [part.numpy() for part in tape.gradient(loss, [x, *(weight.value for weight in each.weights)])]
+            return tape.gradient(loss, [x, *(weight.value for weight in each.weights)])  # type: ignore[no-any-return]
 
-        found, expected = gradients(layer), gradients(plain)
+        outputs, *found = (part.numpy() for part in compiled(lambda x, each=layer: (each(x), *gradients(each)))(x))
         found[1] = found[1].T if kind is RowDense else found[1]
-        for one, other in zip([layer(x), *found], [plain(x), *expected], strict=True):
+        for one, other in zip([outputs, *found], [plain(x), *gradients(plain)], strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 

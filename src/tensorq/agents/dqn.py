@@ -72,7 +72,7 @@ class DQN(Agent):
         if settings.double:
             next_q = self.q_values(state.params, batch.next_obs, online_noise)
         elif fractions is None:
-            next_q = self.head.q_values(outputs)  # outside XLA nobody sees that a second forward pass gives the same
+            next_q = self.head.q_values(outputs)  # TensorFlow without XLA would compute the network twice
         else:
             next_q = self.q_values(state.target_params, batch.next_obs, target_noise)
         if not settings.munchausen:

@@ -191,8 +191,8 @@ class PQNSettings(Algorithm):
     )
     cut_traces: bool = setting(
         False,
-        "Whether returns end before actions that were not greedy, as in Watkins's Q(lambda); for more exploration.",
-        idle=True,
+        "Whether returns end before actions that were not greedy, as in Watkins's Q(lambda), so that epsilon can stay "
+        "higher.",
     )
 
     def updates_owed(self, steps: int, num_envs: int) -> int:

@@ -96,7 +96,7 @@ def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, ended: 
     Args:
         reward, discount: [T, N]; discount is gamma * (1 - terminated).
         next_value: [T, N], the value of the true next observation.
-        ended: [T, N] bool, whether the step was an episode's last.
+        ended: [T, N] bool, whether next_value alone follows this step: an episode's last one, or one before a cut.
         decay: lambda in [0, 1]: 0 is one-step Q-learning, 1 sums rewards to the end.
     """
     last = reward.shape[0] - 1

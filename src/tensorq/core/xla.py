@@ -67,7 +67,7 @@ def in_xla() -> bool:
 
 
 def in_xla_on_cpu() -> bool:
-    """Whether this is so, and there is no GPU that would run the function."""
+    """Whether a function given to `compiled` is being traced for XLA, and no GPU would run it."""
     return in_xla() and not has_gpu()
 
 

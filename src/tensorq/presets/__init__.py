@@ -65,7 +65,8 @@ def load_preset(name: str) -> dict[str, Any]:
 def preset_settings(env: str, preset: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings of a preset for env: those of the preset that it extends, then its own, then its sections for env.
 
-    That of the id itself comes after those of patterns.
+    If several patterns match, later ones in the file replace earlier ones; the section of the id itself replaces them
+    all, wherever it stands.
     `above` are the presets that extend this one.
     """
     if preset in above:

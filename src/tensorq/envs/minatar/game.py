@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -17,6 +17,7 @@ LANES = SIDE - 2  # rows 1 to 8, where a game has things in all rows but the fir
 NOTHING, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 NAMES = ("nothing", "left", "up", "right", "down", "fire")
 STICKINESS = 0.1  # the probability that the last action is repeated in place of the one that was chosen
+MOST_STACKED = 7  # planes, up to which channels_last stacks them
 CELL = 32  # pixels of a cell's side in a picture
 
 
@@ -63,7 +64,7 @@ class Game:
         """The planes as [N, 10, 10, channels] uint8."""
         # Otherwise XLA would compute the step that gave the state again for each plane, which takes most of the time.
         planes = self.planes(apart(state, lambda: tf.nest.map_structure(tf.identity, state)))
-        return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in planes], axis=3)
+        return channels_last(planes)
 
     def step(self, state: Any, action: Tensor, u: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         """One step; no game truncates."""
@@ -94,6 +95,21 @@ def apart(instead: Any, function: Callable[[], Any]) -> Any:
     first = tf.nest.flatten(instead)[0]
     once = tf.cast(tf.reduce_all(first >= 0), tf.int32)
     return tf.while_loop(lambda turn, _: turn < once, lambda turn, _: (turn + 1, function()), (0, instead))[1]
+
+
+def channels_last(planes: Sequence[Tensor]) -> Tensor:
+    """Planes [N, 10, 10] bool as channels [N, 10, 10, planes] uint8 of 0 and 255.
+
+    Ten planes of 1024 games take XLA 1.7 ms, and 1.2 ms if they are bits of a number first.
+    """
+    if len(planes) <= MOST_STACKED:
+        return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in planes], axis=3)
+    words = apart(
+        tf.zeros(planes[0].shape, tf.int32),
+        lambda: tf.add_n([tf.cast(plane, tf.int32) * 2**place for place, plane in enumerate(planes)]),
+    )
+    bits = tf.bitwise.right_shift(words[..., None], tf.range(len(planes))) & 1
+    return tf.cast(-bits, tf.uint8)  # 255 for 1
 
 
 def cells(row: Tensor, column: Tensor) -> Tensor:
