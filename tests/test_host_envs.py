@@ -885,7 +885,7 @@ def test_arguments_that_an_environment_does_not_take_are_named(arguments: dict[s
         ("Lunar", ["LunarLander-v3"]),
         ("MontainCra-v0", ["MountainCar-v0"]),
         ("Foo-v0", []),
-        ("Breakout-v5", ["tensorq/MinAtar-Breakout-v1"]),
+        ("MinAtarBreakout", ["tensorq/MinAtar-Breakout-v1"]),
     ],
 )
 def test_only_what_can_be_trained_is_suggested(env: str, suggested: list[str]) -> None:
