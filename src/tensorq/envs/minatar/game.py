@@ -88,7 +88,8 @@ def apart(instead: Any, function: Callable[[], Any]) -> Any:
 
     XLA on a CPU computes a value again for each of the results that need it, and in a long calculation that takes most
     of the time. It compiles the body of a loop on its own, so that this is a loop of one turn. XLA must not know that
-    it is one, and so the number of turns depends on a tensor that is never below 0: the last actions, or zeros.
+    it is one, and so the number of turns depends on the first tensor of `instead`, which is never below 0, and which is
+    no constant: from zeros XLA would see that there is one turn, and take the loop away.
     """
     if not in_xla_on_cpu():
         return function()
@@ -100,12 +101,13 @@ def apart(instead: Any, function: Callable[[], Any]) -> Any:
 def channels_last(planes: Sequence[Tensor]) -> Tensor:
     """Planes [N, 10, 10] bool as channels [N, 10, 10, planes] uint8 of 0 and 255.
 
-    Ten planes of 1024 games take XLA 1.7 ms, and 1.2 ms if they are bits of a number first.
+    XLA puts many planes together slowly. As bits of a number first, Seaquest's ten let it make 1.1 million steps a
+    second in place of 0.4.
     """
     if len(planes) <= MOST_STACKED:
         return tf.stack([tf.where(plane, tf.constant(255, tf.uint8), 0) for plane in planes], axis=3)
     words = apart(
-        tf.zeros(planes[0].shape, tf.int32),
+        tf.cast(planes[0], tf.int32),
         lambda: tf.add_n([tf.cast(plane, tf.int32) * 2**place for place, plane in enumerate(planes)]),
     )
     bits = tf.bitwise.right_shift(words[..., None], tf.range(len(planes))) & 1

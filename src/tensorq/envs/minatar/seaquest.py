@@ -149,8 +149,8 @@ class Seaquest(Game):
 
     def planes(self, state: State) -> list[Tensor]:
         """See Game."""
-        zero = tf.zeros((state.row.shape[0], SIDE), tf.int32)
-        bullets, fish, subs, trails, shots, divers = apart([zero] * 6, lambda: _row_masks(state))
+        alike = tf.repeat(state.last_action[:, None], SIDE, axis=1)
+        bullets, fish, subs, trails, shots, divers = apart([alike] * 6, lambda: _row_masks(state))
         oxygen = state.oxygen[:, None, None]
         aboard = state.aboard[:, None, None]
         return [
