@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tensorq as tq
 from tensorq.core import xla
 from tensorq.envs.check import check_world
 from tensorq.envs.minatar.asterix import Asterix
@@ -21,6 +23,13 @@ from tensorq.envs.minatar.space_invaders import SpaceInvaders
 from tensorq.envs.world import where_rows
 
 GAMES = 32
+ENVS = {
+    "asterix": "tensorq/MinAtar-Asterix-v0",
+    "breakout": "tensorq/MinAtar-Breakout-v0",
+    "freeway": "tensorq/MinAtar-Freeway-v0",
+    "seaquest": "tensorq/MinAtar-Seaquest-v0",
+    "space_invaders": "tensorq/MinAtar-SpaceInvaders-v0",
+}
 
 
 class Script:
@@ -104,7 +113,33 @@ CASES = {
 @pytest.mark.parametrize("steps", [10_000, pytest.param(100_000, marks=pytest.mark.learn)])
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_game_is_the_packages(name: str, steps: int) -> None:
-    """Steps that are random, or of a player for the game: identical observations, rewards and ends."""
+    """Steps that are random, or of a player for the game."""
+    case, generator = CASES[name], np.random.default_rng(8)
+
+    def choose(seen: np.ndarray, games: list[Any]) -> np.ndarray:
+        if case.player is not None:
+            return np.array([case.player(game.env, generator.random()) for game in games], np.int32)
+        return generator.choice(6, size=GAMES, p=case.policy).astype(np.int32)
+
+    assert play_both(name, steps, choose) > 0
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("name", [name for name in CASES if name in ENVS])
+def test_a_game_is_the_packages_for_a_trained_agent(name: str, tmp_path: Path) -> None:
+    """20 000 steps of an agent that has learned for 500 000."""
+    run = tq.train(ENVS[name], preset="pqn", steps=500_000, progress="quiet", run_dir=tmp_path / "run")
+    agent, generator = tq.load(run), np.random.default_rng(9)
+    by_chance = play_both(name, 20_000, lambda seen, games: generator.integers(6, size=GAMES, dtype=np.int32))
+    rewards = play_both(name, 20_000, lambda seen, games: agent.act(seen).astype(np.int32))
+    assert rewards > 2 * by_chance
+
+
+def play_both(name: str, steps: int, choose: Callable[[np.ndarray, list[Any]], np.ndarray]) -> float:
+    """Play a game in the world and in the package: identical observations, rewards and ends. The sum of rewards.
+
+    `choose` takes observations [GAMES, 10, 10, channels] and the package's games, and gives actions [GAMES].
+    """
     minatar = pytest.importorskip("minatar")
     case = CASES[name]
     world, generator = case.kind(), np.random.default_rng(7)
@@ -133,12 +168,11 @@ def test_a_game_is_the_packages(name: str, steps: int) -> None:
     for game, row in zip(games, u, strict=True):
         game.random = game.env.random = script
         begin(game, row)
-    np.testing.assert_array_equal(world.observe(state).numpy(), 255 * np.stack([game.state() for game in games]))
+    after = world.observe(state).numpy()
+    np.testing.assert_array_equal(after, 255 * np.stack([game.state() for game in games]))
     ends = rewards = 0
     for _ in range(steps // GAMES):
-        action = generator.choice(6, size=GAMES, p=case.policy).astype(np.int32)
-        if case.player is not None:
-            action = np.array([case.player(game.env, generator.random()) for game in games], np.int32)
+        action = choose(after, games)
         u, reset_u = uniforms(world.step_uniforms), uniforms(world.reset_uniforms)
         state, *found = advance(state, tf.constant(action), tf.constant(u), tf.constant(reset_u))
         reward, over, seen, after = (part.numpy() for part in found)
@@ -153,7 +187,8 @@ def test_a_game_is_the_packages(name: str, steps: int) -> None:
             games[index].env.terminal = False
             np.testing.assert_array_equal(after[index], 255 * games[index].state())
         ends, rewards = ends + over.sum(), rewards + reward.sum()
-    assert rewards > 0 and (ends > 0 or (name == "freeway" and steps // GAMES < 2_501))  # its games have 2 501 steps
+    assert ends > 0 or (name == "freeway" and steps // GAMES < 2_501)  # its games have 2 501 steps
+    return float(rewards)
 
 
 @pytest.mark.parametrize("name", list(CASES))
