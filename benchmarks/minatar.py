@@ -25,8 +25,8 @@ BATCH, HIDDEN, CHANNELS, ACTIONS = 32, 128, 16, 3
 # Replay 100 000, one update of 32 for 4 steps, 16 kernels of 3x3 and 128 units; 16 environments are our own choice.
 SETTINGS: dict[str, Any] = {
     "double": False, "batch_size": BATCH, "replay_capacity": 100_000, "replay_ratio": 0.25, "hidden_sizes": (HIDDEN,),
-    "num_envs": 16, "update_period_steps": 16, "learning_rate": 0.00025, "max_gradient_norm": 0.0, "loss": "mse", "target_sync_updates": 250,
-    "learning_starts_steps": 5_000, "epsilon_final": 0.01, "epsilon_anneal_steps": 250_000,
+    "num_envs": 16, "update_period_steps": 16, "learning_rate": 0.00025, "max_gradient_norm": 0.0, "loss": "mse",
+    "target_sync_updates": 250, "learning_starts_steps": 5_000, "epsilon_final": 0.01, "epsilon_anneal_steps": 250_000,
     "evaluation_period_steps": 250_000, "checkpoint_period_steps": 250_000,
 }  # fmt: skip
 # Multiplications and additions of a forward pass of one observation. A batch has four: of the target network, of the
