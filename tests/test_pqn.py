@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
+from tensorq.core import xla
 from tensorq.core.types import AgentState, Batch, Metrics, Rollout
 from tensorq.loops.rollout import UpdateSums, learn_rollout
 from tensorq.networks.build import build_network
@@ -172,3 +173,15 @@ def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
         orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
     assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)
     assert len({tuple(order) for order in [*orders, [0, 1, 2, 3, 4, 5]]}) == 7
+
+
+def test_targets_of_images_row_by_row() -> None:
+    """In XLA on a CPU, the next images of a rollout go through convolutions one row of environments after the other."""
+    settings: dict[str, Any] = {"channels": (2,), "kernel_sizes": (3,), "strides": (1,), "hidden_sizes": (5,)}
+    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, encoder="cnn", **settings)
+    pqn = PQN(config, build_network(gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), ACTIONS, config))
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8, 1)), tf.uint8)
+    params, steps = pqn.init().params, rollout()._replace(obs=images, next_obs=images)
+    found = xla.compiled(pqn.targets)(params, steps)
+    np.testing.assert_allclose(found, pqn.targets(params, steps), rtol=1e-5)
+    assert len(np.unique(found)) == 6

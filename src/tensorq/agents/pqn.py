@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
 from tensorq.core.targets import greedy, lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
+from tensorq.core.xla import in_xla_on_cpu
 from tensorq.networks.network import Network
 
 if TYPE_CHECKING:
@@ -28,14 +30,22 @@ class PQN(Agent):
 
     def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
         """Q(lambda) targets [T, N], by the same parameters that acted."""
-        flat = tf.reshape(rollout.next_obs, (-1, *rollout.next_obs.shape[2:]))
-        mask = None if rollout.next_mask is None else tf.reshape(rollout.next_mask, (-1, rollout.next_mask.shape[-1]))
-        next_q, shape = legal(self.q_values(params, flat), mask), rollout.reward.shape
-        next_value, ended = tf.reshape(tf.reduce_max(next_q, axis=-1), shape), rollout.ended
+        next_q = legal(self._next_q_values(params, rollout.next_obs), rollout.next_mask)
+        next_value, ended = tf.reduce_max(next_q, axis=-1), rollout.ended
         if self.settings.cut_traces:
-            best = tf.cast(tf.reshape(greedy(next_q), shape), rollout.action.dtype)
+            best = tf.cast(greedy(next_q), rollout.action.dtype)
             ended |= tf.concat([rollout.action[1:] != best[:-1], ended[-1:]], axis=0)
         return lambda_returns(rollout.reward, rollout.discount, next_value, ended, self.settings.trace_decay)
+
+    def _next_q_values(self, params: Tensor, obs: Tensor) -> Tensor:
+        """Q-values [T, N, A] of observations [T, N, ...].
+
+        In XLA on a CPU, convolutions of all T * N at once would write more than its caches hold.
+        """
+        if self.network.convolutions and in_xla_on_cpu():
+            return tf.map_fn(functools.partial(self.q_values, params), obs, fn_output_signature=tf.float32)
+        q_values = self.q_values(params, tf.reshape(obs, (-1, *obs.shape[2:])))
+        return tf.reshape(q_values, (*obs.shape[:2], q_values.shape[-1]))
 
     def update(
         self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor
