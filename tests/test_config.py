@@ -111,6 +111,11 @@ def test_what_is_no_number_is_refused() -> None:
             )
             for low, high in ((3.0, 3.0), (0.0, -1.0))
         ),
+        (
+            {"epsilon_spread": 10.0},
+            "epsilon_spread 10 is for several environments, but num_envs is 1: raise num_envs, or leave epsilon_spread "
+            "at 1.",
+        ),
         ({"head": "quantile", "num_atoms": 1}, "num_atoms: received 1, expected at least 2 for head quantile."),
         (
             {"head": "hl_gauss", "num_atoms": 7},

@@ -131,6 +131,19 @@ def test_epsilon_anneals_in_environment_steps(case: Case) -> None:
         assert 160 < (explored[:2000].reshape(-1, 4) == 0).all(axis=1).sum() < 228
 
 
+@pytest.mark.parametrize("kind", ["compiled 4", "host 4"])
+def test_epsilon_spreads_over_the_environments(kind: str, tmp_path: Path) -> None:
+    """From 0.1 / 10 to 0.1 * 10 in four: 0.01, 0.046, 0.215 and 1. Half of the random actions are action 1."""
+    settings = {"epsilon_start": 0.1, "epsilon_final": 0.1, "epsilon_spread": 10}
+    case = Case(kind, tmp_path, **settings)
+    case.act_greedily_by_action_0()
+    case.advance(4_000)
+    explored = np.array([step.action for step in case.stored()]).reshape(-1, 4).sum(axis=0)
+    # Of 1 000: 5, 23, 108 and 500, give or take 2, 5, 10 and 16.
+    np.testing.assert_array_less(np.abs(explored - [5, 23, 108, 500]), [11, 25, 50, 80])
+    case.loop.close()
+
+
 def test_runs_differ_by_their_seed(case: Case, tmp_path: Path) -> None:
     case.advance(100)
     stored = case.stored()

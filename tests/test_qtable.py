@@ -179,6 +179,17 @@ def test_epsilon_anneals_in_environment_steps_and_each_boundary_begins_anew() ->
     loop.close()
 
 
+def test_epsilon_spreads_over_the_environments() -> None:
+    """From 0.1 / 10 to 0.1 * 10: the last of four takes every action at random, half of them action 1."""
+    spread = {"epsilon_start": 0.1, "epsilon_final": 0.1, "epsilon_spread": 10.0}
+    loop = table_loop(Config(**SMALL | spread, num_envs=4), Rooms)
+    loop.learner._table[:] = [1.0, 0.0]  # type: ignore[attr-defined]
+    actions = [loop.collector.collect(loop.learner.act, 0)[0].action for _ in range(200)]
+    first, *_, last = np.sum(actions, axis=0)
+    assert first < 8 and 70 < last < 130
+    loop.close()
+
+
 def test_each_environment_has_its_own_coin_and_each_seed_its_own_run() -> None:
     loop = table_loop(Config(**SMALL, num_envs=8), Rooms)
     assert len(set(loop.collector.collect(loop.learner.act, 0)[0].action.tolist())) == 2

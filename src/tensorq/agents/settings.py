@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from tensorq.core.schedules import linear
 from tensorq.errors import TensorqError
 from tensorq.heads import HEADS
@@ -40,10 +42,34 @@ class ExplorationSettings(Part):
         0.05, "Probability of a random action after epsilon_anneal_steps.", at_least=0, at_most=1
     )
     epsilon_anneal_steps: int = setting(5_000, "Environment steps over which epsilon anneals linearly.", at_least=0)
+    epsilon_spread: float = setting(
+        1.0,
+        "With S above 1, each environment has an epsilon of its own: from epsilon / S to epsilon * S, evenly by their "
+        "logarithms.",
+        at_least=1,
+    )
 
     def epsilon_at(self, steps: Any, minimum: Callable[..., Any] = min) -> Any:
         """Probability of a random action after `steps` environment steps; see schedules.linear."""
         return linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps, minimum)
+
+    def epsilons_at(self, steps: Any, num_envs: int, minimum: Callable[..., Any] = min) -> Any:
+        """The epsilon of each environment [N], or one number for all; above 1, every action is random, as with 1.
+
+        Ape-X has such a range of epsilons (Horgan et al. 2018, section 4).
+        """
+        epsilon = self.epsilon_at(steps, minimum)
+        if self.epsilon_spread == 1:
+            return epsilon
+        return epsilon * np.geomspace(1 / self.epsilon_spread, self.epsilon_spread, num_envs)
+
+    def check(self, config: Config) -> None:
+        """Refuse a spread over one environment."""
+        if self.epsilon_spread > 1 and config.num_envs == 1:
+            raise TensorqError(
+                f"epsilon_spread {self.epsilon_spread:g} is for several environments, but num_envs is 1: raise "
+                "num_envs, or leave epsilon_spread at 1."
+            )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def epsilon_greedy(q_values: Tensor, epsilon: Tensor, u: Tensor, mask: Tensor | 
 
     Args:
         q_values: [N, A].
-        epsilon: scalar in [0, 1].
+        epsilon: scalar in [0, 1], or [N] of them.
         u: [N, 2] uniforms in [0, 1); for each row, one decides whether to explore, one picks the random action.
         mask: [N, A] bool, the legal actions; None if all are.
     """

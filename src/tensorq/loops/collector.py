@@ -14,9 +14,10 @@ from tensorq.core.types import Transition
 from tensorq.envs.host import HostEnvironments, Repeatable, Transitions
 from tensorq.loops.loop import Episode, Tensors
 
-# (observations [N, ...], masks [N, A] or None, epsilon, uniforms [N, 2], the number of vector steps before this one) ->
-# epsilon-greedy actions [N] int32. Each row explores independently: its first uniform decides whether it explores.
-Policy = Callable[[np.ndarray, np.ndarray | None, float, np.ndarray, int], np.ndarray]
+# (observations [N, ...], masks [N, A] or None, epsilon or [N] of them, uniforms [N, 2], the number of vector steps
+# before this one) -> epsilon-greedy actions [N] int32. Each row explores independently: its first uniform decides
+# whether it explores.
+Policy = Callable[[np.ndarray, np.ndarray | None, float | np.ndarray, np.ndarray, int], np.ndarray]
 
 
 class Collector:
@@ -39,7 +40,7 @@ class Collector:
         """
         obs, mask = self._envs.obs, self._envs.mask
         u = to_uniforms(self._random.row(self._vector_steps)).reshape(-1, 2)
-        actions = policy(obs, mask, self._exploration.epsilon_at(steps), u, self._vector_steps)
+        actions = policy(obs, mask, self._exploration.epsilons_at(steps, len(u)), u, self._vector_steps)
         made = self._repeatable.step(actions)
         self._vector_steps += 1
         over = made.terminated if made.next_mask is None else made.terminated | ~made.next_mask.any(axis=1)

@@ -128,7 +128,7 @@ class CompiledLoop:
         bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
-        epsilon = self._exploration.epsilon_at(state.steps, tf.minimum)
+        epsilon = self._exploration.epsilons_at(state.steps, count, tf.minimum)
         obs = self._seen.obs(state.stack, state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._seen.mask(state.world)

@@ -167,7 +167,7 @@ class DeepLearner:
         return q_values
 
     def act(
-        self, obs: np.ndarray, mask: np.ndarray | None, epsilon: float, u: np.ndarray, vector_step: int
+        self, obs: np.ndarray, mask: np.ndarray | None, epsilon: float | np.ndarray, u: np.ndarray, vector_step: int
     ) -> np.ndarray:
         """See Policy; a row explores as in core.exploration.epsilon_greedy."""
         explore = u[:, 0] < epsilon

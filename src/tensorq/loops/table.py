@@ -31,14 +31,14 @@ class TableLearner:
         self._step: Transition | None = None  # not learned from yet
 
     def act(
-        self, obs: np.ndarray, mask: np.ndarray | None, epsilon: float, u: np.ndarray, vector_step: int
+        self, obs: np.ndarray, mask: np.ndarray | None, epsilon: float | np.ndarray, u: np.ndarray, vector_step: int
     ) -> np.ndarray:
         """See Policy."""
         rows = self._table[obs - self._first_state].tolist()
-        masks = _lists(mask, len(rows))
+        masks, epsilons = _lists(mask, len(rows)), np.broadcast_to(epsilon, len(rows)).tolist()
         actions = [
-            epsilon_greedy(row, epsilon, coin, choice, legal)
-            for row, (coin, choice), legal in zip(rows, u.tolist(), masks, strict=True)
+            epsilon_greedy(row, each, coin, choice, legal)
+            for row, each, (coin, choice), legal in zip(rows, epsilons, u.tolist(), masks, strict=True)
         ]
         return np.array(actions, np.int32)
 
