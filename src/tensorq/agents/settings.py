@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from tensorq.core.schedules import linear
 from tensorq.errors import TensorqError
 from tensorq.heads import HEADS
@@ -53,15 +51,14 @@ class ExplorationSettings(Part):
         """Probability of a random action after `steps` environment steps; see schedules.linear."""
         return linear(self.epsilon_start, self.epsilon_final, self.epsilon_anneal_steps, steps, minimum)
 
-    def epsilons_at(self, steps: Any, num_envs: int, minimum: Callable[..., Any] = min) -> Any:
-        """The epsilon of each environment [N], or one number for all; above 1, every action is random, as with 1.
+    def epsilon_factors(self, num_envs: int) -> float | list[float]:
+        """What each environment multiplies epsilon by, or 1 for all; above 1, every action is random, as with 1.
 
         Ape-X has such a range of epsilons (Horgan et al. 2018, section 4).
         """
-        epsilon = self.epsilon_at(steps, minimum)
         if self.epsilon_spread == 1:
-            return epsilon
-        return epsilon * np.geomspace(1 / self.epsilon_spread, self.epsilon_spread, num_envs)
+            return 1.0
+        return [self.epsilon_spread ** (2 * index / (num_envs - 1) - 1) for index in range(num_envs)]
 
     def check(self, config: Config) -> None:
         """Refuse a spread over one environment."""

@@ -26,6 +26,8 @@ class Collector:
     def __init__(self, config: Config, envs: HostEnvironments) -> None:
         self._gamma, self._exploration, self._envs = config.gamma, config.part(ExplorationSettings), envs
         count = envs.num_envs
+        factors = self._exploration.epsilon_factors(count)
+        self._epsilon_factors = np.array(factors) if isinstance(factors, list) else factors
         self._random = CounterRandom(config.seed, host_random.ACTING, 2 * count)
         self._vector_steps = 0  # the counter of random numbers: steps do not grow if every environment only resets
         self._age, self._total_return = np.zeros(count, np.int32), np.zeros(count)
@@ -40,7 +42,8 @@ class Collector:
         """
         obs, mask = self._envs.obs, self._envs.mask
         u = to_uniforms(self._random.row(self._vector_steps)).reshape(-1, 2)
-        actions = policy(obs, mask, self._exploration.epsilons_at(steps, len(u)), u, self._vector_steps)
+        epsilon = self._exploration.epsilon_at(steps) * self._epsilon_factors
+        actions = policy(obs, mask, epsilon, u, self._vector_steps)
         made = self._repeatable.step(actions)
         self._vector_steps += 1
         over = made.terminated if made.next_mask is None else made.terminated | ~made.next_mask.any(axis=1)

@@ -128,11 +128,12 @@ class CompiledLoop:
         bits = random.random_bits(state.seed, random.ACTING, state.steps, count * sum(widths))
         act_u, step_u, reset_u = tf.split(tf.reshape(random.to_uniforms(bits), (count, sum(widths))), widths, axis=1)
 
-        epsilon = self._exploration.epsilons_at(state.steps, count, tf.minimum)
+        epsilon = tf.cast(self._exploration.epsilon_at(state.steps, tf.minimum), tf.float32)
+        epsilon *= self._exploration.epsilon_factors(count)
         obs = self._seen.obs(state.stack, state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._seen.mask(state.world)
-        action = self.agent.act(state.agent.params, obs, tf.cast(epsilon, tf.float32), act_u, noise_u, mask)
+        action = self.agent.act(state.agent.params, obs, epsilon, act_u, noise_u, mask)
         next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)

@@ -35,7 +35,8 @@ class TableLearner:
     ) -> np.ndarray:
         """See Policy."""
         rows = self._table[obs - self._first_state].tolist()
-        masks, epsilons = _lists(mask, len(rows)), np.broadcast_to(epsilon, len(rows)).tolist()
+        masks = _lists(mask, len(rows))
+        epsilons = epsilon.tolist() if isinstance(epsilon, np.ndarray) else [epsilon] * len(rows)
         actions = [
             epsilon_greedy(row, each, coin, choice, legal)
             for row, each, (coin, choice), legal in zip(rows, epsilons, u.tolist(), masks, strict=True)
