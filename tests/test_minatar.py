@@ -127,12 +127,13 @@ def test_a_game_is_the_packages(name: str, steps: int) -> None:
 @pytest.mark.learn
 @pytest.mark.parametrize("name", [name for name in CASES if name in ENVS])
 def test_a_game_is_the_packages_for_a_trained_agent(name: str, tmp_path: Path) -> None:
-    """20 000 steps of an agent that has learned for 500 000."""
-    run = tq.train(ENVS[name], preset="pqn", steps=500_000, progress="quiet", run_dir=tmp_path / "run")
+    """20 000 steps of an agent that has learned for 500 000; in Seaquest, which is learned late, for twice as many."""
+    learned = 1_000_000 if name == "seaquest" else 500_000
+    run = tq.train(ENVS[name], preset="pqn", steps=learned, progress="quiet", run_dir=tmp_path / "run")
     agent, generator = tq.load(run), np.random.default_rng(9)
     by_chance = play_both(name, 20_000, lambda seen, games: generator.integers(6, size=GAMES, dtype=np.int32))
     rewards = play_both(name, 20_000, lambda seen, games: agent.act(seen).astype(np.int32))
-    assert rewards > 1.5 * by_chance  # Seaquest, which is learned late: 89 to 56
+    assert rewards > 2 * by_chance
 
 
 def play_both(name: str, steps: int, choose: Callable[[np.ndarray, list[Any]], np.ndarray]) -> float:
