@@ -210,10 +210,10 @@ class Case:
         arrays = {names[name]: np.asarray(value, self.first[names[name]].dtype) for name, value in values.items()}
         self.loop.restore({**self.first, **arrays})
 
-    def act_greedily_by_action_0(self) -> None:
-        """Parameters of Q = (1, 0) in both rooms, and so many updates done that no more are owed."""
+    def act_greedily_by(self, action: int) -> None:
+        """Parameters of Q = 1 for this action in both rooms, else 0, and so many updates done that no more are owed."""
         params = np.zeros_like(self.first["agent.params"])
-        params[-2] = 1
+        params[action - 2] = 1
         self.set(agent__params=params, agent__updates=10**9)
 
     def stored(self) -> list[Step]:

@@ -51,7 +51,7 @@ def test_what_no_preset_says_is_what_the_papers_have() -> None:
 NEGATIVE = {"initial_value", "value_min", "value_max", "munchausen_clip"}
 ZERO = {
     "seed", "episodes", "reset_period_steps", "evaluation_episodes", "evaluation_period_steps", "learning_starts_steps",
-    "gamma",
+    "gamma", "stagger_steps",
     "learning_rate_final", "learning_rate_anneal_updates", "max_gradient_norm", "epsilon_start", "epsilon_final",
     "epsilon_anneal_steps", "priority_exponent", "importance_exponent", "importance_exponent_final",
     "importance_anneal_updates", "munchausen_scale", "hl_gauss_spare_bins", "trace_decay",
@@ -115,6 +115,11 @@ def test_what_is_no_number_is_refused() -> None:
             {"epsilon_spread": 10.0},
             "epsilon_spread 10 is for several environments, but num_envs is 1: raise num_envs, or leave epsilon_spread "
             "at 1.",
+        ),
+        (
+            {"stagger_steps": 100},
+            "stagger_steps 100 is for several environments, but num_envs is 1: raise num_envs, or leave stagger_steps "
+            "at 0.",
         ),
         ({"head": "quantile", "num_atoms": 1}, "num_atoms: received 1, expected at least 2 for head quantile."),
         (

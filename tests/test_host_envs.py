@@ -743,6 +743,11 @@ def test_endless_episodes_are_cut_and_scored_as_they_stand(num_envs: int) -> Non
     assert envs.obs.dtype == np.int32
 
 
+def test_vectors_are_not_staggered() -> None:
+    with pytest.raises(TensorqError, match="stagger_steps: the vector environment .* cuts its episodes itself. Leave"):
+        make_host_environments(lambda: SyncVectorEnv([Endless] * 2), 2, stagger=[5, 10])
+
+
 def test_gymnasiums_own_vector_environment() -> None:
     """It takes one seed for all, and resets in the step after an episode's end."""
     make = gymnasium_maker("CartPole-v1")

@@ -116,9 +116,32 @@ def test_environments_begin_apart_and_so_do_the_episodes_after_each_boundary(tmp
     loop.close()
 
 
+@pytest.mark.parametrize("kind", ["compiled 4", "host 4"])
+def test_staggered_episodes_are_cut_once_as_a_time_limit_does(kind: str, tmp_path: Path) -> None:
+    """After 10 / 4, 20 / 4, 30 / 4 and 40 / 4 vector steps, rounded up. All others have four steps."""
+    case = Case(kind, tmp_path, stagger_steps=10, epsilon_start=0.0)
+    case.act_greedily_by(1)  # go on, and stay there
+
+    def ends(first: int) -> list[list[int]]:
+        episodes = case.advance(first + 6 * 4)
+        saved = case.loop.save()
+        episodes += case.advance(first + 12 * 4)
+        case.loop.restore(saved)
+        assert case.advance(first + 12 * 4) == [each for each in episodes if each.steps > first + 6 * 4]
+        return [[(each.steps - first) // 4 for each in episodes if each.env_index == env] for env in range(4)]
+
+    expected = [[3, 7, 11], [4, 5, 9], [4, 8, 12], [4, 8, 10]]
+    assert ends(0) == expected
+    assert {step.discount for step in case.stored()} == {np.float32(GAMMA)}
+    if kind == "host 4":  # after a boundary all begin together again
+        case.loop.boundary()
+        assert ends(48) == expected
+    case.loop.close()
+
+
 def test_epsilon_anneals_in_environment_steps(case: Case) -> None:
     """From 1 to 0 in 2 000 steps. Action 1 is only taken by exploring: epsilon / 2 of the time."""
-    case.act_greedily_by_action_0()
+    case.act_greedily_by(0)
     case.advance(2_600)
     assert case.loop.updates == 10**9
     explored = np.array([step.action for step in case.stored()])
@@ -136,7 +159,7 @@ def test_epsilon_spreads_over_the_environments(kind: str, tmp_path: Path) -> Non
     """From 0.1 / 10 to 0.1 * 10 in four: 0.01, 0.046, 0.215 and 1. Half of the random actions are action 1."""
     settings = {"epsilon_start": 0.1, "epsilon_final": 0.1, "epsilon_spread": 10}
     case = Case(kind, tmp_path, **settings)
-    case.act_greedily_by_action_0()
+    case.act_greedily_by(0)
     case.advance(4_000)
     explored = np.array([step.action for step in case.stored()]).reshape(-1, 4).sum(axis=0)
     # Of 1 000: 5, 23, 108 and 500, give or take 2, 5, 10 and 16.
@@ -156,7 +179,7 @@ def test_runs_differ_by_their_seed(case: Case, tmp_path: Path) -> None:
 
 
 def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None:
-    case.act_greedily_by_action_0()
+    case.act_greedily_by(0)
     before = case.loop.save()
     returns = case.loop.evaluate(lambda: False).returns
     # Staying in room 0 earns 1 four times, ending it from room 1 earns 3.
@@ -171,7 +194,7 @@ def test_evaluation_is_greedy_repeatable_and_changes_nothing(case: Case) -> None
 @pytest.mark.parametrize("kind", ["compiled", "host"])
 def test_evaluation_ends_at_a_limit_of_its_own(kind: str, tmp_path: Path) -> None:
     case = Case(kind, tmp_path, evaluation_max_episode_steps=2)
-    case.act_greedily_by_action_0()
+    case.act_greedily_by(0)
     assert sorted(set(case.loop.evaluate(lambda: False).returns.tolist())) == [
         2,
         3,

@@ -64,6 +64,12 @@ class RunSettings(Part):
         "resume` then continues until an evaluation reaches it again or the run ends.",
     )
     num_envs: int = setting(1, "Environments stepped side by side.", at_least=1)
+    stagger_steps: int = setting(
+        0,
+        "Environment i of N cuts its episode once, as a time limit does, after (i + 1) / N of these steps: then games "
+        "of equal length do not all end together. In the host loop, this is repeated after each reset_period_steps.",
+        at_least=0,
+    )
     single_environment: bool = setting(
         False,
         "Make only one environment, for a robot or a licensed simulator. Greedy evaluations use it too, and end the "
@@ -118,6 +124,11 @@ class RunSettings(Part):
                 f"stop_return: received {self.stop_return:g} with evaluation_period_steps 0, expected evaluations at "
                 "which it can be reached: give evaluation_period_steps (--evaluation-period-steps) above 0."
             )
+        if self.stagger_steps and self.num_envs == 1:
+            raise TensorqError(
+                f"stagger_steps {self.stagger_steps} is for several environments, but num_envs is 1: raise num_envs, "
+                "or leave stagger_steps at 0."
+            )
         for each in self.parts:
             each.check(self)  # type: ignore[arg-type]  # it is a Config
 
@@ -154,6 +165,12 @@ class RunSettings(Part):
     def to_dict(self) -> dict[str, Any]:
         """Every setting by its name, as config.json has it."""
         return dataclasses.asdict(self)
+
+    @property
+    def stagger(self) -> list[int] | None:
+        """The steps after which each environment cuts its episode once; None if they do not."""
+        count = self.num_envs
+        return [-(-self.stagger_steps * (index + 1) // count) for index in range(count)] if self.stagger_steps else None
 
     def num_evaluation_episodes(self, loop: str) -> int:
         """Greedy episodes in one evaluation; the compiled loop plays all at once, so enough for stop_return."""

@@ -92,8 +92,10 @@ def seeds_for(seed: int, counter: int, count: int, *, evaluation: bool = False) 
 class SingleEnvironments:
     """gymnasium.Env objects in this process, reset as soon as their episode ends."""
 
-    def __init__(self, envs: Sequence[gym.Env]) -> None:
+    def __init__(self, envs: Sequence[gym.Env], stagger: Sequence[int] | None = None) -> None:
+        """Take environments, each of which is truncated once, after its number in `stagger` of steps since `reset`."""
         self._envs = envs
+        self._stagger = stagger or [0] * len(envs)
         self.num_envs = len(envs)
         self.native_observation_space, self.native_action_space = envs[0].observation_space, envs[0].action_space
         self._read = ObservationReader(self.native_observation_space)
@@ -119,7 +121,7 @@ class SingleEnvironments:
         mask = self._legal([info for _, info in begun])
         if mask is not None:
             check_choice(mask)
-        self.obs, self.mask = obs, mask
+        self.obs, self.mask, self._steps = obs, mask, 0
 
     def step(self, actions: np.ndarray) -> Transitions:
         """Act once in each environment."""
@@ -127,9 +129,10 @@ class SingleEnvironments:
         reward = np.empty(self.num_envs)
         terminated, truncated = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
         over, infos = [], []
-        native = self._to_native(actions)
+        native, steps = self._to_native(actions), self._steps + 1
         for index, env in enumerate(self._envs):
             observed, reward[index], ended, cut, info = step_once(env, native[index])
+            cut = cut or steps == self._stagger[index]
             terminated[index], truncated[index] = ended, cut
             next_obs[index] = self._read(observed)
             infos.append(info)
@@ -148,7 +151,7 @@ class SingleEnvironments:
             self._read.check_finite(obs)
         if mask is not None:
             check_choice(mask)
-        self.obs, self.mask = obs, mask
+        self.obs, self.mask, self._steps = obs, mask, steps
         return Transitions(next_obs, reward, terminated, truncated, self._valid, next_mask)
 
     def _legal(self, infos: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
@@ -392,10 +395,12 @@ class Repeatable:
         return np.array_equal(self.envs.obs, tensors["boundary.obs"])
 
 
-def make_host_environments(make: EnvironmentMaker, num_envs: int, frame_stack: int = 1) -> HostEnvironments:
-    """Make num_envs environments, whose observations are stacks if frame_stack is above 1.
+def make_host_environments(
+    make: EnvironmentMaker, num_envs: int, frame_stack: int = 1, stagger: Sequence[int] | None = None
+) -> HostEnvironments:
+    """Make num_envs environments, whose observations are stacks if frame_stack is above 1; see Config.stagger.
 
-    A maker of a VectorEnv is called once, and the VectorEnv decides the number.
+    A maker of a VectorEnv is called once, and the VectorEnv decides the number; its episodes cannot be staggered.
     """
     with contextlib.ExitStack() as stack:  # closes those already made if the next one fails
         first = make()
@@ -403,6 +408,11 @@ def make_host_environments(make: EnvironmentMaker, num_envs: int, frame_stack: i
             raise TensorqError(f"the environment function returned {type(first).__name__}, expected a gymnasium.Env.")
         stack.callback(close_or_warn, first)
         if isinstance(first, VectorEnv):
+            if stagger is not None:
+                raise TensorqError(
+                    f"stagger_steps: the vector environment {environment_name(first)} cuts its episodes itself. Leave "
+                    "stagger_steps at 0, or give a function that makes one gymnasium.Env."
+                )
             made: HostEnvironments = VectorEnvironments(first)
         else:
             envs = [first]
@@ -412,7 +422,7 @@ def make_host_environments(make: EnvironmentMaker, num_envs: int, frame_stack: i
                     raise TensorqError("the environment function returned a gymnasium.Env first, then something else.")
                 stack.callback(close_or_warn, env)
                 envs.append(env)
-            made = SingleEnvironments(envs)
+            made = SingleEnvironments(envs, stagger)
         if frame_stack > 1:
             made = StackedEnvironments(made, frame_stack)
         stack.pop_all()

@@ -137,6 +137,8 @@ class CompiledLoop:
         next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)
+        if config.stagger is not None:
+            done |= tf.equal(state.steps // count + 1, config.stagger)
         next_stack = self._seen.next_stack(state.stack, next_world)
         next_obs, next_mask = self._seen.obs(next_stack, next_world), self._seen.mask(next_world)
         # After a time limit the target keeps the value of the next state. It has none after a termination, and in a

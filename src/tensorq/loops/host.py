@@ -78,7 +78,7 @@ class HostLoop:
     ) -> None:
         """Make the environments, and the learner for them."""
         self.config, self.steps = config, 0
-        self._envs = make_host_environments(make, config.num_envs, frame_stack(config))
+        self._envs = make_host_environments(make, config.num_envs, frame_stack(config), config.stagger)
         with closed_on_error(self._envs):
             self._selection = Selection(config, make, self._envs if config.single_environment else None)
             self.learner = make_learner(self._envs)
