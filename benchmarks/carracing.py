@@ -2,7 +2,8 @@
 
 Both have the network of Nature DQN, batches of 32, one update for 4 steps, a replay of 10 000 steps, one environment.
 They run in processes of their own, in turns; a figure is the median over the rounds. The clock begins 200 steps after
-learning has. The environment makes a picture of 96x96 pixels in each step, which costs the same for both.
+learning has. With overlap_learning, one thread learns while another steps the environment; the others learn with two.
+The environment makes a picture of 96x96 pixels in each step, which takes longer while another thread learns.
 
 python benchmarks/carracing.py [--rounds 3] [--steps 1000] [--threads 2]
 python benchmarks/carracing.py --memory    # preflight's figure, and what a process takes with a full replay
@@ -32,22 +33,23 @@ from tensorq.process import import_tensorflow
 
 ENV = "CarRacing-v3"
 WARM_UP_STEPS = 200
+OVERLAPPED = "tensorq, overlap_learning"
 
 
-def settings(threads: int, learning_starts_steps: int) -> Config:
+def settings(threads: int, learning_starts_steps: int, overlap: bool) -> Config:
     """The settings of peers/sb3_carracing.py; its DQN is not double, and its loss is Huber's."""
     return resolve(
         ENV, steps=10_000_000, env_args={"continuous": False}, encoder="nature", hidden_sizes=(512,), double=False,
         loss="huber", learning_rate=1e-4, replay_capacity=10_000, learning_starts_steps=learning_starts_steps,
         batch_size=32, gamma=0.99, replay_ratio=0.25, target_sync_updates=1_000, epsilon_start=0.05,
-        epsilon_final=0.05, max_gradient_norm=10.0, threads=threads,
+        epsilon_final=0.05, max_gradient_norm=10.0, threads=threads, overlap_learning=overlap,
     )  # fmt: skip
 
 
-def ours(steps: int, untimed_steps: int, threads: int) -> dict[str, Any]:
+def ours(steps: int, untimed_steps: int, threads: int, overlap: bool) -> dict[str, Any]:
     """Train in this process."""
-    import_tensorflow(threads)
-    config, envs = settings(threads, untimed_steps - WARM_UP_STEPS), list[Outside]()
+    import_tensorflow(threads, calls=1 + overlap)
+    config, envs = settings(threads, untimed_steps - WARM_UP_STEPS, overlap), list[Outside]()
 
     def make() -> gymnasium.Env:
         envs.append(Outside(gymnasium.make(ENV, continuous=False)))
@@ -61,7 +63,7 @@ def ours(steps: int, untimed_steps: int, threads: int) -> dict[str, Any]:
         loop.close()
     env = max(envs, key=lambda env: len(env.inside))
     return {
-        "name": "tensorq",
+        "name": OVERLAPPED if overlap else "tensorq",
         **env.result(steps, 4),
         "threads": threads,
         "parameters": parameters,
@@ -98,11 +100,12 @@ def main() -> None:
     parser.add_argument("--untimed-steps", type=int, default=1200, help="steps before, without updates in all but 200")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", action="store_true", help="measure tensorq in this process, and print it")
+    parser.add_argument("--overlap", action="store_true", help="with --only: learn beside the environment")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--capacity", type=int, default=5_000, help="replay_capacity with --memory")
     arguments = parser.parse_args()
     if arguments.only:
-        print(json.dumps(ours(arguments.steps, arguments.untimed_steps, arguments.threads)))
+        print(json.dumps(ours(arguments.steps, arguments.untimed_steps, arguments.threads, arguments.overlap)))
         return
     if arguments.memory:
         found = memory(arguments.capacity)
@@ -111,7 +114,8 @@ def main() -> None:
         return
     numbers = {"--steps": arguments.steps, "--untimed-steps": arguments.untimed_steps, "--threads": arguments.threads}
     options = [word for name, number in numbers.items() for word in (name, str(number))]
-    commands = {"tensorq": [sys.executable, str(HERE / "carracing.py"), "--only", *options]}
+    own = [sys.executable, str(HERE / "carracing.py"), "--only", *options]
+    commands = {"tensorq": own, OVERLAPPED: [*own, "--overlap", "--threads", "1"]}  # and one for the environment
     if has_module(SB3_PYTHON, "stable_baselines3"):
         commands["Stable-Baselines3"] = [SB3_PYTHON, str(HERE / "peers" / "sb3_carracing.py"), *options]
     else:
@@ -123,7 +127,7 @@ def main() -> None:
             runs[name].append(last_json_line(command))
             last = runs[name][-1]
             print(
-                f"round {number + 1}: {name:<20}{last['outside_milliseconds']:>9.3f} ms outside,"
+                f"round {number + 1}: {name:<25}{last['outside_milliseconds']:>9.3f} ms outside,"
                 f"{last['inside_milliseconds']:>9.3f} ms inside a step",
                 flush=True,
             )
@@ -131,9 +135,9 @@ def main() -> None:
         name: statistics.median(run["outside_milliseconds"] for run in results) for name, results in runs.items()
     }
     result: dict[str, Any] = {"rounds": arguments.rounds, "outside_milliseconds": medians, "runs": runs}
-    if len(medians) > 1:
-        result["ratio"] = round(medians["Stable-Baselines3"] / medians["tensorq"], 2)
-    print(medians, result.get("ratio", ""))
+    if (peer := medians.get("Stable-Baselines3")) is not None:
+        result["ratios"] = {name: round(peer / medians[name], 2) for name in ("tensorq", OVERLAPPED)}
+    print(medians, result.get("ratios", ""))
     print(write("carracing.json", result))
 
 

@@ -121,6 +121,14 @@ def test_what_is_no_number_is_refused() -> None:
             "stagger_steps 100 is for several environments, but num_envs is 1: raise num_envs, or leave stagger_steps "
             "at 0.",
         ),
+        *(
+            (
+                {"overlap_learning": True, name: value},
+                f"{name} {value} with overlap_learning true: expected one of the two, because what {name} keeps would "
+                "change during learning.",
+            )
+            for name, value in (("priority_exponent", 0.5), ("normalize_observations", True))
+        ),
         ({"head": "quantile", "num_atoms": 1}, "num_atoms: received 1, expected at least 2 for head quantile."),
         (
             {"head": "hl_gauss", "num_atoms": 7},

@@ -130,6 +130,8 @@ PQN: dict[str, Any] = {
 }  # fmt: skip
 # Every 2 400 steps environments are reset: of three checkpoints, two repeat all actions since the last reset.
 LONG: dict[str, Any] = {"reset_period_steps": 2_400, "n_step": 3}
+# Each checkpoint comes while a call of updates runs, or has ended and is not acted by.
+OVERLAP: dict[str, Any] = {"overlap_learning": True}
 CNN: dict[str, Any] = {"encoder": "cnn", "channels": (4, 4), "kernel_sizes": (3, 3), "strides": (1, 2), "threads": 2}
 BREAKOUT: dict[str, Any] = {
     "env": "tensorq/MinAtar-Breakout-v1", "evaluation_episodes": 5, "num_envs": 4, "replay_ratio": 0.1,
@@ -160,11 +162,11 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         (RAINBOW, "compiled", None),
         (RAINBOW, "host", make_vector),
         (IMPLICIT, "compiled", None),
-        (IMPLICIT, "host", None),
+        (IMPLICIT | OVERLAP, "host", None),
         (PQN, "compiled", None),
         (PQN, "host", make_vector),
-        (LONG, "host", None),
-        (CNN | {"replay_ratio": 0.1}, "host", make_chase),
+        (LONG | OVERLAP, "host", None),
+        (CNN | OVERLAP | {"replay_ratio": 0.1}, "host", make_chase),
         (CNN | PQN | {"normalize_observations": False}, "host", make_chase),
         (CNN | BREAKOUT, "compiled", None),
     ],
@@ -172,11 +174,11 @@ def work_and_be_copied(path: Path, config: Config, make: Any, copy: Path) -> Non
         "rainbow compiled",
         "rainbow host vector of 4",
         "implicit quantile compiled",
-        "implicit quantile host",
+        "implicit quantile host overlapped",
         "pqn compiled",
         "pqn host vector of 4",
-        "long host",
-        "images host",
+        "long host overlapped",
+        "images host overlapped",
         "images pqn host",
         "images compiled",
     ],

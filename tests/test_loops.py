@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,85 @@ def test_restoring_goes_on_to_the_bit(case: Case) -> None:
     assert (case.loop.steps, case.loop.updates) == (int(saved["steps"]), int(saved["agent.updates"]))
     assert case.advance(1_000) == episodes
     assert_same(case.loop.save(), final)
+
+
+OVERLAPPED: dict[str, dict[str, Any]] = {
+    "dqn": {"replay_ratio": 0.25},
+    "pqn": {
+        "algorithm": "pqn",
+        "replay_ratio": 1,
+        "update_period_steps": 1,
+        "learning_starts_steps": 1_000,
+        "target_sync_updates": 100,
+        "rollout_length": 4,
+        "batch_size": 16,
+    },  # fmt: skip
+}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [("dqn", "host"), ("dqn", "host 4"), ("dqn", "host vector of 4"), ("pqn", "host 4")]
+)
+def test_overlapped_learning_is_one_phase_behind(tmp_path: Path, algorithm: str, kind: str) -> None:
+    """Where every action is random. A phase is 4 steps of replay, or 4 vector steps of a rollout."""
+    settings = OVERLAPPED[algorithm] | {"epsilon_start": 1.0, "epsilon_final": 1.0}
+    plain, overlapped = (
+        Case(kind, tmp_path / name, **settings, overlap_learning=name == "yes") for name in ("no", "yes")
+    )
+    before: Any = None
+    for stop in range(1, 120):
+        updates = plain.loop.updates
+        now = plain.loop.kept()["agent.params"]
+        assert plain.advance(stop) == overlapped.advance(stop)
+        if plain.loop.updates > updates:  # a phase: what the one before has found is acted by now
+            before, expected = updates, now
+        if before is not None:
+            assert overlapped.loop.updates == before
+            np.testing.assert_array_equal(overlapped.loop.kept()["agent.params"], expected)
+            obs = np.array([3, 4] * 2, np.int32)[: overlapped.num_envs]
+            q_values = overlapped.agent.q_values(tf.constant(expected), tf.constant(obs)).numpy()
+            found = overlapped.loop.learner.q_values(obs)  # type: ignore[union-attr]
+            np.testing.assert_allclose(found, q_values, rtol=1e-5, atol=1e-6)
+    assert plain.loop.updates > 10
+    for case in (plain, overlapped):
+        case.loop.close()
+
+
+@pytest.mark.parametrize("algorithm", OVERLAPPED)
+def test_overlapped_learning_goes_on_to_the_bit_from_any_step(tmp_path: Path, algorithm: str) -> None:
+    case = Case("host 4", tmp_path, **OVERLAPPED[algorithm], overlap_learning=True)
+    saved = {}
+    for stop in range(400, 440, 4):
+        case.advance(stop)
+        saved[stop] = case.loop.save()
+    for stop in range(400, 436, 4):
+        case.loop.restore(saved[stop])
+        assert_same(case.loop.save(), saved[stop])
+        case.advance(stop + 4)
+        assert_same(case.loop.save(), saved[stop + 4])
+    case.loop.close()
+
+
+def test_overlapped_learning_is_beside_the_environments(tmp_path: Path) -> None:
+    """Here a call ends only after an environment has stepped, which it could not if the step waited for it."""
+    case = Case("host", tmp_path, replay_ratio=0.25, overlap_learning=True)
+    loop: Any = case.loop
+    call, step, stepped = loop.learner._call, loop._envs.step, threading.Event()
+
+    def late(batches: Any) -> Any:
+        assert stepped.wait(60)
+        return call(batches)
+
+    def noted(actions: np.ndarray) -> Any:
+        stepped.set()
+        return step(actions)
+
+    loop.learner._call, loop._envs.step = late, noted
+    for phase in range(4):
+        case.advance(14 + 4 * phase)
+        stepped.clear()
+    assert loop.updates == 3
+    loop.close()
 
 
 @pytest.mark.parametrize("kind", ["host", "host vector of 4"])

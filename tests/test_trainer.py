@@ -294,7 +294,7 @@ def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
-    monkeypatch.setattr("tensorq.process.import_tensorflow", lambda threads: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("tensorq.process.import_tensorflow", lambda threads, calls: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped) as caught:
         trainer.train(CONFIG, make=make, run_dir=tmp_path / "a run", observers=[told.append])
     assert told == [Message(text, "activity") for text in ("loading TensorFlow ...", "stopping ...")]

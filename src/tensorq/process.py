@@ -73,8 +73,8 @@ def default_variable(name: str, value: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | None]:
-    """Start TensorFlow, and restore its settings at the end; yields a warning if it was running with other threads.
+def tensorflow_running(threads: int, tensor_float_32: bool, calls: int) -> Iterator[str | None]:
+    """Start TensorFlow, and restore its settings at the end; yields import_tensorflow's warning.
 
     NumPy's matrix products get as many threads: an idle thread of OpenBLAS waits in a busy loop, so that a second one
     took a core from other runs and gained nothing. `tensor_float_32` lets a GPU multiply float32 matrices with 10 bits
@@ -85,7 +85,7 @@ def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | No
     _heard()  # before the variable is set
     # TensorFlow reads the variable also after its import.
     with default_variable(_LOG_LEVEL, "3"), threadpool_limits(threads, user_api="blas"):
-        warning = import_tensorflow(threads)
+        warning = import_tensorflow(threads, calls)
         import tensorflow as tf
 
         before = tf.config.experimental.tensor_float_32_execution_enabled()
@@ -96,10 +96,11 @@ def tensorflow_running(threads: int, tensor_float_32: bool) -> Iterator[str | No
             tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def import_tensorflow(threads: int) -> str | None:
+def import_tensorflow(threads: int, calls: int = 1) -> str | None:
     """Import TensorFlow quietly and set its threads; returns a warning if it was running with others already.
 
-    It takes a GPU's memory as needed, unless the user has set a limit, so that other processes get some too.
+    It runs `calls` calls at once; more would wait for each other. It takes a GPU's memory as needed, unless the user
+    has set a limit, so that other processes get some too.
     """
     _load()
     import tensorflow as tf
@@ -109,11 +110,13 @@ def import_tensorflow(threads: int) -> str | None:
             tf.config.experimental.set_memory_growth(gpu, True)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(calls)
     except RuntimeError:
         used = tf.config.threading.get_intra_op_parallelism_threads()
         if used != threads:
             return f"TensorFlow runs with {used or 'its default number of'} threads already, not {threads}"
+        if calls > 1 and tf.config.threading.get_inter_op_parallelism_threads() == 1:
+            return "TensorFlow runs one call at a time already, so with overlap_learning acting waits for learning"
     if _heard():
         _compile_once()
     return None

@@ -95,7 +95,9 @@ class Training:
             deep = self.config.find(NetworkSettings) is not None
             if deep:
                 self._tell(Message("loading TensorFlow ...", "activity"))
-                running = tensorflow_running(self.config.threads, self.config.tensor_float_32)
+                running = tensorflow_running(
+                    self.config.threads, self.config.tensor_float_32, calls=1 + self.config.overlap_learning
+                )
                 warning = stack.enter_context(running)
                 if warning:
                     self._warn(warning)

@@ -106,6 +106,21 @@ class OptimizerSettings(Part):
     max_gradient_norm: float = setting(
         0.0, "Gradients longer than this are scaled down to it; 0 clips nothing.", at_least=0
     )
+    overlap_learning: bool = setting(
+        False,
+        "Learn in a thread beside the environments of the host loop, which pays if both are slow. Actions are chosen "
+        "by parameters that are one learning phase older.",
+    )
+
+    def check(self, config: Config) -> None:
+        """Refuse what would change while it learns beside the environments."""
+        if self.overlap_learning:
+            for name in ("priority_exponent", "normalize_observations"):
+                if getattr(config, name):
+                    raise TensorqError(
+                        f"{name} {getattr(config, name)} with overlap_learning true: expected one of the two, because "
+                        f"what {name} keeps would change during learning."
+                    )
 
 
 @dataclass(frozen=True)

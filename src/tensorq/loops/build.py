@@ -80,6 +80,11 @@ def _build(
     q_network = build_network(*spaces, config, network, own_space)
     agent = make_agent(config, q_network)
     if loop_kind(config, environment) == "compiled":
+        if config.overlap_learning:
+            raise TensorqError(
+                f"overlap_learning is for the host loop, and {config.env} runs in the compiled one: leave it at false, "
+                'or give loop="host" (--loop host).'
+            )
         from tensorq.core.xla import has_gpu
         from tensorq.envs.world import make_world
         from tensorq.loops.compiled import CompiledLoop

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +16,17 @@ from tensorq.agents.agent import Agent
 from tensorq.agents.dqn import DQN
 from tensorq.agents.metrics import METRICS
 from tensorq.agents.pqn import PQN
+from tensorq.agents.settings import OptimizerSettings
 from tensorq.agents.trained import greedy
 from tensorq.config import Config
 from tensorq.core import random, xla
 from tensorq.core.host_random import CounterRandom, to_noise
-from tensorq.core.statistics import EPSILON, Statistics
-from tensorq.core.types import AgentState, OptimizerState, Rollout, Tensor, Transition
+from tensorq.core.types import Rollout, Tensor, Transition
 from tensorq.envs.host import HostEnvironments
 from tensorq.envs.spaces import obs_layout, plain_observation_space
-from tensorq.loops.loop import REPLAY_BLOCKS, NotFinite, Tensors
+from tensorq.loops.loop import CALL_RESULT, REPLAY_BLOCKS, NotFinite, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
+from tensorq.loops.stored_agent import StoredAgent
 from tensorq.networks.settings import frame_stack
 from tensorq.replay.host import HostReplay
 from tensorq.replay.settings import ReplaySettings
@@ -32,99 +34,24 @@ from tensorq.runs.replay_file import ReplayFile
 
 NoisyQFunction = Callable[..., np.ndarray]  # (observations [N, ...], noise [Z] or None) -> Q-values [N, A]
 NumpyQ = Callable[[np.ndarray], NoisyQFunction]  # from parameters [P], which change in place
-COUNT_BASE = 2**24
 ALIGNMENT = 64  # bytes
 _NONE = [0.0] * len(METRICS)  # sums of metrics before the first update
 _LOSS = [*METRICS].index("loss")
-STATE_NAMES = (
-    "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
-)  # fmt: skip
+CALL_UPDATES = "call.updates"
 
 
-class StoredAgent:
-    """An agent's state in one tf.Variable, because each variable and each output adds some 30 us to a call.
+class Call(NamedTuple):
+    """A call of the compiled updates, of which `take` has not learned yet."""
 
-    With joined=False each part has a variable of its own, and calls do not return parameters: for millions of
-    parameters outside XLA, this takes less time than the copies.
-    """
-
-    def __init__(self, agent: Agent, joined: bool = True) -> None:
-        state = agent.init()
-        self._sizes, self._joined = [len(part) for part in _numbers(state)], joined
-        self._variables = [tf.Variable(part) for part in self._stored(_numbers(state))]
-        self.params: np.ndarray = np.array(state.params)  # for acting in NumPy; if joined, updated in place
-        self.updates = 0
-        self._normalized = agent.network.normalized
-        self.statistics = Statistics(*(np.array(part) for part in state.statistics)) if self._normalized else None
-
-    def observe(self, obs: np.ndarray) -> None:
-        """Add observations [N, ...] to the statistics, as Agent.observe does."""
-        if self.statistics is None or not len(obs):
-            return
-        rows = obs.reshape(len(obs), -1).astype(np.float64)
-        self.statistics = self.statistics.after(rows.mean(axis=0), rows.var(axis=0), len(rows))
-        scaling = np.concatenate([self.statistics.mean, 1 / np.sqrt(self.statistics.variance + EPSILON)])
-        place = slice(self._sizes[0] - 2 * self._normalized, self._sizes[0])
-        self.params[place] = scaling
-        self._variables[0][place].assign(scaling.astype(np.float32))
-
-    def _stored(self, parts: list[Tensor]) -> list[Tensor]:
-        """The values of the variables for these parts of a state."""
-        return [tf.concat(parts, axis=0)] if self._joined else parts
-
-    def state(self) -> AgentState:
-        """The state, from the variables."""
-        parts = [variable.read_value() for variable in self._variables]
-        params, target_params, first, second, count = tf.split(parts[0], self._sizes) if self._joined else parts
-        low, high = tf.unstack(tf.cast(count, tf.int64))
-        return AgentState(params, target_params, OptimizerState(first, second), low + high * COUNT_BASE)
-
-    def params_tensor(self) -> Tensor:
-        """The online network's parameters [P], in a graph."""
-        stored = self._variables[0].read_value()
-        return stored[: self._sizes[0]] if self._joined else stored
-
-    def assign(self, state: AgentState, found: list[Tensor]) -> Tensor:
-        """Store this state, in a graph. Returns what a call returns for `take`: `found` as one vector, after [P]."""
-        for variable, value in zip(self._variables, self._stored(_numbers(state)), strict=True):
-            variable.assign(value)
-        return tf.concat([state.params, *found] if self._joined else found, axis=0)
-
-    def take(self, result: np.ndarray, updates: int) -> np.ndarray:
-        """Update the parameters from the first numbers of a call's result, and return the rest."""
-        self.updates += updates
-        if not self._joined:
-            return result
-        size = self._sizes[0]
-        self.params[:] = result[:size]
-        return result[size:]
-
-    def kept(self) -> Tensors:
-        """The parameters, and the statistics that normalise observations."""
-        parts = {} if self.statistics is None else self.statistics._asdict()
-        statistics = {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
-        params = self.params.copy() if self._joined else self._variables[0].numpy()
-        return {"agent.params": params, **statistics}
-
-    def save(self) -> Tensors:
-        """The whole state, by name."""
-        parts = {name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self.state()), strict=False)}
-        return {**parts, **self.kept(), "agent.updates": np.array(self.updates, np.int64)}
-
-    def restore(self, tensors: Tensors) -> None:
-        """Restore what `save` returned."""
-        self.updates = int(tensors["agent.updates"])
-        high, low = divmod(self.updates, COUNT_BASE)
-        parts = [*(tensors[name] for name in STATE_NAMES), np.array([low, high], np.float32)]
-        for variable, value in zip(self._variables, self._stored(parts), strict=True):
-            variable.assign(value)
-        self.params[:] = tensors["agent.params"]
-        if self.statistics is not None:
-            self.statistics = Statistics(*(tensors[f"agent.statistics.{name}"] for name in Statistics._fields))
+    result: np.ndarray | Future[np.ndarray]
+    updates: int
 
 
 class DeepLearner:
-    """Acts by a deep agent. How it learns is in its subclasses."""
+    """Acts by a deep agent. What it learns from is in its subclasses.
+
+    With overlap_learning, a call runs in a thread of its own until the next one is due, or its results are saved.
+    """
 
     metric_names = tuple(METRICS)
 
@@ -132,7 +59,10 @@ class DeepLearner:
         """Store the agent's first state. `numpy_q` makes a Q-function in NumPy from parameters, if there is one."""
         in_xla = not agent.network.convolutions or xla.has_gpu()  # oneDNN's convolutions on a CPU are outside it
         self._compile = functools.partial(xla.compiled, jit=in_xla)
-        self._config, self.agent = config, StoredAgent(agent, joined=in_xla)
+        overlap = config.part(OptimizerSettings).overlap_learning
+        self._config, self.agent = config, StoredAgent(agent, joined=in_xla, overlap=overlap)
+        self._thread = ThreadPoolExecutor(1, "learning") if overlap else None
+        self._running: Call | None = None
         self._num_actions, self._act_uniforms = int(envs.action_space.n), agent.act_uniforms
         self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
         self.q_values: NoisyQFunction = numpy_q(self.agent.params) if numpy_q else self._compiled(agent, envs)
@@ -186,13 +116,55 @@ class DeepLearner:
         if self.agent.statistics is not None:
             self.agent.observe(step.obs[step.valid])
 
+    def learn(self, steps: int) -> list[float]:
+        """Run every update that is due after `steps` steps. Returns the sums of metrics; raises NotFinite.
+
+        With overlap_learning, the last call goes on, and what the one before has found is returned and acted by.
+        """
+        sums = _NONE
+        while self._is_due(steps):
+            sums = _sum(sums, self._finish(steps))
+            call, updates = self._prepare(steps)
+            self._running = Call(self._thread.submit(call) if self._thread else call(), updates)
+        return sums if self._thread else _sum(sums, self._finish(steps))
+
+    def _is_due(self, steps: int) -> bool:
+        """Whether there are updates to make after `steps` steps, besides those that run."""
+        raise NotImplementedError
+
+    def _prepare(self, steps: int) -> tuple[Callable[[], np.ndarray], int]:
+        """A call that makes the next updates, from copies, and how many; what it returns is for StoredAgent.take."""
+        raise NotImplementedError
+
+    def _take(self, rest: np.ndarray, updates: int, steps: int) -> list[float]:
+        """The sums of metrics in what a call has found; raises NotFinite."""
+        raise NotImplementedError
+
+    def _finish(self, steps: int) -> list[float]:
+        if self._running is None:
+            return _NONE
+        result, updates = self._settled(self._running)
+        self._running = None
+        return self._take(self.agent.take(result, updates), updates, steps)
+
+    def _settled(self, call: Call) -> tuple[np.ndarray, int]:
+        """The result of a call, when it has ended."""
+        return call.result.result() if isinstance(call.result, Future) else call.result, call.updates
+
     def save(self) -> Tensors:
-        """The agent."""
-        return self.agent.save()
+        """The agent, and with overlap_learning what a call has found that is not acted by yet."""
+        if self._thread is None:
+            return self.agent.save()
+        result, updates = self._settled(self._running) if self._running else (np.zeros(0, np.float32), 0)
+        return {**self.agent.save(), CALL_RESULT: result.copy(), CALL_UPDATES: np.array(updates, np.int64)}
 
     def restore(self, tensors: Tensors) -> None:
         """Restore what `save` returned."""
-        self.agent.restore(tensors)
+        if self._running is not None:
+            self._settled(self._running)
+        updates = int(tensors.get(CALL_UPDATES, 0))
+        self.agent.restore(tensors, updates)
+        self._running = Call(tensors[CALL_RESULT].copy(), updates) if updates else None
 
     def kept(self) -> Tensors:
         """See Loop."""
@@ -213,6 +185,7 @@ class FromReplay(DeepLearner):
         self._stacked = frame_stack(config) > 1
         self.replay = HostReplay(config, envs.num_envs, *frame, masked, frame_stack(config))
         self._file = ReplayFile(replay_path, self.replay.step_dtype, self.replay.end_dtype, self.replay.length)
+        self._places: np.ndarray | None = None  # of the last batches, if there are priorities
         self._updates_per_call = dqn.settings.updates_per_call(config.num_envs)
         self._batch_random = CounterRandom(config.seed, random.REPLAY, self._updates_per_call * self._batch_size)
         shape = self._updates_per_call, self._batch_size * self.replay.transition_bytes
@@ -225,25 +198,26 @@ class FromReplay(DeepLearner):
         super().add(step)
         self.replay.add(step.newest_frames() if self._stacked else step)
 
-    def learn(self, steps: int) -> list[float]:
-        """Run every update that is due after `steps` steps. Returns the sums of metrics; raises NotFinite."""
-        owed, sums = self._dqn.settings.updates_owed(steps, self._num_envs), _NONE
-        while owed - self.agent.updates >= self._updates_per_call:
-            sums = [old + more for old, more in zip(sums, self._learn_once(steps), strict=True)]
-        return sums
+    def _is_due(self, steps: int) -> bool:
+        begun = self.agent.updates + (self._running.updates if self._running else 0)
+        return self._dqn.settings.updates_owed(steps, self._num_envs) - begun >= self._updates_per_call
 
-    def _learn_once(self, steps: int) -> list[float]:
+    def _prepare(self, steps: int) -> tuple[Callable[[], np.ndarray], int]:
         count, updates = self._updates_per_call, self.agent.updates
-        shape = (count, self._batch_size)
-        bits = self._batch_random.row(updates // count).reshape(shape)
-        rows, places = self.replay.sample(bits, self._settings.importance_exponent_at(updates))
-        rest = self.agent.take(self._call(bytes_tensor(rows)).numpy(), count)
-        values, td_errors = rest[: len(METRICS) * count].reshape(len(METRICS), count), rest[len(METRICS) * count :]
+        bits = self._batch_random.row(updates // count).reshape(count, self._batch_size)
+        rows, self._places = self.replay.sample(bits, self._settings.importance_exponent_at(updates))
+        batches = bytes_tensor(rows)
+        return lambda: self._call(batches).numpy(), count
+
+    def _take(self, rest: np.ndarray, updates: int, steps: int) -> list[float]:
+        sizes = len(METRICS), updates
+        values, td_errors = rest[: math.prod(sizes)].reshape(sizes), rest[math.prod(sizes) :]
         sums: list[float] = values.sum(axis=1).tolist()
         if not math.isfinite(sums[_LOSS]):
-            raise NotFinite(updates + int(np.flatnonzero(~np.isfinite(values[_LOSS]))[0]) + 1, steps)
-        if places is not None:
-            self.replay.prioritise(places, td_errors.reshape(shape))
+            first = self.agent.updates - updates + 1
+            raise NotFinite(first + int(np.flatnonzero(~np.isfinite(values[_LOSS]))[0]), steps)
+        if self._places is not None:
+            self.replay.prioritise(self._places, td_errors.reshape(updates, self._batch_size))
         return sums
 
     def _updates(self, batches: Tensor) -> Tensor:
@@ -314,22 +288,24 @@ class FromRollouts(DeepLearner):
             column[self._row] = new
         self._row += 1
 
-    def learn(self, steps: int) -> list[float]:
-        """Make all updates of a rollout if it is full, else none. Returns the sums of metrics."""
-        if self._row < self._pqn.settings.rollout_length:
-            return _NONE
+    def _is_due(self, steps: int) -> bool:
+        return self._row == self._pqn.settings.rollout_length
+
+    def _prepare(self, steps: int) -> tuple[Callable[[], np.ndarray], int]:
         self._row = 0
         # Rows that only reset are not learned from: a rollout has as many batches as its valid steps fill. Steps that
         # are left over count towards the next rollout, so updates and schedules keep pace with environment steps.
         valid = int(self._columns[Rollout._fields.index("weight")].sum())
         batch_size = self._pqn.settings.batch_size
         batches = steps // batch_size - (steps - valid) // batch_size
-        count = self._pqn.settings.rollout_epochs * batches
-        given = tf.constant(batches, tf.int64), *map(tf.constant, self._columns)
-        rest = self.agent.take(self._call(*given).numpy(), count)
+        columns = [column.copy() for column in self._columns] if self._thread else self._columns
+        given = tf.constant(batches, tf.int64), *map(tf.constant, columns)
+        return lambda: self._call(*given).numpy(), self._pqn.settings.rollout_epochs * batches
+
+    def _take(self, rest: np.ndarray, updates: int, steps: int) -> list[float]:
         *sums, bad_update = rest.tolist()
         if bad_update >= 0:
-            raise NotFinite(self.agent.updates - count + int(bad_update), steps)
+            raise NotFinite(self.agent.updates - updates + int(bad_update), steps)
         return sums
 
     def _round(self, batches: Tensor, *columns: Tensor) -> Tensor:
@@ -370,10 +346,8 @@ def make_learner(
     return FromReplay(config, agent, envs, numpy_q, replay_path)
 
 
-def _numbers(state: AgentState) -> list[Tensor]:
-    """An agent's state as float vectors: parameters first, the update count last, as two digits exact in float32."""
-    count = tf.stack([state.updates % COUNT_BASE, state.updates // COUNT_BASE])
-    return [state.params, state.target_params, *state.optimizer, tf.cast(count, tf.float32)]
+def _sum(one: list[float], other: list[float]) -> list[float]:
+    return [each + more for each, more in zip(one, other, strict=True)]
 
 
 def bytes_tensor(array: np.ndarray) -> Tensor:

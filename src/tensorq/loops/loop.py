@@ -18,8 +18,10 @@ ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
 UNREPORTED = "unreported"  # name of a saved tensor [M + 1]: sums of metrics, and updates, since the last report
 REPLAY_BLOCKS = "replay.blocks"  # name of the saved tensor that says where the replay is in replay.bin
 KEPT = "agent.params", "agent.statistics."  # name prefixes of the tensors that a run keeps of its best agent
+CALL_RESULT = "call.result"  # name of a saved tensor: what an overlapped call of updates has returned, or nothing
 OF_ANY_LENGTH = (
-    "replay.blocks",
+    CALL_RESULT,
+    REPLAY_BLOCKS,
     "replay.priorities",
     "rollout.",
     "boundary.actions",
