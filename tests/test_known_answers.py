@@ -214,7 +214,7 @@ def test_illegal_actions_count_for_nothing(head: str, munchausen: bool) -> None:
 
     def act(epsilon: float, choice: float, mask: Any) -> int:
         given = tf.constant([1]), tf.constant(epsilon), tf.constant([[0, choice]], tf.float32), tf.zeros(0), mask
-        return int(dqn.act(state.params, *given)[0])
+        return int(dqn.act(state.params, *given)[0][0])
 
     mask = tf.constant([[True, True, False]])
     assert act(0.0, 0, None) == 2

@@ -51,6 +51,12 @@ def rollout(**columns: Any) -> Rollout:
     return Rollout(**{name: tf.constant(value, types.get(name, tf.float32)) for name, value in given.items()})
 
 
+def with_q_values(columns: Rollout) -> Rollout:
+    """The rollout as the compiled loop has it, which keeps the Q-values by which it acted."""
+    return columns._replace(q_values=tf.gather(tf.constant(Q, tf.float32), columns.obs))
+
+
+@pytest.mark.parametrize("kept", [lambda columns: columns, with_q_values], ids=["", "with Q-values"])
 @pytest.mark.parametrize(
     ("decay", "expected"),
     [
@@ -61,15 +67,24 @@ def rollout(**columns: Any) -> Rollout:
         (0.25, [[2.875, 4.5], [3, 14], [6, 8]]),
     ],
 )
-def test_targets(decay: float, expected: Any) -> None:
-    np.testing.assert_allclose(agent(trace_decay=decay).targets(table(Q), rollout()), expected, rtol=1e-6)
+def test_targets(decay: float, expected: Any, kept: Any) -> None:
+    np.testing.assert_allclose(agent(trace_decay=decay).targets(table(Q), kept(rollout())), expected, rtol=1e-6)
+
+
+def test_known_q_values_are_not_computed_again() -> None:
+    # Given are 7 for all: 1 + 0.5 * 7 = 4.5 and 2 + 0.5 * 7 = 5.5. After a limit and after the last row the values are
+    # computed: 14, 6 and 8, as above.
+    known = rollout(q_values=np.full((3, 2, ACTIONS), 7))
+    found = xla.compiled(agent(trace_decay=0.0).targets)(table(Q), known)
+    np.testing.assert_allclose(found, [[4.5, 5.5], [3, 14], [6, 8]], rtol=1e-6)
 
 
 def test_returns_end_before_an_action_that_was_not_greedy() -> None:
     # As above with lambda 0.25. But in state 0, where the second environment goes first, action 1 is greedy and 0 was
     # taken: 2 + 0.5 * 2 = 3. In state 1 of the first one the action that was taken, 0, is greedy: 2.875 as above.
-    found = agent(trace_decay=0.25, cut_traces=True).targets(table(Q), rollout())
-    np.testing.assert_allclose(found, [[2.875, 3], [3, 14], [6, 8]], rtol=1e-6)
+    for columns in (rollout(), with_q_values(rollout())):
+        found = agent(trace_decay=0.25, cut_traces=True).targets(table(Q), columns)
+        np.testing.assert_allclose(found, [[2.875, 3], [3, 14], [6, 8]], rtol=1e-6)
 
 
 def test_targets_do_not_believe_illegal_actions() -> None:
@@ -77,8 +92,9 @@ def test_targets_do_not_believe_illegal_actions() -> None:
     # 1 + 0.5 * 3 = 2.5, 3, 5 + 0.5 * 1 = 5.5;  2 + 0.5 * 1 = 2.5, 4 + 0.5 * 10 = 9, 6 + 0.5 * 3 = 7.5.
     first, second = [True, False], [False, True]
     masked = rollout(next_mask=[[second, first], [first, first], [first, second]])
-    found = agent(trace_decay=0.0).targets(table(Q), masked)
-    np.testing.assert_allclose(found, [[2.5, 2.5], [3, 9], [5.5, 7.5]], rtol=1e-6)
+    for columns in (masked, with_q_values(masked)):
+        found = agent(trace_decay=0.0).targets(table(Q), columns)
+        np.testing.assert_allclose(found, [[2.5, 2.5], [3, 9], [5.5, 7.5]], rtol=1e-6)
 
 
 STEPS = np.array([0, 1, 2]), np.array([1, 0, 1])  # states and actions, whose values are 2, 4 and 20
@@ -173,15 +189,3 @@ def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
         orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
     assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)
     assert len({tuple(order) for order in [*orders, [0, 1, 2, 3, 4, 5]]}) == 7
-
-
-def test_targets_of_images_row_by_row() -> None:
-    """In XLA on a CPU, the next images of a rollout go through convolutions one row of environments after the other."""
-    settings: dict[str, Any] = {"channels": (2,), "kernel_sizes": (3,), "strides": (1,), "hidden_sizes": (5,)}
-    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, encoder="cnn", **settings)
-    pqn = PQN(config, build_network(gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), ACTIONS, config))
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8, 1)), tf.uint8)
-    params, steps = pqn.init().params, rollout()._replace(obs=images, next_obs=images)
-    found = xla.compiled(pqn.targets)(params, steps)
-    np.testing.assert_allclose(found, pqn.targets(params, steps), rtol=1e-5)
-    assert len(np.unique(found)) == 6

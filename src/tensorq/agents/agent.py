@@ -68,13 +68,14 @@ class Agent:
 
     def act(
         self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        """Epsilon-greedy actions [N] int32 for observations [N, ...] and parameters [P].
+    ) -> tuple[Tensor, Tensor]:
+        """Epsilon-greedy actions [N] int32, and Q-values [N, A], for observations [N, ...] and parameters [P].
 
         epsilon, u and mask as for core.exploration.epsilon_greedy. noise_u has [act_uniforms] uniforms for the noise of
         noisy layers, which all rows share.
         """
-        return epsilon_greedy(self.q_values(params, obs, noise(noise_u)), epsilon, u, mask)
+        q_values = self.q_values(params, obs, noise(noise_u))
+        return epsilon_greedy(q_values, epsilon, u, mask), q_values
 
     def _step(self, state: AgentState, gradients: Tensor) -> AgentState:
         """The state after one step of the optimizer against gradients [P]; the target network stays as it was."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -12,7 +11,6 @@ from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
 from tensorq.core.targets import greedy, lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
-from tensorq.core.xla import in_xla_on_cpu
 from tensorq.networks.network import Network
 
 if TYPE_CHECKING:
@@ -30,22 +28,33 @@ class PQN(Agent):
 
     def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
         """Q(lambda) targets [T, N], by the same parameters that acted."""
-        next_q = legal(self._next_q_values(params, rollout.next_obs), rollout.next_mask)
+        next_q = legal(self._next_q_values(params, rollout), rollout.next_mask)
         next_value, ended = tf.reduce_max(next_q, axis=-1), rollout.ended
         if self.settings.cut_traces:
             best = tf.cast(greedy(next_q), rollout.action.dtype)
             ended |= tf.concat([rollout.action[1:] != best[:-1], ended[-1:]], axis=0)
         return lambda_returns(rollout.reward, rollout.discount, next_value, ended, self.settings.trace_decay)
 
-    def _next_q_values(self, params: Tensor, obs: Tensor) -> Tensor:
-        """Q-values [T, N, A] of observations [T, N, ...].
+    def _next_q_values(self, params: Tensor, rollout: Rollout) -> Tensor:
+        """Q-values [T, N, A] of the next observations, or anything after a termination.
 
-        In XLA on a CPU, convolutions of all T * N at once would write more than its caches hold.
+        If the Q-values by which the agent acted are known, they are those of all but the last row, and of steps after
+        which a time limit began another episode.
         """
-        if self.network.convolutions and in_xla_on_cpu():
-            return tf.map_fn(functools.partial(self.q_values, params), obs, fn_output_signature=tf.float32)
-        q_values = self.q_values(params, tf.reshape(obs, (-1, *obs.shape[2:])))
-        return tf.reshape(q_values, (*obs.shape[:2], q_values.shape[-1]))
+        obs = rollout.next_obs
+        if rollout.q_values is None:
+            q_values = self.q_values(params, tf.reshape(obs, (-1, *obs.shape[2:])))
+            return tf.reshape(q_values, (*obs.shape[:2], q_values.shape[-1]))
+        known = tf.concat([rollout.q_values[1:], tf.zeros_like(rollout.q_values[:1])], axis=0)
+        cut = rollout.ended & (rollout.discount > 0)
+        missing = tf.concat([cut[:-1], tf.ones_like(cut[:1])], axis=0)
+
+        def row(given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+            obs, missing, known = given
+            rated = tf.cond(tf.reduce_any(missing), lambda: self.q_values(params, obs), lambda: known)
+            return tf.where(missing[:, None], rated, known)
+
+        return tf.map_fn(row, (obs, missing, known), fn_output_signature=tf.float32)
 
     def update(
         self, state: AgentState, obs: Tensor, action: Tensor, target: Tensor, weight: Tensor

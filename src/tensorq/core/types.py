@@ -37,6 +37,7 @@ class Transition(NamedTuple):
     mask: Tensor | None = None  # [N, A] bool, the legal actions at obs
     next_mask: Tensor | None = None  # [N, A] bool
     valid: Tensor = None  # [N] bool, False for rows that are resets and no experience; None if all are steps
+    q_values: Tensor | None = None  # [N, A] at obs, by which the actions were chosen; None if they are not known
 
     def newest_frames(self) -> Transition:
         """The same step with the newest observation of each stack, for observations that are stacks [N, K, ...]."""
@@ -54,6 +55,7 @@ class Rollout(NamedTuple):
     ended: Tensor  # [T, N] bool, whether the step was the last of its episode
     weight: Tensor  # [T, N], 0 for a row that is a reset and no experience
     next_mask: Tensor | None = None  # [T, N, A] bool, the legal actions at next_obs
+    q_values: Tensor | None = None  # [T, N, A] at obs, by the parameters that learn; None if they are not known
 
 
 class OptimizerState(NamedTuple):

@@ -133,7 +133,7 @@ class CompiledLoop:
         obs = self._seen.obs(state.stack, state.world)
         noise_u = random.to_uniforms(random.random_bits(state.seed, random.NOISE, state.steps, self.agent.act_uniforms))
         mask = self._seen.mask(state.world)
-        action = self.agent.act(state.agent.params, obs, epsilon, act_u, noise_u, mask)
+        action, q_values = self.agent.act(state.agent.params, obs, epsilon, act_u, noise_u, mask)
         next_world, reward, terminated, truncated = world.step(state.world, action, step_u)
         age, total_return = state.age + 1, state.total_return + reward
         done = terminated | truncated | (age >= world.max_episode_steps)
@@ -145,7 +145,9 @@ class CompiledLoop:
         # next state without a legal action.
         over = terminated if next_mask is None else terminated | ~tf.reduce_any(next_mask, axis=1)
         discount = config.gamma * (1.0 - tf.cast(over, tf.float32))
-        step = Transition(obs, action, reward, discount, next_obs, done, state.age, mask, next_mask)
+        step = Transition(
+            obs, action, reward, discount, next_obs, done, state.age, mask, next_mask, q_values=q_values
+        )  # fmt: skip
         record = record._replace(
             lengths=xla.with_block(record.lengths, row, tf.where(done, age, 0)),
             returns=xla.with_block(record.returns, row, total_return),

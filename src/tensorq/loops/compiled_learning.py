@@ -11,7 +11,8 @@ from tensorq.agents.dqn import DQN
 from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
-from tensorq.core.types import AgentState, Rollout, Tensor, Transition
+from tensorq.core.types import AgentState, Tensor, Transition
+from tensorq.core.xla import has_gpu
 from tensorq.envs.world import World
 from tensorq.loops.loop import REPLAY_BLOCKS, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
@@ -88,7 +89,7 @@ class FromRollouts:
         batches = tf.constant(config.num_envs * settings.rollout_length // settings.batch_size, tf.int64)
         agent, sums = tf.cond(
             self._memory.full(memory),
-            lambda: learn_rollout(config, self._agent, seed, agent, Rollout(*memory.columns), sums, batches),
+            lambda: learn_rollout(config, self._agent, seed, agent, memory.rollout(), sums, batches),
             lambda: (agent, sums),
         )
         return agent, memory, sums
@@ -120,7 +121,9 @@ def make_learning(
     frames, dtype, shape = frame_stack(config), obs_dtype.as_numpy_dtype, world.observation_space.shape
     if isinstance(agent, PQN):
         stack = shape if frames == 1 else (frames, *shape)
-        return FromRollouts(config, agent, DeviceRollout(config, dtype, stack, masked_actions))
+        # Rated again all at once on a GPU; and with normalised observations, whose statistics each step changes.
+        kept = 0 if has_gpu() or agent.network.normalized else int(world.action_space.n)
+        return FromRollouts(config, agent, DeviceRollout(config, dtype, stack, masked_actions, kept))
     replay = DeviceReplay(config, dtype, shape, masked_actions, frames, world.max_episode_steps)
     return FromReplay(config, agent, replay, replay_path)
 
