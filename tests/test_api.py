@@ -259,6 +259,33 @@ def test_normalised_observations_are_so_wherever_the_agent_goes(tmp_path: Path, 
         assert taken["agent.statistics.count"] == pytest.approx(300)
 
 
+def test_the_last_agent_of_a_run_that_averages_is_its_average(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"num_envs": 4, "rollout_length": 8, "batch_size": 8, "steps": 320, "progress": "quiet"}
+    run = tq.train("CartPole-v1", preset="pqn", averaging_rate=0.01, run_dir=tmp_path / "run", **settings)
+    state, _ = checkpoint.load(run.path / "checkpoints" / "step_000000320.safetensors")
+    best, _ = checkpoint.load(run.path / "checkpoints" / "best.safetensors")  # of the only evaluation, at the end
+    np.testing.assert_array_equal(best["agent.params"], state["agent.target_params"])
+    obs = np.array([[0.1, -0.2, 0.3, 0.4]], np.float32)
+    last, kept = (tq.load(run.path, which=which).q_values(obs) for which in ("last", "best"))
+    np.testing.assert_array_equal(last, kept)
+    assert (state["agent.params"] != state["agent.target_params"]).any()
+
+
+def test_an_overlapped_run_learns_from_the_parameters_that_it_is_given(tmp_path: Path) -> None:
+    """One update is still running at its end: Adam's first step moves no parameter by more than learning_rate."""
+    settings: dict[str, Any] = {"loop": "host", "learning_starts_steps": 100, "progress": "quiet"}
+    first = tq.train("CartPole-v1", steps=150, run_dir=tmp_path / "first", **settings)
+    given, _ = checkpoint.load(first.path / "checkpoints" / "best.safetensors")
+    run = tq.train(
+        "CartPole-v1", steps=101, run_dir=tmp_path / "run", init_from=first, overlap_learning=True,
+        learning_rate=0.001, num_envs=1, update_period_steps=1, **settings,
+    )  # fmt: skip
+    state, _ = checkpoint.load(run.path / "checkpoints" / "step_000000101.safetensors")
+    np.testing.assert_array_equal(state["agent.params"], given["agent.params"])
+    moved = np.abs(state["agent.learned_params"] - given["agent.params"])
+    assert 0 < moved.max() < 0.0011
+
+
 def test_only_numbers_are_normalised_and_once() -> None:
     for env, settings, message in [
         ("FrozenLake-v1", {}, "normalize_observations: received observations of Discrete"),

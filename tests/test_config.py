@@ -54,7 +54,7 @@ ZERO = {
     "gamma", "stagger_steps",
     "learning_rate_final", "learning_rate_anneal_updates", "max_gradient_norm", "epsilon_start", "epsilon_final",
     "epsilon_anneal_steps", "priority_exponent", "importance_exponent", "importance_exponent_final",
-    "importance_anneal_updates", "munchausen_scale", "hl_gauss_spare_bins", "trace_decay",
+    "importance_anneal_updates", "munchausen_scale", "hl_gauss_spare_bins", "trace_decay", "averaging_rate",
 }  # fmt: skip
 SHARES = (
     "gamma", "epsilon_start", "epsilon_final", "target_sync_rate", "importance_exponent", "importance_exponent_final",
@@ -123,11 +123,15 @@ def test_what_is_no_number_is_refused() -> None:
         ),
         *(
             (
-                {"overlap_learning": True, name: value},
+                {"overlap_learning": True, name: value, "algorithm": algorithm, "batch_size": 32},
                 f"{name} {value} with overlap_learning true: expected one of the two, because what {name} keeps would "
                 "change during learning.",
             )
-            for name, value in (("priority_exponent", 0.5), ("normalize_observations", True))
+            for name, value, algorithm in (
+                ("priority_exponent", 0.5, "dqn"),
+                ("normalize_observations", True, "dqn"),
+                ("averaging_rate", 0.1, "pqn"),
+            )
         ),
         ({"head": "quantile", "num_atoms": 1}, "num_atoms: received 1, expected at least 2 for head quantile."),
         (

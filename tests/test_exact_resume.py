@@ -126,7 +126,7 @@ IMPLICIT: dict[str, Any] = {"head": "implicit_quantile", "num_atoms": 4, "muncha
 # Rollouts of 96 steps: the checkpoints, at 800 and 1 600, come in their middle.
 PQN: dict[str, Any] = {
     "algorithm": "pqn", "num_envs": 4, "rollout_length": 24, "layer_norm": True, "learning_starts_steps": 1_000,
-    "target_sync_updates": 100, "normalize_observations": True, "frame_stack": 2,
+    "target_sync_updates": 100, "normalize_observations": True, "frame_stack": 2, "averaging_rate": 0.01,
 }  # fmt: skip
 # Every 2 400 steps environments are reset: of three checkpoints, two repeat all actions since the last reset.
 LONG: dict[str, Any] = {"reset_period_steps": 2_400, "n_step": 3}

@@ -223,6 +223,24 @@ def test_a_rollout_is_what_happened_and_teaches_the_q_values_known(kind: str, tm
     case.loop.close()
 
 
+@pytest.mark.parametrize("kind", ["compiled 4", "host 4", "host"])
+def test_averaged_parameters_are_played_by_and_kept_but_not_acted_by(kind: str, tmp_path: Path) -> None:
+    """The learned ones take action 0, which ends the second room; the averages action 1, which earns nothing."""
+    case = Case(kind, tmp_path, **ROLLOUTS | {"epsilon_start": 0.0, "epsilon_final": 0.0, "averaging_rate": 0.5})
+    learned, average = np.zeros((2, *case.first["agent.params"].shape), np.float32)
+    learned[-2] = average[-1] = 1
+    case.set(agent__params=learned, agent__target_params=average)
+    np.testing.assert_array_equal(case.loop.kept()["agent.params"], average)
+    assert set(case.loop.evaluate(lambda: False).returns.tolist()) == {0}
+    case.advance(4 * case.num_envs)
+    assert {step.action for steps in case.rollout()[0] for step in steps} == {0}
+    case.advance(32 * case.num_envs)
+    saved, kept = case.loop.save(), case.loop.kept()["agent.params"]
+    np.testing.assert_array_equal(kept, saved["agent.target_params"])
+    assert (kept != saved["agent.params"]).any()
+    case.loop.close()
+
+
 def begin_with_illegal_actions_best(loop: HostLoop | CompiledLoop) -> None:
     """They have a value of 50, all others 0."""
     kernel = np.zeros((3, 2))

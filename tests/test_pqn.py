@@ -117,6 +117,19 @@ def test_an_update_by_hand() -> None:
         assert state.target_params.shape == (0,)
 
 
+def test_parameters_are_averaged() -> None:
+    """By a quarter at each update; before the fourth, as in an arithmetic mean."""
+    pqn, targets = agent(averaging_rate=0.25), tf.constant([2.5, 4, 30])
+    state, average = pqn.init(), np.zeros(0)
+    np.testing.assert_array_equal(state.target_params, state.params)
+    for rate in (1, 1 / 2, 1 / 3, 1 / 4, 1 / 4):
+        state, _ = pqn.update(state, *STEPS, targets, tf.ones(3))
+        params = state.params.numpy()
+        average = average + rate * (params - average) if len(average) else params
+        np.testing.assert_allclose(pqn.kept_params(state), average, rtol=1e-6)
+    assert (average != params).any()
+
+
 def test_a_weight_of_zero_leaves_a_step_out() -> None:
     pqn, weight = agent(), tf.constant([1.0, 1, 0])
     first = pqn.init()._replace(params=table(Q))

@@ -28,6 +28,7 @@ from tensorq.loops.build import build_loop, loop_kind
 from tensorq.loops.loop import (
     ENVIRONMENT_FAILURES,
     KEPT,
+    LEARNED_PARAMS,
     UNREPORTED,
     Episode,
     Interrupted,
@@ -233,7 +234,7 @@ class Training:
                 f"init_from: the network of that run has {params.size:,} parameters, this run's has {expected:,}: "
                 "give the network function that it was trained with."
             )
-        for name in ("agent.params", "agent.target_params"):
+        for name in ("agent.params", "agent.target_params", LEARNED_PARAMS):
             if name in tensors and tensors[name].size:
                 tensors[name] = params
         tensors.update({name: taken[name] for name in taken if name in tensors and name.startswith(KEPT)})

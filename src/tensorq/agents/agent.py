@@ -30,6 +30,7 @@ class Agent:
         self.network = network
         self.head = config.part(Head)
         self.step = xla.fused(self._step)
+        self.plays_by = config.part(Algorithm).plays_by
         self.rate, self._optimizer = config.part(LearningRateSettings), config.part(OptimizerSettings)
 
     @property
@@ -47,6 +48,11 @@ class Agent:
             mean = tf.zeros(count, tf.float64)
             statistics = Statistics(mean, tf.ones_like(mean), tf.constant(FIRST_COUNT, tf.float64))
         return AgentState(params, target_params, OptimizerState(zeros, zeros), tf.constant(0, tf.int64), statistics)
+
+    def kept_params(self, state: AgentState) -> Tensor:
+        """The parameters [P] by which greedy episodes are played, and which a run keeps of its best agent."""
+        params: Tensor = getattr(state, self.plays_by)
+        return params
 
     def observe(self, state: AgentState, obs: Tensor) -> AgentState:
         """The state with observations [N, ...] added to its statistics, if observations are normalised."""

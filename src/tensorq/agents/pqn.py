@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 class PQN(Agent):
     """Learns from the newest steps of many environments; layer normalisation keeps this stable."""
 
-    has_target_network = False
-
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__(config, network)
         self.settings = config.part(PQNSettings)
+        self.has_target_network = self.plays_by == "target_params"  # the averages are in its place, if there are any
 
     def targets(self, params: Tensor, rollout: Rollout) -> Tensor:
         """Q(lambda) targets [T, N], by the same parameters that acted."""
@@ -67,4 +66,11 @@ class PQN(Agent):
             loss = tf.reduce_mean(weight * losses)
         gradients = tape.gradient(loss, state.params)
         metrics = metrics_of(Update(loss, taken[:, 0], target - taken[:, 0], gradients))
-        return self.step(state, gradients), metrics
+        return self._averaged(self.step(state, gradients)), metrics
+
+    def _averaged(self, state: AgentState) -> AgentState:
+        """The state with its parameters added to their average, at first an arithmetic mean (Polyak, Juditsky 1992)."""
+        if not self.settings.averaging_rate:
+            return state
+        rate = tf.maximum(self.settings.averaging_rate, 1.0 / tf.cast(state.updates, tf.float32))
+        return state._replace(target_params=state.target_params + rate * (state.params - state.target_params))

@@ -115,7 +115,7 @@ class OptimizerSettings(Part):
     def check(self, config: Config) -> None:
         """Refuse what would change while it learns beside the environments."""
         if self.overlap_learning:
-            for name in ("priority_exponent", "normalize_observations"):
+            for name in ("priority_exponent", "normalize_observations", "averaging_rate"):
                 if getattr(config, name):
                     raise TensorqError(
                         f"{name} {getattr(config, name)} with overlap_learning true: expected one of the two, because "
@@ -131,6 +131,11 @@ class Algorithm(Part):
     """The class that acts and learns, as "module:Class"."""
 
     gamma: float = setting(0.99, "Discount factor.", at_least=0, at_most=1)
+
+    @property
+    def plays_by(self) -> str:
+        """The part of AgentState by which greedy episodes are played, and which is kept of the best agent."""
+        return "params"
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
         """The number of updates that are due, in all, after `steps` environment steps."""
@@ -232,6 +237,18 @@ class PQNSettings(Algorithm):
         "Whether returns end before actions that were not greedy, as in Watkins's Q(lambda), so that epsilon can stay "
         "higher.",
     )
+    averaging_rate: float = setting(
+        0.0,
+        "With r above 0, greedy episodes are played by averaged parameters, which move by this share towards the "
+        "learned ones at each update; they are also what is kept.",
+        at_least=0,
+        at_most=1,
+    )
+
+    @property
+    def plays_by(self) -> str:
+        """The averaged parameters are where DQN has those of its target network."""
+        return "target_params" if self.averaging_rate else "params"
 
     def updates_owed(self, steps: int, num_envs: int) -> int:
         """rollout_epochs times the number of batches, for each full rollout."""

@@ -73,7 +73,7 @@ class AgentState(NamedTuple):
     """
 
     params: Tensor  # [P]
-    target_params: Tensor  # [P]; [0] for an agent without a target network
+    target_params: Tensor  # [P], the target network's; averages of params if PQN has them, else [0]
     optimizer: OptimizerState
     updates: Tensor  # int64 scalar
     statistics: Any = ()  # core.statistics.Statistics of the observations acted on, if the agent normalises

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from tensorq.agents.qtable import QTable
-from tensorq.agents.settings import QTableSettings
+from tensorq.agents.settings import Algorithm, QTableSettings
 from tensorq.agents.trained import QFunction, TrainedAgent
 from tensorq.config import MOST_EVALUATION_EPISODES, Config
 from tensorq.envs.calls import Warn, close_or_warn
@@ -113,7 +113,7 @@ def read_params(run: SavedRun, which: str = "best") -> Kept:
         if found is None:
             raise TensorqError(f"{run.path} has no checkpoint yet.")
         tensors, _, path = found
-        return Kept(run, tensors["agent.params"], path)
+        return Kept(run, tensors[f"agent.{run.config.part(Algorithm).plays_by}"], path)
     path = checkpoints.best_path
     if not path.exists():
         why = f"{run.path} has kept no agent yet: no greedy evaluation gave a finite return before it stopped"

@@ -73,7 +73,7 @@ class CompiledLoop:
         episodes = config.num_evaluation_episodes("compiled")
         program = functools.partial(play_at_once, config, agent, world, episodes, random.EVALUATION)
         self._evaluate = xla.compiled(program).get_concrete_function(
-            self._state.seed, self._state.agent.params, tf.TensorSpec((), tf.int64)
+            self._state.seed, agent.kept_params(self._state.agent), tf.TensorSpec((), tf.int64)
         )
 
     def _compiled_program(self) -> Any:
@@ -200,7 +200,8 @@ class CompiledLoop:
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
         """Play greedily in the compiled world. This is so fast that `interrupted` is not asked meanwhile."""
-        result = self._evaluate(self._state.seed, self._state.agent.params, tf.constant(self.steps, tf.int64))
+        params = self.agent.kept_params(self._state.agent)
+        result = self._evaluate(self._state.seed, params, tf.constant(self.steps, tf.int64))
         returns, lengths, cut = (tensor.numpy() for tensor in result)
         return Episodes(returns, lengths, int(cut.sum()))
 
@@ -235,7 +236,8 @@ class CompiledLoop:
 
     def kept(self) -> Tensors:
         """See Loop."""
-        return {name: tensor.numpy() for name, tensor in leaves("agent.", self._state.agent) if name.startswith(KEPT)}
+        state = self._state.agent._replace(params=self.agent.kept_params(self._state.agent))
+        return {name: tensor.numpy() for name, tensor in leaves("agent.", state) if name.startswith(KEPT)}
 
     def close(self) -> None:
         """Nothing to release."""

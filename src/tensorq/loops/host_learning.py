@@ -65,19 +65,27 @@ class DeepLearner:
         self._running: Call | None = None
         self._num_actions, self._act_uniforms = int(envs.action_space.n), agent.act_uniforms
         self._noise_random = CounterRandom(config.seed, random.NOISE, agent.act_uniforms)
-        self.q_values: NoisyQFunction = numpy_q(self.agent.params) if numpy_q else self._compiled(agent, envs)
+        self._act_by = numpy_q(self.agent.params) if numpy_q else self._compiled(agent, envs, self.agent.params_tensor)
+        self._play_by = self._act_by
+        if (average := self.agent.average) is not None:
+            self._play_by = numpy_q(average) if numpy_q else self._compiled(agent, envs, self.agent.average_tensor)
 
     @property
     def updates(self) -> int:
         """The number of updates made."""
         return self.agent.updates
 
-    def _compiled(self, agent: Agent, envs: HostEnvironments) -> NoisyQFunction:
-        """A function for Q-values of the current parameters in TensorFlow, for networks without a NumPy version."""
-        stored = self.agent
+    @property
+    def q_values(self) -> NoisyQFunction:
+        """Q-values for greedy episodes."""
+        self.agent.refresh_average()
+        return self._play_by
+
+    def _compiled(self, agent: Agent, envs: HostEnvironments, params: Callable[[], Tensor]) -> NoisyQFunction:
+        """A function for Q-values of current parameters in TensorFlow, for networks without a NumPy version."""
 
         def rate(obs: Tensor, noise: Tensor) -> Tensor:
-            return agent.q_values(stored.params_tensor(), obs, noise if noise.shape[0] else None)
+            return agent.q_values(params(), obs, noise if noise.shape[0] else None)
 
         function = self._compile(rate)
         dtype, shape = obs_layout(envs.observation_space)
@@ -108,7 +116,7 @@ class DeepLearner:
             actions = (place > np.floor(u[:, 1:] * place[:, -1:])).argmax(axis=1).astype(np.int32)
         if False in explore.tolist():
             noise = to_noise(self._noise_random.row(vector_step)) if self._act_uniforms else None
-            actions = np.where(explore, actions, greedy(self.q_values(obs, noise), mask)).astype(np.int32)
+            actions = np.where(explore, actions, greedy(self._act_by(obs, noise), mask)).astype(np.int32)
         return actions
 
     def add(self, step: Transition) -> None:

@@ -18,6 +18,7 @@ ENVIRONMENT_FAILURES = (TensorqError, KeyboardInterrupt, SystemExit)
 UNREPORTED = "unreported"  # name of a saved tensor [M + 1]: sums of metrics, and updates, since the last report
 REPLAY_BLOCKS = "replay.blocks"  # name of the saved tensor that says where the replay is in replay.bin
 KEPT = "agent.params", "agent.statistics."  # name prefixes of the tensors that a run keeps of its best agent
+LEARNED_PARAMS = "agent.learned_params"  # name of a saved tensor, if parameters for acting are kept apart
 CALL_RESULT = "call.result"  # name of a saved tensor: what an overlapped call of updates has returned, or nothing
 OF_ANY_LENGTH = (
     CALL_RESULT,

@@ -8,10 +8,9 @@ import tensorflow as tf
 from tensorq.agents.agent import Agent
 from tensorq.core.statistics import EPSILON, Statistics
 from tensorq.core.types import AgentState, OptimizerState, Tensor
-from tensorq.loops.loop import Tensors
+from tensorq.loops.loop import LEARNED_PARAMS, Tensors
 
 COUNT_BASE = 2**24
-LEARNED_PARAMS = "agent.learned_params"  # of an agent whose parameters for acting are kept apart
 STATE_NAMES = (
     "agent.params", "agent.target_params", "agent.optimizer.first_moment", "agent.optimizer.second_moment"
 )  # fmt: skip
@@ -31,6 +30,7 @@ class StoredAgent:
         self._variables = [tf.Variable(part) for part in self._stored(_numbers(state))]
         self.params: np.ndarray = np.array(state.params)  # for acting in NumPy; if joined, updated in place
         self._acting = tf.Variable(state.params) if overlap else None
+        self.average: np.ndarray | None = np.array(state.target_params) if agent.plays_by == "target_params" else None
         self.updates = 0
         self._normalized = agent.network.normalized
         self.statistics = Statistics(*(np.array(part) for part in state.statistics)) if self._normalized else None
@@ -64,6 +64,15 @@ class StoredAgent:
         stored = self._variables[0].read_value()
         return stored[: self._sizes[0]] if self._joined else stored
 
+    def average_tensor(self) -> Tensor:
+        """The averaged parameters [P], in a graph."""
+        return self.state().target_params
+
+    def refresh_average(self) -> None:
+        """Bring `average` up to date, if there are averaged parameters."""
+        if self.average is not None:
+            self.average[:] = self.state().target_params.numpy()
+
     def assign(self, state: AgentState, found: list[Tensor]) -> Tensor:
         """Store this state, in a graph. Returns what a call returns for `take`: `found` as one vector, after [P]."""
         for variable, value in zip(self._variables, self._stored(_numbers(state)), strict=True):
@@ -84,19 +93,27 @@ class StoredAgent:
         return result[size:]
 
     def kept(self) -> Tensors:
-        """The parameters to act by, and the statistics that normalise observations."""
-        parts = {} if self.statistics is None else self.statistics._asdict()
-        statistics = {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
+        """The parameters to play greedily by, and the statistics that normalise observations."""
+        self.refresh_average()
+        params = self._acting_params() if self.average is None else self.average.copy()
+        return {"agent.params": params, **self._saved_statistics()}
+
+    def _acting_params(self) -> np.ndarray:
         acting = self._variables[0] if self._acting is None else self._acting
-        params = self.params.copy() if self._joined else acting.numpy()
-        return {"agent.params": params, **statistics}
+        params: np.ndarray = self.params.copy() if self._joined else acting.numpy()
+        return params
+
+    def _saved_statistics(self) -> Tensors:
+        parts = {} if self.statistics is None else self.statistics._asdict()
+        return {f"agent.statistics.{name}": np.array(part, np.float64) for name, part in parts.items()}
 
     def save(self) -> Tensors:
         """The whole state, by name."""
         parts = {name: part.numpy() for name, part in zip(STATE_NAMES, _numbers(self.state()), strict=False)}
         if self._acting is not None:
             parts[LEARNED_PARAMS] = parts["agent.params"]
-        return {**parts, **self.kept(), "agent.updates": np.array(self.updates, np.int64)}
+        own = {"agent.params": self._acting_params(), "agent.updates": np.array(self.updates, np.int64)}
+        return {**parts, **own, **self._saved_statistics()}
 
     def restore(self, tensors: Tensors, untaken: int = 0) -> None:
         """Restore what `save` returned between a call of `untaken` updates and its `take`."""
