@@ -144,7 +144,7 @@ def test_a_run_on_an_environment_of_ones_own_goes_on_where_it_is_named_again(tmp
     )
     shown = run(
         "train", "my_lakes:Lake-v0", "--preset", "qtable", "--steps", "300", "--run-dir", "run", "--env-arg",
-        "is_slippery=False", "--env-arg", "desc=['SG']", "--epsilon-start", "1", cwd=tmp_path,
+        "is_slippery=false", "--env-arg", "desc=['SG']", "--epsilon-start", "1", cwd=tmp_path,
     ).output  # fmt: skip
     assert "tensorq evaluate run --env my_lakes:Lake-v0" in shown
     named = ["--env", "my_lakes:Lake-v0"]

@@ -213,15 +213,21 @@ def last_value(arguments: list[str], name: str) -> str | None:
     return value
 
 
+_WORDS = {"true": True, "false": False, "null": None}
+
+
 def env_arguments(texts: Iterable[str]) -> dict[str, Any]:
-    """Keywords for an environment from texts such as is_slippery=False: Python literals, or else plain text."""
+    """Keywords for an environment from texts such as is_slippery=False: Python literals, or else plain text.
+
+    true, false and null mean what they do in TOML and JSON; as text, false would switch on.
+    """
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (equals and name.isidentifier()):
             raise TensorqError(f"--env-arg: received {text!r}, expected NAME=VALUE, such as is_slippery=False.")
         try:
-            found[name] = ast.literal_eval(value)
+            found[name] = _WORDS[value] if value in _WORDS else ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             found[name] = value
     return found
