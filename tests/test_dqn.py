@@ -284,11 +284,14 @@ def test_act_is_greedy_for_its_own_parameters(settings: dict[str, Any]) -> None:
     best = q_values.argmax(axis=1)
     assert len(set(best)) > 1
     np.testing.assert_allclose(dqn.q_values(params, tf.constant(obs)), q_values, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(dqn.act(params, tf.constant(obs), tf.constant(0.0), u, nothing), best)
-    np.testing.assert_array_equal(dqn.act(params, tf.constant(obs), tf.constant(1.0), u, nothing), 0 * best)
+    found, rated = dqn.act(params, tf.constant(obs), tf.constant(0.0), u, nothing)
+    np.testing.assert_array_equal(found, best)
+    np.testing.assert_allclose(rated, q_values, rtol=1e-4, atol=1e-5)
+    found, _ = dqn.act(params, tf.constant(obs), tf.constant(1.0), u, nothing)
+    np.testing.assert_array_equal(found, 0 * best)
     mask = np.arange(ACTIONS) != best[:, None]  # the best is illegal
     second = q_values.argsort(axis=1)[:, -2]
-    found = dqn.act(params, tf.constant(obs), tf.constant(0.0), u, nothing, tf.constant(mask))
+    found, _ = dqn.act(params, tf.constant(obs), tf.constant(0.0), u, nothing, tf.constant(mask))
     np.testing.assert_array_equal(found, second)
-    found = dqn.act(params, tf.constant(obs), tf.constant(1.0), u, nothing, tf.constant(mask))
+    found, _ = dqn.act(params, tf.constant(obs), tf.constant(1.0), u, nothing, tf.constant(mask))
     np.testing.assert_array_equal(found, mask.argmax(axis=1))

@@ -256,7 +256,8 @@ def test_acting_is_greedy_in_the_network_with_this_noise(head: str) -> None:
     chosen = set()
     for noise_u in np.random.default_rng(4).random((5, dqn.act_uniforms)).astype(np.float32):
         q = expectation(config, forward(config, state.params, batch.obs, noise_from(noise_u), acting))
-        found = dqn.act(params, obs, tf.constant(0.0), tf.zeros((SAMPLES, 2)), tf.constant(noise_u))
+        found, q_values = dqn.act(params, obs, tf.constant(0.0), tf.zeros((SAMPLES, 2)), tf.constant(noise_u))
+        close(q_values, q, 1e-4)
         np.testing.assert_array_equal(found, q.argmax(axis=1))
         chosen.add(tuple(found.numpy()))
     assert len(chosen) > 1  # noise explores
