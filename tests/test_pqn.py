@@ -202,3 +202,18 @@ def test_epochs_have_every_step_once_each_in_an_order_of_its_own() -> None:
         orders += state.params.numpy()[-12:].reshape(2, 6).tolist()
     assert all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in orders)
     assert len({tuple(order) for order in [*orders, [0, 1, 2, 3, 4, 5]]}) == 7
+
+
+def test_targets_of_images_row_by_row() -> None:
+    """In XLA on a CPU, images that must be rated go through convolutions one row of environments after the other."""
+    settings: dict[str, Any] = {"channels": (2,), "kernel_sizes": (3,), "strides": (1,), "hidden_sizes": (5,)}
+    config = Config(algorithm="pqn", num_envs=2, rollout_length=3, batch_size=3, encoder="cnn", **settings)
+    pqn = PQN(config, build_network(gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), ACTIONS, config))
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8, 1)), tf.uint8)
+    params, steps = pqn.init().params, rollout()._replace(obs=images, next_obs=images)
+    rate, rated = pqn.q_values, list[int]()
+    pqn.q_values = lambda params, obs, noise=None: (rated.append(obs.shape[0]), rate(params, obs, noise))[1]  # type: ignore[method-assign]
+    found = xla.compiled(pqn.targets)(params, steps)
+    np.testing.assert_allclose(found, pqn.targets(params, steps), rtol=1e-5)
+    assert len(np.unique(found)) == 6
+    assert rated == [2, 6]  # in XLA by rows, else all at once

@@ -35,6 +35,7 @@ from tensorq.events import Audience, Evaluated, Event, Finished, Message, Progre
 from tensorq.loops.loop import require_fitting
 from tensorq.networks.numpy_network import num_params
 from tensorq.presets import resolve
+from tensorq.process import import_tensorflow
 from tensorq.runs import checkpoint, directory
 from tensorq.runs.directory import RunDirectory
 from tensorq.runs.freeing import after_freeing, free_replay, replay_bytes
@@ -288,6 +289,28 @@ def test_seconds_count_from_the_call_and_what_earlier_processes_took(tmp_path: P
     one._before.elapsed_seconds = 60
     one._count(SimpleNamespace(steps=0, updates=0))  # type: ignore[arg-type]
     assert 65 <= one._record.elapsed_seconds < 70  # and not this process's age
+
+
+@pytest.mark.parametrize(("overlap", "expected"), [(False, 1), (True, 2)])
+def test_tensorflow_runs_acting_beside_overlapped_learning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool, expected: int
+) -> None:
+    """With one call at a time, acting would wait until learning has ended."""
+
+    def told(threads: int, calls: int) -> None:
+        raise TensorqError(f"{calls} at once")
+
+    monkeypatch.setattr("tensorq.process.import_tensorflow", told)
+    with pytest.raises(TensorqError, match=f"^{expected} at once"):
+        trainer.train(Config(loop="host", overlap_learning=overlap), run_dir=tmp_path / "run")
+
+
+def test_tensorflow_that_runs_one_call_at_a_time_already_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 1)
+    tf.constant(0)  # it runs: its numbers of threads are fixed
+    assert import_tensorflow(threads) is None
+    assert "one call at a time already" in (import_tensorflow(threads, calls=2) or "")
 
 
 def test_a_signal_is_told_at_once_and_ends_a_run_that_has_not_begun(

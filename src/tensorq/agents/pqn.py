@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
 from tensorq.core.targets import greedy, lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
+from tensorq.core.xla import in_xla_on_cpu
 from tensorq.networks.network import Network
 
 if TYPE_CHECKING:
@@ -38,9 +40,12 @@ class PQN(Agent):
         """Q-values [T, N, A] of the next observations, or anything after a termination.
 
         If the Q-values by which the agent acted are known, they are those of all but the last row, and of steps after
-        which a time limit began another episode.
+        which a time limit began another episode. In XLA on a CPU, convolutions of all T * N at once would write more
+        than its caches hold.
         """
         obs = rollout.next_obs
+        if rollout.q_values is None and self.network.convolutions and in_xla_on_cpu():
+            return tf.map_fn(functools.partial(self.q_values, params), obs, fn_output_signature=tf.float32)
         if rollout.q_values is None:
             q_values = self.q_values(params, tf.reshape(obs, (-1, *obs.shape[2:])))
             return tf.reshape(q_values, (*obs.shape[:2], q_values.shape[-1]))

@@ -11,7 +11,8 @@ from tensorq.config import Config
 from tensorq.core import host_random
 from tensorq.core.host_random import CounterRandom, to_uniforms
 from tensorq.core.types import Transition
-from tensorq.envs.host import HostEnvironments, Repeatable, Transitions
+from tensorq.envs.host import HostEnvironments, Transitions
+from tensorq.envs.repeatable import Repeatable
 from tensorq.loops.loop import Episode, Tensors
 
 # (observations [N, ...], masks [N, A] or None, epsilon or [N] of them, uniforms [N, 2], the number of vector steps

@@ -41,7 +41,7 @@ CALL_UPDATES = "call.updates"
 
 
 class Call(NamedTuple):
-    """A call of the compiled updates, of which `take` has not learned yet."""
+    """A call of the compiled updates, perhaps still running, whose result has not been taken."""
 
     result: np.ndarray | Future[np.ndarray]
     updates: int
