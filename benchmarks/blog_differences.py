@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tensorq.core import random  # noqa: E402
 from tensorq.core.types import Batch, Tensor  # noqa: E402
 from tensorq.envs.cartpole import CartPole  # noqa: E402
 from tensorq.loops.compiled import CompiledLoop, LoopState, Record  # noqa: E402
+from tensorq.loops.compiled_learning import FromReplay  # noqa: E402
 from tensorq.replay.device import DeviceReplay, DeviceReplayState  # noqa: E402
 
 EPISODES, STEPS, EVALUATION_PERIOD_STEPS, LAST_EPISODES, SOLVED_RETURN = 200, 50_000, 2_500, 20, 475.0
@@ -83,17 +85,17 @@ class MortalCartPole(CartPole):
         """The count is not seen."""
         return super().observe(state[:, :4])
 
-    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: Tensor, action: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """CartPole's, and the end at the limit."""
-        cart, reward, terminated = super().step(state[:, :4], action, u)
+        cart, reward, terminated, truncated = super().step(state[:, :4], action, u)
         age = state[:, 4] + 1
-        return tf.concat([cart, age[:, None]], axis=1), reward, terminated | (age >= self.max_episode_steps)
+        return tf.concat([cart, age[:, None]], axis=1), reward, terminated | (age >= self.max_episode_steps), truncated
 
 
 class DistinctReplay(DeviceReplay):
     """Replay whose batches hold no transition twice, as random.sample's."""
 
-    def sample(self, state: DeviceReplayState, bits: Tensor) -> Batch:
+    def sample(self, state: DeviceReplayState, bits: Tensor, importance_exponent: Tensor) -> tuple[Batch, Tensor]:
         """The first B different ones of 2 B draws: there are as many, for B = 64 of 500 or more."""
         count = int(bits.shape[0])
         draws = random.random_bits(bits[0], random.REPLAY, bits[1], 2 * count)
@@ -101,7 +103,7 @@ class DistinctReplay(DeviceReplay):
         earlier = np.tri(2 * count, k=-1, dtype=bool)
         repeated = tf.reduce_any((index[:, None] == index) & earlier, axis=1)
         order = tf.argsort(tf.cast(repeated, tf.int32), stable=True)[:count]
-        return super().sample(state, tf.gather(draws, order))
+        return super().sample(state, tf.gather(draws, order), importance_exponent)
 
 
 class PostAgent(DQN):
@@ -109,11 +111,13 @@ class PostAgent(DQN):
 
     random_now: Tensor | None = None  # [N] bool; set by the loop while it is traced
 
-    def act(self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor) -> Tensor:
+    def act(
+        self, params: Tensor, obs: Tensor, epsilon: Tensor, u: Tensor, noise_u: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """DQN's, at random where that is demanded."""
         if self.random_now is not None:
             epsilon = tf.where(self.random_now, 1.0, epsilon)
-        return super().act(params, obs, epsilon, u)
+        return super().act(params, obs, epsilon, u, noise_u, mask)
 
 
 class PostLoop(CompiledLoop):
@@ -121,31 +125,31 @@ class PostLoop(CompiledLoop):
 
     agent: PostAgent
 
-    def __init__(self, config: Config, slips: tuple[str, ...]) -> None:
+    def __init__(self, config: Config, slips: tuple[str, ...], replay_path: Path) -> None:
         self.slips, environment = slips, describe(config.env)
         self._spaces = environment.observation_space, int(environment.action_space.n)
         agent = PostAgent(config, build_network(*self._spaces, config))
         world: Any = MortalCartPole() if LIMIT in slips else CartPole()
-        super().__init__(config, agent, world)
+        super().__init__(config, agent, world, replay_path)
+        if DISTINCT in slips:
+            replay = DistinctReplay(config, np.float32, world.observation_space.shape)
+            self.learning = FromReplay(config, agent, replay, replay_path)
+            self._advance = self._compiled_program()
 
     def begin(self, seed: int) -> None:
         """Start anew with another seed and the same programs."""
         self.config = dataclasses.replace(self.config, seed=seed)
         self.agent.network = build_network(*self._spaces, self.config)
         self._state, self.steps, self.updates = self._initial_state(), 0, 0
-
-    def _initial_state(self) -> LoopState:
-        if DISTINCT in self.slips:
-            self.replay = DistinctReplay(self.config.replay_capacity, self.world.observation_space.shape)
-        return super()._initial_state()
+        self._set_memory(self.learning.init())
 
     def _vector_step(self, row: Tensor, state: LoopState, record: Record) -> tuple[LoopState, Record]:
         first = state.age == 0
         self.agent.random_now = first if RANDOM in self.slips else None
         state, record = super()._vector_step(row, state, record)
         if DROP in self.slips:  # uncounted, its row is the next step's to overwrite
-            written = state.replay.written - tf.cast(first[0], tf.int64)
-            state = state._replace(replay=state.replay._replace(written=written))
+            written = state.memory.written - tf.cast(first[0], tf.int64)
+            state = state._replace(memory=state.memory._replace(written=written))
         return state, record
 
 
@@ -213,12 +217,13 @@ def main() -> None:
             missing = [seed for seed in range(arguments.seeds) if seed not in rows[name]]
             if not missing:
                 continue
-            loop = PostLoop(resolve("CartPole-v1", "blog", **settings), slips)
-            for seed in missing:
-                rows[name][seed] = {measure: round(value, 2) for measure, value in run(loop, seed).items()}
-                writer.writerow({"variant": name, "seed": seed, **rows[name][seed]})
-                file.flush()
-                print(name, seed, rows[name][seed], flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                loop = PostLoop(resolve("CartPole-v1", "blog", **settings), slips, Path(folder) / "replay.bin")
+                for seed in missing:
+                    rows[name][seed] = {measure: round(value, 2) for measure, value in run(loop, seed).items()}
+                    writer.writerow({"variant": name, "seed": seed, **rows[name][seed]})
+                    file.flush()
+                    print(name, seed, rows[name][seed], flush=True)
     table = [summary(name, runs, rows[BASELINE]) for name, runs in rows.items()]
     for row in table:
         cells = [f"{row[name]['mean']:>9,.1f} {row[name]['interval']}" for name in MEASURES]
