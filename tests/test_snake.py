@@ -52,12 +52,12 @@ class NaiveSnake:
         return 1.0, full, False
 
     def planes(self) -> np.ndarray:
-        found = np.zeros((self.height, self.width, 5), np.uint8)
-        for index, (x, y) in enumerate(self.body):
-            found[y, x, 1:3] = 255, 255 * (len(self.body) - index) // len(self.body)
+        found = np.zeros((self.height, self.width, 6), np.uint8)
+        for age, (x, y) in enumerate(reversed(self.body), start=1):
+            found[y, x, 1:4] = 255 if age > 1 else 0, 255 * age // len(self.body), 255 // age
         (x, y), (food_x, food_y) = self.body[0], self.food
-        found[y, x, 0] = found[food_y, food_x, 3] = 255
-        found[..., 4] = 255 * self.hunger // (2 * self.width * self.height)
+        found[y, x, 0] = found[food_y, food_x, 4] = 255
+        found[..., 5] = 255 * self.hunger // (2 * self.width * self.height)
         return found
 
     def mask(self) -> list[bool]:

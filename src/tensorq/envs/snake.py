@@ -48,7 +48,7 @@ class Snake:
         self.width, self.height, self.cells = width, height, width * height
         self.starve_steps = 2 * self.cells
         self.max_episode_steps = self.cells * self.starve_steps
-        self.observation_space = gym.spaces.Box(0, 255, (height, width, 5), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, (height, width, 6), np.uint8)
         self.action_space = gym.spaces.Discrete(4)
 
     def reset(self, u: Tensor) -> SnakeState:
@@ -59,12 +59,16 @@ class Snake:
         return SnakeState(ages, head, nothing, self._free_cell(ages, u[:, 1]), nothing)
 
     def observe(self, state: SnakeState) -> Tensor:
-        """Planes of uint8: head, body, the body's age by its length, food, and hunger by what starves."""
+        """Planes of uint8: head, deadly cells, ages by the length, 255 / age, food, hunger by what starves.
+
+        A share of the length does not say whether the tail leaves a cell in one step or in two, 255 / age does.
+        """
         ages, length = state.ages, tf.reduce_max(state.ages, axis=1, keepdims=True)
         planes = [
             tf.one_hot(state.head, self.cells, 255, 0),
-            tf.where(ages > 0, 255, 0),
+            tf.where(ages > 1, 255, 0),
             255 * ages // length,
+            tf.where(ages > 0, 255 // tf.maximum(ages, 1), 0),
             tf.one_hot(state.food, self.cells, 255, 0),
             tf.repeat(255 * tf.minimum(state.hunger, self.starve_steps)[:, None] // self.starve_steps, self.cells, 1),
         ]
@@ -132,8 +136,8 @@ class Snake:
             draw.line((x, y - 0.2 * size, x + 0.1 * size, y - 0.42 * size), fill=STALK, width=size // 12)
             disc((x, y + 0.03 * size), 0.3, APPLE)
         body = [int(cell) for cell in np.argsort(-ages)[:length]]
-        for one, other in zip(body[:-1], body[1:], strict=True):
-            draw.line((*centre(one), *centre(other)), fill=GREEN, width=int(0.62 * size))
+        for one, other in zip(body[:-1], body[1:], strict=True):  # as wide as Pillow's discs, so that no joint is seen
+            draw.line((*centre(one), *centre(other)), fill=GREEN, width=int(0.62 * size) + 3)
         for cell in body:
             disc(centre(cell), 0.31, GREEN)
         x, y = centre(body[0])
