@@ -132,7 +132,9 @@ class PostLoop(CompiledLoop):
         world: Any = MortalCartPole() if LIMIT in slips else CartPole()
         super().__init__(config, agent, world, replay_path)
         if DISTINCT in slips:
-            replay = DistinctReplay(config, np.float32, world.observation_space.shape)
+            replay = DistinctReplay(
+                config, np.float32, world.observation_space.shape, cut_after_steps=world.max_episode_steps
+            )
             self.learning = FromReplay(config, agent, replay, replay_path)
             self._advance = self._compiled_program()
 

@@ -271,6 +271,14 @@ def test_the_last_agent_of_a_run_that_averages_is_its_average(tmp_path: Path) ->
     assert (state["agent.params"] != state["agent.target_params"]).any()
 
 
+def test_averaged_agents_normalise_by_the_newest_statistics(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"rollout_length": 8, "batch_size": 8, "num_envs": 1, "steps": 80, "progress": "quiet"}
+    run = tq.train(Far, preset="pqn", averaging_rate=0.01, normalize_observations=True, run_dir=tmp_path, **settings)
+    state, _ = checkpoint.load(run.path / "checkpoints" / "step_000000080.safetensors")
+    np.testing.assert_array_equal(state["agent.params"][-6:], state["agent.target_params"][-6:])
+    assert (state["agent.params"][:-6] != state["agent.target_params"][:-6]).any()
+
+
 def test_an_overlapped_run_learns_from_the_parameters_that_it_is_given(tmp_path: Path) -> None:
     """One update is still running at its end: Adam's first step moves no parameter by more than learning_rate."""
     settings: dict[str, Any] = {"loop": "host", "learning_starts_steps": 100, "progress": "quiet"}

@@ -50,6 +50,7 @@ def one_more(run: Path) -> int:
 
 
 REFUSED = [
+    (["train", "tensorq.worlds:tensorq/Snake-v0"], "expected 'tensorq/Snake-v0': tensorq knows its own worlds"),
     (["train", "CartPol-v1"], "unknown environment 'CartPol-v1': did you mean CartPole-v1?"),
     (["train", "CartPole-v1", "--preset", "dqm"], "unknown preset 'dqm': did you mean dqn?"),
     (["train", "CartPole-v1", "--preset="], "unknown preset ''"),

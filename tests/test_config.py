@@ -111,16 +111,6 @@ def test_what_is_no_number_is_refused() -> None:
             )
             for low, high in ((3.0, 3.0), (0.0, -1.0))
         ),
-        (
-            {"epsilon_spread": 10.0},
-            "epsilon_spread 10 is for several environments, but num_envs is 1: raise num_envs, or leave epsilon_spread "
-            "at 1.",
-        ),
-        (
-            {"stagger_steps": 100},
-            "stagger_steps 100 is for several environments, but num_envs is 1: raise num_envs, or leave stagger_steps "
-            "at 0.",
-        ),
         *(
             (
                 {"overlap_learning": True, name: value, "algorithm": algorithm, "batch_size": 32},

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tensorq.config import Config
+from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.evaluation.compare import REFERENCE_RETURNS, Metric, compare
 from tensorq.events import Event, Finished, Message, Progress, Started
@@ -1019,6 +1020,7 @@ def test_environments_of_other_packages_hide_none_of_gymnasiums() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     names = [line.split()[0] for line in shown.splitlines() if line]
     assert "CartPole-v1" in names and "CartPole-v0" not in names and "CartPole-v9" not in names
+    assert set(WORLDS) < set(names)  # those that Gymnasium does not have, too
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,6 +72,13 @@ def around(x: int, y: int, width: int, height: int) -> int:
     if y % 2 == 0:
         return RIGHT if x < width - 1 else DOWN
     return LEFT if x > 1 or y == height - 1 else DOWN
+
+
+def test_nothing_can_be_done_before_the_first_reset() -> None:
+    view = GymView(Snake(), "rgb_array")
+    for act in (view.render, lambda: view.step(0)):
+        with pytest.raises(gym.error.ResetNeeded, match=r"Snake has no state yet: call reset\(\) first"):
+            act()
 
 
 @pytest.mark.parametrize(("width", "height", "skill"), [(4, 4, 1.0), (5, 4, 0.98), (7, 6, 0.5)])

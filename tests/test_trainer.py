@@ -342,6 +342,8 @@ PQN: dict[str, Any] = {"env": "CartPole-v1", "preset": "pqn", "steps": 10**12}
     ("settings", "message"),
     [
         ({"hidden_sizes": (1,) * 101}, "hidden_sizes: received 101 layers, expected at most 100"),
+        ({"epsilon_spread": 10.0}, "epsilon_spread 10 is for several environments, .* or leave epsilon_spread at 1"),
+        ({"stagger_steps": 9}, "stagger_steps 9 is for several environments, .* or leave stagger_steps at 0"),
         ({"num_envs": 10_001}, "num_envs: received 10001, expected at most 10,000 environments in the host loop"),
         (
             {"update_period_steps": 2 * 10**6, "steps": 10**9},

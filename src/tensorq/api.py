@@ -127,7 +127,8 @@ class Run:
         are part of the model.
 
         For the default network and for tables, the model has only Keras' own layers. For a network function of your
-        own, it is the model that the function returned, followed by a mean if the head is distributional.
+        own, it is the model that the function returned, with Keras' own layers in place of tq.layers', followed by a
+        mean if the head is distributional.
         """
         return keras_model(self.saved, which)
 

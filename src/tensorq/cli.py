@@ -88,7 +88,8 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
 @command(
     _option(
         "--env-arg NAME=VALUE",
-        "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, or else text. (may be repeated)",
+        "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, true, false or null, or "
+        "else text. (may be repeated)",
         action="append",
         default=[],
     ),

@@ -124,11 +124,6 @@ class RunSettings(Part):
                 f"stop_return: received {self.stop_return:g} with evaluation_period_steps 0, expected evaluations at "
                 "which it can be reached: give evaluation_period_steps (--evaluation-period-steps) above 0."
             )
-        if self.stagger_steps and self.num_envs == 1:
-            raise TensorqError(
-                f"stagger_steps {self.stagger_steps} is for several environments, but num_envs is 1: raise num_envs, "
-                "or leave stagger_steps at 0."
-            )
         for each in self.parts:
             each.check(self)  # type: ignore[arg-type]  # it is a Config
 

@@ -44,6 +44,12 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
     loop = loop_kind(config, environment)
     if config.single_environment and environment.num_envs is None and config.num_envs > 1:
         raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
+    for name, usual in (("stagger_steps", 0), ("epsilon_spread", 1)):
+        if config.num_envs == 1 and (value := getattr(config, name)) != usual:
+            raise TensorqError(
+                f"{name} {value:g} is for several environments, and there is one: raise num_envs, or leave {name} at "
+                f"{usual}."
+            )
     most_threads = max(64, 4 * (os.cpu_count() or 1))
     if config.threads > most_threads:
         raise TensorqError(f"threads: received {config.threads}, expected at most {most_threads} on this machine.")

@@ -12,7 +12,7 @@ from tensorq.agents.metrics import metrics_of
 from tensorq.agents.settings import PQNSettings
 from tensorq.core.targets import greedy, lambda_returns, legal, take
 from tensorq.core.types import AgentState, Metrics, Rollout, Tensor, Update
-from tensorq.core.xla import in_xla_on_cpu
+from tensorq.core.xla import has_gpu, in_xla_on_cpu
 from tensorq.networks.network import Network
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ class PQN(Agent):
         """Q-values [T, N, A] of the next observations, or anything after a termination.
 
         If the Q-values by which the agent acted are known, they are those of all but the last row, and of steps after
-        which a time limit began another episode. In XLA on a CPU, convolutions of all T * N at once would write more
-        than its caches hold.
+        which a time limit began another episode. A GPU rates all observations at once, which is faster there. In XLA on
+        a CPU, convolutions of all T * N at once would write more than its caches hold.
         """
-        obs = rollout.next_obs
-        if rollout.q_values is None and self.network.convolutions and in_xla_on_cpu():
+        obs, kept = rollout.next_obs, None if has_gpu() else rollout.q_values
+        if kept is None and self.network.convolutions and in_xla_on_cpu():
             return tf.map_fn(functools.partial(self.q_values, params), obs, fn_output_signature=tf.float32)
-        if rollout.q_values is None:
+        if kept is None:
             q_values = self.q_values(params, tf.reshape(obs, (-1, *obs.shape[2:])))
             return tf.reshape(q_values, (*obs.shape[:2], q_values.shape[-1]))
-        known = tf.concat([rollout.q_values[1:], tf.zeros_like(rollout.q_values[:1])], axis=0)
+        known = tf.concat([kept[1:], tf.zeros_like(kept[:1])], axis=0)
         cut = rollout.ended & (rollout.discount > 0)
         missing = tf.concat([cut[:-1], tf.ones_like(cut[:1])], axis=0)
 
@@ -78,4 +78,7 @@ class PQN(Agent):
         if not self.settings.averaging_rate:
             return state
         rate = tf.maximum(self.settings.averaging_rate, 1.0 / tf.cast(state.updates, tf.float32))
-        return state._replace(target_params=state.target_params + rate * (state.params - state.target_params))
+        averages = state.target_params + rate * (state.params - state.target_params)
+        if scaling := 2 * self.network.normalized:  # the last ones are no weights, but the observations' statistics
+            averages = tf.concat([averages[:-scaling], state.params[-scaling:]], axis=0)
+        return state._replace(target_params=averages)

@@ -60,14 +60,6 @@ class ExplorationSettings(Part):
             return 1.0
         return [self.epsilon_spread ** (2 * index / (num_envs - 1) - 1) for index in range(num_envs)]
 
-    def check(self, config: Config) -> None:
-        """Refuse a spread over one environment."""
-        if self.epsilon_spread > 1 and config.num_envs == 1:
-            raise TensorqError(
-                f"epsilon_spread {self.epsilon_spread:g} is for several environments, but num_envs is 1: raise "
-                "num_envs, or leave epsilon_spread at 1."
-            )
-
 
 @dataclass(frozen=True)
 class LearningRateSettings(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tensorq.errors import TensorqError
@@ -10,15 +11,23 @@ from tensorq.extras import extra_command, missing_modules
 if TYPE_CHECKING:
     import gymnasium
 
-# What a run on a game has unless its preset or its user says otherwise (Mnih et al. 2015).
-GAME_SETTINGS: dict[str, Any] = {"frame_stack": 4, "encoder": "nature"}
+# What a run on a game has unless its preset or its user says otherwise (Mnih et al. 2015). Resets are so rare that few
+# games are cut: two of the longest games fit between them.
+GAME_SETTINGS: dict[str, Any] = {"frame_stack": 4, "encoder": "nature", "reset_period_steps": 54_000}
 _RAW_FRAMES_PER_SECOND = 60
+_MOST_RAW_FRAMES = 108_000  # of a game, half an hour
 _OWN = "for other observations give a function that makes the environment, which is used as it is"
 
 
 def is_game(env: str) -> bool:
     """Whether an id, perhaps MODULE:ID, is that of a game."""
     return env.rpartition(":")[2].startswith("ALE/")
+
+
+def time_limit(env_args: Mapping[str, Any]) -> int:
+    """The steps after which a game ends, for keywords of make_game: its own limit if they have none."""
+    limit = env_args.get("max_episode_steps")
+    return _MOST_RAW_FRAMES // env_args.get("frameskip", 4) if limit is None else limit
 
 
 def make_game(env: str, *, frameskip: Any = 4, max_episode_steps: Any = None, **keywords: Any) -> gymnasium.Env:

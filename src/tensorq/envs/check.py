@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from tensorq.core import xla
 from tensorq.envs.world import World, where_rows
 from tensorq.errors import TensorqError, where_raised
 
@@ -26,10 +27,11 @@ def check_world(world: World) -> None:
     def uniforms(width: int) -> Any:
         return tf.constant(generator.integers(2**24, size=(_ROWS, width)) * 2.0**-24, tf.float32)
 
-    reset, step = _method(world, "reset"), _method(world, "step")
+    reset, step, observe = (_method(world, name) for name in ("reset", "step", "observe"))
+    mask = _method(world, "action_mask") if hasattr(world, "action_mask") else None
     state = reset(uniforms(world.reset_uniforms))
     layout = _layout(state)
-    _check_observations(world, state)
+    _check_observations(world, observe(state), mask(state) if mask else None)
     for _ in range(_STEPS):
         action = tf.constant(generator.integers(world.action_space.n, size=_ROWS), tf.int32)
         u = uniforms(world.step_uniforms)
@@ -50,7 +52,7 @@ def check_world(world: World) -> None:
         if not _equal(_first_row(found), alone):
             _refuse(world, "step", "another result for a row alone than in a batch", "independent rows")
         state = next_state
-        _check_observations(world, state)
+        _check_observations(world, observe(state), mask(state) if mask else None)
         over, first = terminated | truncated, reset(uniforms(world.reset_uniforms))
         state = tf.nest.map_structure(lambda new, old, over=over: where_rows(over, new, old), first, state)
     _check_picture(world, _first_row(state))
@@ -72,7 +74,7 @@ def _check_attributes(world: Any) -> None:
 def _method(world: World, name: str, compiled: bool = True) -> Any:
     """A method of the world, compiled by XLA or as it is; raises TensorqError if it raises."""
     method = getattr(world, name)
-    program = tf.function(method, autograph=False, jit_compile=True) if compiled else None
+    program = xla.compiled(method) if compiled else None
 
     def call(*arguments: Any) -> Any:
         try:
@@ -83,8 +85,8 @@ def _method(world: World, name: str, compiled: bool = True) -> Any:
     return call
 
 
-def _check_observations(world: World, state: Any) -> None:
-    obs, space = _method(world, "observe")(state), world.observation_space
+def _check_observations(world: World, obs: Any, mask: Any) -> None:
+    space = world.observation_space
     dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
     if obs.shape != (_ROWS, *space.shape) or obs.dtype != dtype:
         received = f"{obs.dtype.name} of shape {obs.shape}"
@@ -92,11 +94,9 @@ def _check_observations(world: World, state: Any) -> None:
     for row in obs.numpy():
         if not space.contains(row.astype(space.dtype)):
             _refuse(world, "observe", row, f"an observation of {space}")
-    if hasattr(world, "action_mask"):
-        mask = _method(world, "action_mask")(state)
-        if mask.shape != (_ROWS, world.action_space.n) or mask.dtype != tf.bool:
-            received = f"{mask.dtype.name} of shape {mask.shape}"
-            _refuse(world, "action_mask", received, f"bool of shape {(_ROWS, int(world.action_space.n))}")
+    if mask is not None and (mask.shape != (_ROWS, world.action_space.n) or mask.dtype != tf.bool):
+        received = f"{mask.dtype.name} of shape {mask.shape}"
+        _refuse(world, "action_mask", received, f"bool of shape {(_ROWS, int(world.action_space.n))}")
 
 
 def _check_picture(world: World, state: Any) -> None:

@@ -13,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers import vector as vector_wrappers
 
+from tensorq.envs.atari import is_game, time_limit
 from tensorq.envs.calls import EnvironmentMaker, OnlyOne, Warn, close_or_warn, environment_name, new_each_time
 from tensorq.envs.gymnasium_ids import gymnasium_maker
 from tensorq.envs.spaces import (
@@ -115,6 +116,9 @@ def describe(
         observation_space, action_space = _spaces(instance)
         plain_observation_space(observation_space), plain_action_space(action_space)  # refuse others
         spec, world = instance.spec, getattr(instance.unwrapped, "world", None) if is_view(instance.spec) else None
+        limit = world.max_episode_steps if world else spec.max_episode_steps if spec else None
+        if make is None and is_game(env):
+            limit = time_limit(env_args or {})
         num_envs = instance.num_envs if isinstance(instance, VectorEnv) else None
         normalising = tuple(dict.fromkeys(_normalising(instance)))
         kept = single
@@ -127,7 +131,7 @@ def describe(
         custom=make is not None,
         native_observation_space=observation_space,
         native_action_space=action_space,
-        max_episode_steps=world.max_episode_steps if world else spec.max_episode_steps if spec else None,
+        max_episode_steps=limit,
         # With arguments the task is another one, so Gymnasium's goal does not hold. A world computes its own goal.
         solved_return=world.solved_return if world else spec.reward_threshold if spec and not env_args else None,
         num_envs=num_envs,

@@ -67,6 +67,7 @@ class GymView(gym.Env[np.ndarray, int]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         """One step, with an action of the action space."""
+        self._require_reset()
         index = tf.constant([int(action) - int(self.world.action_space.start)], tf.int32)
         u = self._uniforms(self.world.step_uniforms)
         self._state, obs, mask, reward, terminated, truncated = self._programs[1](self._state, index, u)
@@ -74,10 +75,17 @@ class GymView(gym.Env[np.ndarray, int]):
         over = bool(truncated[0]) or self._steps >= self.world.max_episode_steps
         return obs.numpy()[0], float(reward[0]), bool(terminated[0]), over, _info(mask)
 
+    def _require_reset(self) -> None:
+        if self._state is None:
+            raise gym.error.ResetNeeded(f"{type(self.world).__name__} has no state yet: call reset() first.")
+
     def render(self) -> Any:
         """The picture of the current state, [height, width, 3] uint8; None without render_mode."""
         draw = getattr(self.world, "render", None)
-        return draw(self._state) if self.render_mode == "rgb_array" and draw else None
+        if self.render_mode != "rgb_array" or not draw:
+            return None
+        self._require_reset()
+        return draw(self._state)
 
 
 def _info(mask: Any) -> dict[str, Any]:

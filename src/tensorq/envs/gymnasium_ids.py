@@ -26,6 +26,8 @@ def require_known(env: str) -> None:
     module, colon, name = env.rpartition(":")
     if colon and not (name and all(part.isidentifier() for part in module.split("."))):
         raise TensorqError(f"environment {env!r}: expected an id such as CartPole-v1, or MODULE:ID to import a module.")
+    if module == "tensorq.worlds" and name in [*WORLDS]:
+        raise TensorqError(f"environment {env!r}: expected {name!r}: tensorq knows its own worlds without the module.")
     if not colon and env not in gym.registry:
         load_plugins()  # a package may register a world of this id
     if not colon and "/" not in env and env not in gym.registry:

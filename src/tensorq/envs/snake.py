@@ -59,7 +59,7 @@ class Snake:
         return SnakeState(ages, head, nothing, self._free_cell(ages, u[:, 1]), nothing)
 
     def observe(self, state: SnakeState) -> Tensor:
-        """Planes of uint8: head, deadly cells, ages by the length, 255 / age, food, hunger by what starves.
+        """Planes of uint8: head, deadly cells, 255 * age / length, 255 / age, food, 255 * hunger / starve_steps.
 
         A share of the length does not say whether the tail leaves a cell in one step or in two, 255 / age does.
         """

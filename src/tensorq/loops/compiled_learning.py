@@ -12,7 +12,6 @@ from tensorq.agents.pqn import PQN
 from tensorq.config import Config
 from tensorq.core import random
 from tensorq.core.types import AgentState, Tensor, Transition
-from tensorq.core.xla import has_gpu
 from tensorq.envs.world import World
 from tensorq.loops.loop import REPLAY_BLOCKS, Tensors
 from tensorq.loops.rollout import UpdateSums, learn_rollout
@@ -121,8 +120,8 @@ def make_learning(
     frames, dtype, shape = frame_stack(config), obs_dtype.as_numpy_dtype, world.observation_space.shape
     if isinstance(agent, PQN):
         stack = shape if frames == 1 else (frames, *shape)
-        # Rated again all at once on a GPU; and with normalised observations, whose statistics each step changes.
-        kept = 0 if has_gpu() or agent.network.normalized else int(world.action_space.n)
+        # With normalised observations they are rated again, because each step changes the statistics.
+        kept = 0 if agent.network.normalized else int(world.action_space.n)
         return FromRollouts(config, agent, DeviceRollout(config, dtype, stack, masked_actions, kept))
     replay = DeviceReplay(config, dtype, shape, masked_actions, frames, world.max_episode_steps)
     return FromReplay(config, agent, replay, replay_path)

@@ -20,8 +20,9 @@ class DeviceRolloutState(NamedTuple):
     written: Tensor  # int64 scalar
 
     def rollout(self) -> Rollout:
-        """The columns, with None in place of those that are not kept."""
-        return Rollout(*(None if isinstance(column, tuple) else column for column in self.columns))
+        """The columns, with None in place of those that are not kept. Each step has the weight 1."""
+        found = Rollout(*(None if isinstance(column, tuple) else column for column in self.columns))
+        return found._replace(weight=tf.ones_like(found.reward))
 
 
 class DeviceRollout:
@@ -55,7 +56,7 @@ class DeviceRollout:
             discount=zeros,
             next_obs=obs,
             ended=tf.zeros(self._shape, tf.bool),
-            weight=tf.ones(self._shape),
+            weight=(),
             next_mask=tf.zeros(mask, tf.bool) if self._masked_actions else (),
             q_values=tf.zeros(rated) if self._rated_actions else (),
         )
@@ -64,9 +65,8 @@ class DeviceRollout:
     def add(self, state: DeviceRolloutState, step: Transition) -> DeviceRolloutState:
         """Write a step of each environment into the next row."""
         row = state.written % self._shape[0]
-        weight = tf.ones(self._shape[1])
         given = Rollout(
-            step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended, weight, step.next_mask,
+            step.obs, step.action, step.reward, step.discount, step.next_obs, step.ended, (), step.next_mask,
             step.q_values,
         )  # fmt: skip
         columns = Rollout(

@@ -29,10 +29,11 @@ def print_environments() -> None:
     table = Table("environment", "loop", "time limit (steps)", "solved at", box=None, pad_edge=False)
     specs = [spec for spec in gym.registry.values() if str(spec.entry_point).startswith(SCANNED)]
     newest = {spec.name: spec.id for spec in sorted(specs, key=lambda spec: spec.version or 0)}
-    for env in sorted(newest.values(), key=lambda env: (env not in [*WORLDS], env)):
+    for env in [*WORLDS, *sorted(set(newest.values()) - {*WORLDS})]:
         with contextlib.suppress(TensorqError):  # continuous actions, or the box2d extra is missing
-            found = describe(env)
-            limits = (found.max_episode_steps, found.solved_return)
+            # To describe a world that is not in Gymnasium takes TensorFlow, which loads for seconds.
+            found = describe(env) if env in newest.values() else None
+            limits = (found.max_episode_steps, found.solved_return) if found else ()
             loop = "compiled, host" if env in [*WORLDS] else "host"
             table.add_row(env, loop, *("" if limit is None else f"{limit:g}" for limit in limits))
     Console(highlight=False).print(table)
