@@ -229,8 +229,9 @@ class Case:
         """PQN's rollout as far as it has come: the valid steps of each environment; `ended` and `weight` [T, N]."""
         saved = self.loop.save()
         if isinstance(self.loop, CompiledLoop):
-            names = Rollout._fields[:7]
+            names = Rollout._fields[:6]
             columns = [saved[f"memory.columns.{name}"][: int(saved["memory.written"])] for name in names]
+            columns.append(np.ones_like(columns[2]))  # there all steps are valid
             obs, next_obs = columns[0][..., 1], columns[4][..., 1]
         else:
             columns = [saved[f"rollout.{name}"] for name in Rollout._fields[:7]]
