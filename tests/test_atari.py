@@ -70,6 +70,7 @@ def test_arguments_of_the_game_and_the_time_limit() -> None:
     assert env.metadata["render_fps"] == 30
     limits = [describe(PONG, None, env_args).max_episode_steps for env_args in (given, {"frameskip": 2}, {})]
     assert limits == [5, 54_000, 27_000]
+    assert describe(PONG, None, {"max_num_frames_per_episode": 400}).max_episode_steps == 100
 
 
 @needs_games
@@ -105,7 +106,7 @@ def test_a_missing_package_is_named_with_its_command(module: str, monkeypatch: p
 @pytest.mark.parametrize("preset", preset_names())
 def test_games_have_defaults_that_yield_to_preset_and_user(preset: str, tmp_path: Path) -> None:
     config = resolve(PONG, preset)
-    if config.algorithm == "qtable":  # it has neither
+    if config.algorithm == "qtable":  # it has no frames and no encoder
         assert config == resolve("Other-v0", preset, reset_period_steps=54_000).replace(env=PONG)
         return
     own = load_preset(preset).get("encoder")

@@ -27,7 +27,8 @@ def is_game(env: str) -> bool:
 def time_limit(env_args: Mapping[str, Any]) -> int:
     """The steps after which a game ends, for keywords of make_game: its own limit if they have none."""
     limit = env_args.get("max_episode_steps")
-    return _MOST_RAW_FRAMES // env_args.get("frameskip", 4) if limit is None else limit
+    frames = env_args.get("max_num_frames_per_episode", _MOST_RAW_FRAMES)
+    return frames // env_args.get("frameskip", 4) if limit is None else limit
 
 
 def make_game(env: str, *, frameskip: Any = 4, max_episode_steps: Any = None, **keywords: Any) -> gymnasium.Env:

@@ -120,7 +120,8 @@ def make_learning(
     frames, dtype, shape = frame_stack(config), obs_dtype.as_numpy_dtype, world.observation_space.shape
     if isinstance(agent, PQN):
         stack = shape if frames == 1 else (frames, *shape)
-        # With normalised observations they are rated again, because each step changes the statistics.
+        # With normalised observations they are rated again, because each step changes the statistics. A GPU does not
+        # read them either, but keeps them, so that checkpoints are alike on every device.
         kept = 0 if agent.network.normalized else int(world.action_space.n)
         return FromRollouts(config, agent, DeviceRollout(config, dtype, stack, masked_actions, kept))
     replay = DeviceReplay(config, dtype, shape, masked_actions, frames, world.max_episode_steps)
