@@ -35,7 +35,9 @@ from tensorq.agents.settings import Algorithm
 from tensorq.core import random
 from tensorq.core.host_random import NOISE, random_bits, to_noise
 from tensorq.core.types import Tensor
-from tensorq.evaluation.compiled import play_at_once
+from tensorq.envs.cartpole import CartPole
+from tensorq.evaluation import compiled as evaluation
+from tensorq.evaluation.compiled import CompiledEpisodes
 from tensorq.loops.compiled import CompiledLoop
 from tensorq.loops.host import HostLoop
 from tensorq.networks.network import Network
@@ -392,7 +394,26 @@ def test_no_two_evaluations_share_their_chances() -> None:
     config = dataclasses.replace(CONFIG, evaluation_episodes=8)
     agent = DQN(config, Network(build_q_network(world.observation_space, 2, config)))
     seed, params = tf.constant(0, tf.int64), agent.init().params
+    episodes = CompiledEpisodes(config, agent, world, params, 8, random.EVALUATION)
+    world.given.clear()
     for counter in (100, 400):
-        play_at_once(config, agent, world, 8, random.EVALUATION, seed, params, tf.constant(counter, tf.int64))
+        episodes.program(episodes.unplayed, seed, params, tf.constant(counter, tf.int64))
     assert len(world.given) >= 2 * 8 * 5
     assert len(set(world.given)) == len(world.given)
+
+
+def test_short_calls_play_the_same_episodes_and_let_a_signal_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, calls = CartPole(), 0
+    agent = DQN(CONFIG, Network(build_q_network(world.observation_space, 2, CONFIG)))
+    params = agent.init().params
+    whole = CompiledEpisodes(CONFIG, agent, world, params, 8, random.EVALUATION).play(3, params, 5)
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    monkeypatch.setattr(evaluation, "MAX_STEPS_PER_CALL", 20)  # 20 / 8, so 3 steps in each environment
+    short = CompiledEpisodes(CONFIG, agent, world, params, 8, random.EVALUATION)
+    for found, expected in zip(short.play(3, params, 5, count), whole, strict=True):
+        assert found.tolist() == expected.tolist()
+    assert calls == -(-whole[1].max() // 3) > 2

@@ -235,6 +235,15 @@ def test_an_interruption_loses_nothing(case: Case) -> None:
     assert_same(case.loop.save(), final)
 
 
+def test_an_interrupted_evaluation_changes_nothing(case: Case) -> None:
+    expected = case.loop.evaluate(lambda: False)
+    saved = case.loop.save()
+    with pytest.raises(Interrupted):
+        case.loop.evaluate(lambda: True)
+    assert_same(case.loop.save(), saved)
+    assert case.loop.evaluate(lambda: False).returns.tolist() == expected.returns.tolist()
+
+
 @pytest.mark.parametrize("shared_case", ["compiled", "compiled 4"], indirect=True)
 def test_an_interruption_before_the_stop_is_not_in_the_next_report(case: Case) -> None:
     """1 500 steps are three calls of the program, of which a signal lets two pass; another process makes the third."""

@@ -145,7 +145,9 @@ class Training:
                     raise TensorqError(f"{error} {self._last_checkpoint()}") from error
             if not loop.updates:
                 begins = self.config.learning_starts_steps
-                self._warn(f"nothing was learned: {loop.steps:,} steps, and learning_starts_steps is {begins:,}")
+                waits = ", and with overlap_learning an update counts when the next one begins"
+                why = f"{loop.steps:,} steps, and learning_starts_steps is {begins:,}"
+                self._warn(f"nothing was learned: {why}{waits if deep and self.config.overlap_learning else ''}")
             self._count(loop)
             result = self._record.result(goal)
             run_directory.write_json(self.directory.result_path, result)

@@ -22,14 +22,12 @@ from tensorq.core import random, xla
 from tensorq.core.types import AgentState, Tensor, Transition
 from tensorq.envs.seen import Seen
 from tensorq.envs.world import World, where_rows
-from tensorq.evaluation.compiled import play_at_once
+from tensorq.evaluation.compiled import MAX_STEPS_PER_CALL, CompiledEpisodes
 from tensorq.evaluation.play import Episodes
 from tensorq.loops.compiled_learning import leaves, make_learning
 from tensorq.loops.loop import KEPT, UNREPORTED, Episode, Interrupted, NotFinite, Report, Tensors
 from tensorq.loops.rollout import UpdateSums
 from tensorq.networks.settings import frame_stack
-
-MAX_STEPS_PER_CALL = 20_000
 
 
 class LoopState(NamedTuple):
@@ -62,7 +60,7 @@ class CompiledLoop:
         self.config, self.agent, self.world = config, agent, world
         self._exploration, self._seen = config.part(ExplorationSettings), Seen(world, frame_stack(config))
         self.steps = self.updates = 0
-        # Stops are at most log_period_steps apart. Calls are short, so that a signal does not wait long for one to end.
+        # Stops are at most log_period_steps apart.
         self._vector_steps = math.ceil(min(config.log_period_steps, MAX_STEPS_PER_CALL) / config.num_envs)
         self._state = self._initial_state()
         self.learning: Any = make_learning(config, agent, world, world.observe(self._state.world).dtype, replay_path)
@@ -71,10 +69,8 @@ class CompiledLoop:
         self._unreported = np.zeros(len(METRICS) + 1)  # sums of metrics, and updates, since the last report
         self._advance = self._compiled_program()
         episodes = config.num_evaluation_episodes("compiled")
-        program = functools.partial(play_at_once, config, agent, world, episodes, random.EVALUATION)
-        self._evaluate = xla.compiled(program).get_concrete_function(
-            self._state.seed, agent.kept_params(self._state.agent), tf.TensorSpec((), tf.int64)
-        )
+        params = agent.kept_params(self._state.agent)
+        self._selection = CompiledEpisodes(config, agent, world, params, episodes, random.EVALUATION)
 
     def _compiled_program(self) -> Any:
         program = xla.compiled(self._program)
@@ -199,10 +195,14 @@ class CompiledLoop:
         ]
 
     def evaluate(self, interrupted: Callable[[], bool]) -> Episodes:
-        """Play greedily in the compiled world. This is so fast that `interrupted` is not asked meanwhile."""
+        """Play greedily in the compiled world; raises Interrupted."""
+
+        def look() -> None:
+            if interrupted():
+                raise Interrupted
+
         params = self.agent.kept_params(self._state.agent)
-        result = self._evaluate(self._state.seed, params, tf.constant(self.steps, tf.int64))
-        returns, lengths, cut = (tensor.numpy() for tensor in result)
+        returns, lengths, cut = self._selection.play(self.config.seed, params, self.steps, look)
         return Episodes(returns, lengths, int(cut.sum()))
 
     def boundary(self) -> None:
