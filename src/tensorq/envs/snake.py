@@ -150,24 +150,3 @@ class Snake:
         font: Any = ImageFont.load_default(0.55 * size)
         draw.text((0.3 * size, 0.5 * size), f"{length - 1} / {self.cells - 1}", fill="white", font=font, anchor="lm")
         return np.asarray(picture.resize((self.width * CELL, (self.height + 1) * CELL), Image.Resampling.LANCZOS))
-
-
-class Snake6x6(Snake):
-    """Snake on a board of 6x6 cells."""
-
-    def __init__(self) -> None:
-        super().__init__(6, 6)
-
-
-class Snake8x8(Snake):
-    """Snake on a board of 8x8 cells."""
-
-    def __init__(self) -> None:
-        super().__init__(8, 8)
-
-
-class Snake10x10(Snake):
-    """Snake on a board of 10x10 cells."""
-
-    def __init__(self) -> None:
-        super().__init__(10, 10)

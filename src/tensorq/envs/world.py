@@ -25,21 +25,27 @@ WORLDS = Registry(
         "Acrobot-v1": "tensorq.envs.acrobot:Acrobot",
         "MountainCar-v0": "tensorq.envs.mountain_car:MountainCar",
         "tensorq/Snake-v0": "tensorq.envs.snake:Snake",
-        "tensorq/Snake6x6-v0": "tensorq.envs.snake:Snake6x6",
-        "tensorq/Snake8x8-v0": "tensorq.envs.snake:Snake8x8",
-        "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake10x10",
+        "tensorq/Snake6x6-v0": "tensorq.envs.snake:Snake",
+        "tensorq/Snake8x8-v0": "tensorq.envs.snake:Snake",
+        "tensorq/Snake10x10-v0": "tensorq.envs.snake:Snake",
         "tensorq/MinAtar-Breakout-v0": "tensorq.envs.minatar.breakout:Breakout",
-        "tensorq/MinAtar-Breakout-v1": "tensorq.envs.minatar.breakout:MinimalBreakout",
+        "tensorq/MinAtar-Breakout-v1": "tensorq.envs.minatar.breakout:Breakout",
         "tensorq/MinAtar-Asterix-v0": "tensorq.envs.minatar.asterix:Asterix",
-        "tensorq/MinAtar-Asterix-v1": "tensorq.envs.minatar.asterix:MinimalAsterix",
+        "tensorq/MinAtar-Asterix-v1": "tensorq.envs.minatar.asterix:Asterix",
         "tensorq/MinAtar-Freeway-v0": "tensorq.envs.minatar.freeway:Freeway",
-        "tensorq/MinAtar-Freeway-v1": "tensorq.envs.minatar.freeway:MinimalFreeway",
+        "tensorq/MinAtar-Freeway-v1": "tensorq.envs.minatar.freeway:Freeway",
         "tensorq/MinAtar-SpaceInvaders-v0": "tensorq.envs.minatar.space_invaders:SpaceInvaders",
-        "tensorq/MinAtar-SpaceInvaders-v1": "tensorq.envs.minatar.space_invaders:MinimalSpaceInvaders",
+        "tensorq/MinAtar-SpaceInvaders-v1": "tensorq.envs.minatar.space_invaders:SpaceInvaders",
         "tensorq/MinAtar-Seaquest-v0": "tensorq.envs.minatar.seaquest:Seaquest",
-        "tensorq/MinAtar-Seaquest-v1": "tensorq.envs.minatar.seaquest:MinimalSeaquest",
+        "tensorq/MinAtar-Seaquest-v1": "tensorq.envs.minatar.seaquest:Seaquest",
     },
 )
+_GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+# Arguments that an id gives to its world, and env_args do not.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **{f"tensorq/Snake{side}x{side}-v0": {"width": side, "height": side} for side in (6, 8, 10)},
+    **{f"tensorq/MinAtar-{game}-v1": {"minimal_actions": True} for game in _GAMES},
+}
 # The Gymnasium environments that these worlds replace: entry point and time limit; they take no arguments.
 ORIGINALS = {
     "CartPole-v1": ("gymnasium.envs.classic_control.cartpole:CartPoleEnv", 500),
@@ -151,13 +157,13 @@ def why_no_world(env: str, custom: bool, env_args: Mapping[str, Any], single: bo
 def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
     """Make the compiled world of an environment id in WORLDS; raises TensorqError if it cannot be made."""
     load_tensorflow()  # without its log lines, before a world's module imports it
-    kind, given = WORLDS.load(env), dict(env_args or {})
-    known = list(inspect.signature(kind).parameters)
+    kind, given, set_by_id = WORLDS.load(env), dict(env_args or {}), ARGUMENTS.get(env, {})
+    known = [name for name in inspect.signature(kind).parameters if name not in set_by_id]
     for name in given:
         if name not in known:
             raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")
     try:
-        return kind(**given)
+        return kind(**given, **set_by_id)
     except Exception as error:  # any exception: it may not be ours
         raise TensorqError(f"world {env} cannot be made: {where_raised(error)}") from error
 

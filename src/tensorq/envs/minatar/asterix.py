@@ -95,10 +95,3 @@ class Asterix(Game):
             in_lanes(behind),
             in_lanes(tf.where(gold, things, -1)),
         ]
-
-
-class MinimalAsterix(Asterix):
-    """Asterix without the action fire."""
-
-    def __init__(self) -> None:
-        super().__init__(minimal_actions=True)

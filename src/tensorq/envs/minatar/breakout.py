@@ -76,10 +76,3 @@ class Breakout(Game):
             cells(state.trail[:, 1], state.trail[:, 0]),
             tf.pad(wall, [[0, 0], [1, 6], [0, 0]]),
         ]
-
-
-class MinimalBreakout(Breakout):
-    """Breakout with the actions nothing, left and right."""
-
-    def __init__(self) -> None:
-        super().__init__(minimal_actions=True)

@@ -74,13 +74,6 @@ class Freeway(Game):
         return [cells(state.row, column), in_lanes(state.cars), *trails]
 
 
-class MinimalFreeway(Freeway):
-    """Freeway with the actions nothing, up and down."""
-
-    def __init__(self) -> None:
-        super().__init__(minimal_actions=True)
-
-
 def _paces(u: Tensor) -> Tensor:
     """Paces [N, 8] for uniforms [N, 16]: eight for how slow the cars are, eight for their directions."""
     slowness = 1 + tf.cast(u[:, :LANES] * SLOWEST, tf.int32)

@@ -167,13 +167,6 @@ class Seaquest(Game):
         ]
 
 
-class MinimalSeaquest(Seaquest):
-    """Seaquest with its minimal action set, which is all six actions."""
-
-    def __init__(self) -> None:
-        super().__init__(minimal_actions=True)
-
-
 def _idle(state: State) -> tuple[State, Tensor, Tensor]:
     return state, tf.zeros_like(state.column), tf.zeros_like(state.right)
 

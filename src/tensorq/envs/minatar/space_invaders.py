@@ -100,13 +100,6 @@ class SpaceInvaders(Game):
         ]
 
 
-class MinimalSpaceInvaders(SpaceInvaders):
-    """Space Invaders with the actions nothing, left, right and fire."""
-
-    def __init__(self) -> None:
-        super().__init__(minimal_actions=True)
-
-
 def _shifted(board: Tensor, rows: int) -> Tensor:
     """The board so many rows further down, or up if negative; what goes down out of the board is still in the bits."""
     shift = tf.bitwise.left_shift if rows > 0 else tf.bitwise.right_shift
