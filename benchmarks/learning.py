@@ -32,6 +32,14 @@ from tensorq.runs.tables import read_table
 TENSORQ = str(Path(sys.executable).parent / "tensorq")
 ENVS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "LunarLander-v3")
 MINATAR = [f"tensorq/MinAtar-{game}-v0" for game in ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")]
+ATARI = ["ALE/Pong-v5"]
+# Small for an Atari game: two cores make 75 000 updates of this network in about an hour.
+ATARI_OPTIONS = {
+    "steps": 300_000, "learning_rate": 0.00025, "batch_size": 32, "n_step": 3, "replay_ratio": 0.25,
+    "update_period_steps": 4, "learning_starts_steps": 5_000, "target_sync_updates": 500, "epsilon_final": 0.02,
+    "epsilon_anneal_steps": 50_000, "evaluation_period_steps": 50_000, "checkpoint_period_steps": 50_000,
+    "overlap_learning": True,
+}  # fmt: skip
 LONG = {"steps": 5_000_000, "learning_rate_anneal_updates": 78_000}
 # What is no preset, but worth a look: a preset with other options.
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,6 +48,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "dqn, 1 step": ("dqn", {"n_step": 1}),
     "dqn, 3 steps": ("dqn", {"n_step": 3}),
     "pqn, 5 million steps": ("pqn", LONG),
+    "dqn, Atari": ("dqn", ATARI_OPTIONS),
 }
 SETTINGS = [name for name in preset_names() if name not in ("blog", "double", "qtable", "snake")] + list(OPTIONS)
 OUTPUT = RESULTS / "learning.csv"
@@ -57,7 +66,8 @@ def train(env: str, setting: str, seed: int) -> dict[str, object]:
         command = [TENSORQ, "train", env, "--preset", preset, "--seed", str(seed), "--run-dir", str(run), "--quiet"]
         for name, value in options.items():
             option = name.replace("_", "-")
-            command += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
+            switch = f"--{option}" if value else f"--no-{option}"
+            command += [switch] if isinstance(value, bool) else [f"--{option}", str(value)]
         subprocess.run(command, check=True)
         result = json.loads((run / "result.json").read_text())
         best, final = (
@@ -91,7 +101,7 @@ def summary(env: str, setting: str, rows: list[dict[str, str]]) -> dict[str, obj
     line: dict[str, object] = {"env": env, "setting": setting, "seeds": len(rows)}
     for which in ("best", "final"):
         returns = np.array([float(row[f"{which}_return"]) for row in rows])
-        if env not in MINATAR:
+        if env in ENVS:
             line[f"{which}_solved"] = int((returns >= gymnasium.spec(env).reward_threshold).sum())
         line |= {f"{which}_mean": round(float(returns.mean()), 1), f"{which}_worst": round(float(returns.min()), 1)}
         if env in MINATAR:
@@ -105,8 +115,8 @@ def summary(env: str, setting: str, rows: list[dict[str, str]]) -> dict[str, obj
 def main() -> None:
     """Train what is missing, then print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envs", nargs="+", choices=[*ENVS, *MINATAR, "minatar"], default=ENVS)
-    usual = [name for name in SETTINGS if name != "pqn, 5 million steps"]
+    parser.add_argument("--envs", nargs="+", choices=[*ENVS, *MINATAR, *ATARI, "minatar"], default=ENVS)
+    usual = [name for name in SETTINGS if name not in ("pqn, 5 million steps", "dqn, Atari")]
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=usual)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -128,7 +138,7 @@ def main() -> None:
                         file.flush()
                         print(row, flush=True)
     rows = read(output) + (read(RESULTS / "sb3_cartpole.csv") if output == OUTPUT else [])
-    rows.sort(key=lambda row: ([*ENVS, *MINATAR].index(row["env"]), row["setting"]))
+    rows.sort(key=lambda row: ([*ENVS, *MINATAR, *ATARI].index(row["env"]), row["setting"]))
     cells = groupby(rows, lambda row: (row["env"], row["setting"]))
     table = [summary(*cell, list(its_rows)) for cell, its_rows in cells]
     for line in table:

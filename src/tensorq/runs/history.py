@@ -145,7 +145,7 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: value for name, value in full.items() if name != "seed"},
         "network": document.get("network_name", document.get("network")),
-        **({"init_from": True} if "init_from" in document else {}),
+        **({"init_from": "another run"} if "init_from" in document else {}),
         **{f"env_args.{name}": value for name, value in (arguments if isinstance(arguments, dict) else {}).items()},
         **{f"environment.{name}": _in_short(value) for name, value in known.items()},
     }

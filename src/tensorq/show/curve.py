@@ -76,7 +76,7 @@ def _draw_returns(figure: SubFigure, run: History, exploration: ExplorationSetti
         axes.plot(evaluation_steps, evaluation_returns, color=VERMILION, linewidth=0.6, alpha=0.3, rasterized=True)
         axes.plot(
             evaluation_steps, moving_mean(evaluation_returns, many + 1), color=VERMILION, linewidth=1.8,
-            marker="" if many else "o", markersize=4.5,
+            marker="" if many else "o", markersize=4.5, clip_on=bool(many),
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
     title = " ".join([run.env, *run.arguments])
