@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"training", "preflight", "options"},
     {"trainer"},
     {"api"},
+    {"many"},
     {"cli"},
     {"__main__"},
 ]
@@ -43,7 +44,7 @@ SIDEWAYS = {
 LIGHT = (
     "agents.qtable", "agents.settings", "api", "cli", "config", "envs.description", "errors",
     "evaluation.compare", "evaluation.load", "evaluation.play", "evaluation.statistics", "events",
-    "extras", "heads", "loops.build", "loops.table", "networks.build", "networks.encoders",
+    "extras", "heads", "loops.build", "loops.table", "many", "networks.build", "networks.encoders",
     "networks.settings", "observers", "options", "paths", "preflight", "presets", "process", "replay.host",
     "replay.settings", "runs", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip

@@ -580,7 +580,7 @@ def test_what_does_not_fit_is_refused_by_the_setting_that_is_too_large() -> None
     with pytest.raises(
         TensorqError, match="^replay_capacity 100,000 needs 3.1 GiB of disk, .* 1.0 GiB .* about 26,214"
     ):
-        preflight.check_fits(config, [by_one], 2**30, "disk")
+        preflight.check_fits(config, [by_one], 2**30, what="disk")
     demands = preflight.demands(Box(-1, 1, (1_000,)), 2, default_network=True, world_limit=None)
     # 4 float32 vectors of 1000 * 256 weights; of 1000 * 8 they would fit
     with pytest.raises(

@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     from tensorq.errors import TensorqError
     from tensorq.events import StopTraining
     from tensorq.heads import register_head
+    from tensorq.many.run import Runs, resume_many, train_many
     from tensorq.networks.encoders import register_encoder
     from tensorq.observers.tensorboard import TensorBoard
     from tensorq.presets import register_preset
     from tensorq.settings import Part, setting
-    from tensorq.stopped import Stopped
+    from tensorq.stopped import Stopped, StoppedRuns
 
 _HOMES = {
     "Config": "tensorq.config",
     "Run": "tensorq.api",
+    "Runs": "tensorq.many.run",
     "StopTraining": "tensorq.events",
     "Stopped": "tensorq.stopped",
+    "StoppedRuns": "tensorq.stopped",
     "TensorBoard": "tensorq.observers.tensorboard",
     "TensorqError": "tensorq.errors",
     "TrainedAgent": "tensorq.agents.trained",
@@ -51,12 +54,15 @@ _HOMES = {
     "load": "tensorq.api",
     "open_run": "tensorq.api",
     "resume": "tensorq.api",
+    "resume_many": "tensorq.many.run",
     "train": "tensorq.api",
+    "train_many": "tensorq.many.run",
 }
 __all__ = [
-    "Config", "GymView", "Part", "Run", "StopTraining", "Stopped", "TensorBoard", "TensorqError", "TrainedAgent",
-    "check_world", "flatten_space", "layers", "load", "open_run", "register_encoder", "register_head",
-    "register_preset", "register_world", "resume", "setting", "train",
+    "Config", "GymView", "Part", "Run", "Runs", "StopTraining", "Stopped", "StoppedRuns", "TensorBoard",
+    "TensorqError", "TrainedAgent", "check_world", "flatten_space", "layers", "load", "open_run",
+    "register_encoder", "register_head", "register_preset", "register_world", "resume", "resume_many", "setting",
+    "train", "train_many",
 ]  # fmt: skip
 
 

@@ -7,10 +7,10 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
@@ -171,10 +171,50 @@ def train(
         TensorqError: a setting, environment or folder that cannot work; the message says how to fix it.
         Stopped: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume` continues from there.
     """
-    _check_environment(env)
     if not isinstance(seconds_before, (int, float)) or not 0 <= seconds_before < math.inf:
         raise TensorqError(f"seconds_before: received {seconds_before!r}, expected a number of at least 0.")
-    built = _functions(network, features, observers)
+    asked = understood(env, preset, network, features, run_dir, init_from, observers, settings)
+    with contextlib.closing(observer(progress)) as show:
+        path = trainer.train(
+            asked.config,
+            make=asked.make,
+            network=asked.network,
+            run_dir=asked.run_dir,
+            init_from=asked.init_from,
+            observers=[show, *observers],
+            seconds_before=seconds_before,
+        )
+    return Run(path, asked.make_env, asked.network)
+
+
+class Asked(NamedTuple):
+    """What `train` is asked for, checked as far as that needs no environment."""
+
+    config: Config
+    make: EnvironmentMaker | None
+    network: NetworkFunction | None
+    run_dir: Path | None
+    init_from: Path | None
+
+    @property
+    def make_env(self) -> EnvironmentMaker | str | None:
+        """As in Run: ids in a run's folder never import modules, and this one was given by the caller."""
+        return self.config.env if ":" in self.config.env else self.make
+
+
+def understood(
+    env: str | EnvironmentMaker,
+    preset: str,
+    network: NetworkBuilder | None,
+    features: FeatureBuilder | None,
+    run_dir: str | Path | None,
+    init_from: Run | str | Path | None,
+    observers: Sequence[Observer],
+    settings: Mapping[str, Any],
+) -> Asked:
+    """Check the arguments of `train`; raises TensorqError."""
+    _check_environment(env)
+    built = functions(network, features, observers)
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
     folder = None if run_dir is None else _path("run_dir", run_dir)
@@ -188,19 +228,7 @@ def train(
     others = ("network", "features", "run_dir", "init_from", "progress", "observers", "seconds_before")
     known = [field.name for field in dataclasses.fields(config_class({**preset_settings(name, preset), **settings}))]
     check_names(settings, others, known)
-    config = resolve(name, preset, **settings)
-    with contextlib.closing(observer(progress)) as show:
-        path = trainer.train(
-            config,
-            make=make,
-            network=built,
-            run_dir=folder,
-            init_from=other_run,
-            observers=[show, *observers],
-            seconds_before=seconds_before,
-        )
-    # Ids in a run's folder never import modules; this id was given by the caller.
-    return Run(path, config.env if ":" in config.env else make, built)
+    return Asked(resolve(name, preset, **settings), make, built, folder, other_run)
 
 
 def resume(
@@ -223,7 +251,7 @@ def resume(
         make_env: the function that makes the run's environment, or its id MODULE:ID.
         network, features, progress, observers: as in `train`.
     """
-    run = _run(path, make_env, _functions(network, features, observers, make_env))
+    run = _run(path, make_env, functions(network, features, observers, make_env))
     with contextlib.closing(observer(progress)) as show:
         trainer.resume(run.saved, steps=steps, episodes=episodes, observers=[show, *observers])
     return run
@@ -237,7 +265,7 @@ def open_run(
     features: FeatureBuilder | None = None,
 ) -> Run:
     """The run in a folder. make_env is the function that makes its environment, or its id MODULE:ID."""
-    run = _run(path, make_env, _functions(network, features, make_env=make_env))
+    run = _run(path, make_env, functions(network, features, make_env=make_env))
     directory.open(run.path)
     return run
 
@@ -250,7 +278,7 @@ def load(
     features: FeatureBuilder | None = None,
 ) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
-    run = _run(path, None, _functions(network, features))
+    run = _run(path, None, functions(network, features))
     return run.agent(which)
 
 
@@ -288,7 +316,7 @@ def _check_environment(env: Any) -> None:
         )
 
 
-def _functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
+def functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
     """The user's network function, if any; refuses, before a folder is made, arguments that cannot be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")

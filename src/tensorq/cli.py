@@ -51,6 +51,7 @@ ENV = _option(
     "MODULE:ID of the environment, if the run was trained on one of your own; importing MODULE registers ID. (default: "
     "the run's own)",
 )
+JOBS = _option("--jobs INT", "With several runs: how many train at once. (default: as many as have cores of their own)")
 EVENTS = (  # what becomes of a run's events
     _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder."),
     _option(
@@ -85,7 +86,7 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
     return add
 
 
-@command(
+WHERE = (  # what is trained on, and where it is kept
     _option(
         "--env-arg NAME=VALUE",
         "A keyword for gymnasium.make, such as is_slippery=False: a Python literal, true, false or null, or "
@@ -101,10 +102,72 @@ def command(*options: Option) -> Callable[[Callable[..., None]], Callable[..., N
         "Begin with the kept best parameters of another run, whose network must have the same settings. Other settings "
         "may differ. Optimizer, replay and schedules begin anew. (default: new parameters)",
     ),
+)
+
+
+@command(
+    *WHERE,
+    _option(
+        "--seeds SEEDS",
+        "Train a run for each of these seeds, such as 0-29 or 0,3,7-9, beside each other, and compare them. "
+        "(default: one run, of --seed)",
+    ),
+    JOBS,
     *EVENTS,
 )
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
+    env, given = _read_training("train", arguments, "Train an agent on ENV, such as CartPole-v1.")
+    seeds, jobs = given.pop("seeds"), given.pop("jobs")
+    if seeds is not None:
+        from tensorq.many.plan import read_seeds
+        from tensorq.many.run import train_many
+
+        train_many(env, seeds=read_seeds(seeds), jobs=jobs, **given)
+        return
+    if jobs is not None:
+        raise TensorqError(f"--jobs: received {jobs} for one run, expected it with --seeds, such as --seeds 0-9.")
+    from tensorq import api
+    from tensorq.process import process_seconds
+
+    api.train(env, **given, seconds_before=process_seconds())
+
+
+@command(
+    _option(
+        "--set NAME=VALUES",
+        "Values of a setting, as in TOML: learning_rate=1e-3,3e-4 or hidden_sizes=[[64,64],[256]]. (may be repeated)",
+        action="append",
+        default=[],
+    ),
+    _option(
+        "--file FILE",
+        "A TOML file with settings, preset and seeds that every run has, and a table [sweep] with lists of values.",
+    ),
+    _option("--seeds SEEDS", "The seeds of each combination, such as 0-4. (default: 0)"),
+    *WHERE,
+    JOBS,
+    *EVENTS,
+)
+def sweep(arguments: list[str]) -> None:
+    """ENV --set NAME=VALUE,VALUE ... [--seeds 0-4] ...: train every combination of values, and compare them."""
+    from tensorq.many.grid import read_file, read_set
+    from tensorq.many.plan import read_seeds
+    from tensorq.many.run import train_many
+
+    env, given = _read_training("sweep", arguments, "Train an agent on ENV for every combination of values.")
+    file, texts, seeds = given.pop("file"), given.pop("set"), given.pop("seeds")
+    common = {} if file is None else read_file(file)
+    grid = {**common.pop("sweep", {}), **read_set(texts)}
+    if not grid:
+        raise TensorqError("expected values to try, such as: tensorq sweep CartPole-v1 --set learning_rate=1e-3,3e-4")
+    written = common.pop("seeds", "0") if seeds is None else seeds
+    text = ",".join(map(str, written)) if isinstance(written, list) else str(written)
+    train_many(env, seeds=read_seeds(text), grid=grid, **{**common, **given})
+
+
+def _read_training(name: str, arguments: list[str], about: str) -> tuple[str, dict[str, Any]]:
+    """The environment and the options of a command that trains on it, settings among them."""
     from tensorq.envs.gymnasium_ids import require_known
 
     env = Config.env
@@ -112,10 +175,10 @@ def train(arguments: list[str]) -> None:
         env, arguments = arguments[0], arguments[1:]
         require_known(env)  # first: for an unknown environment, errors and defaults do not help
     elif not {"-h", "--help"} & set(arguments):
-        raise TensorqError("expected an environment first, such as: tensorq train CartPole-v1 --seed 1")
+        raise TensorqError(f"expected an environment first, such as: tensorq {name} CartPole-v1 --seed 1")
     preset = last_value(arguments, "--preset") or DEFAULT_PRESET
-    about = "Train an agent on ENV, such as CartPole-v1. The defaults shown are those of the preset for ENV."
-    parser = Parser("train", about, "tensorq train ENV [-h] [OPTIONS]", COMMANDS["train"].options)
+    about += " The defaults shown are those of the preset for ENV."
+    parser = Parser(name, about, f"tensorq {name} ENV [-h] [OPTIONS]", COMMANDS[name].options)
     # A chosen algorithm, head or encoder has settings of its own, which become options.
     choosing = {name: choices for part in all_parts(RunSettings) for name, choices in choices_of(part)}
     wanted = {name: last_value(arguments, to_option(name)) for name in choosing}
@@ -131,10 +194,7 @@ def train(arguments: list[str]) -> None:
     _take_observers(given)
     if ":" in env:
         _import_from_here()
-    from tensorq import api
-    from tensorq.process import process_seconds
-
-    api.train(env, **given, seconds_before=process_seconds())
+    return env, given
 
 
 def _take_observers(given: dict[str, Any]) -> None:
@@ -171,14 +231,32 @@ def _open(run: Path, env: str | None = None) -> Run:
     ),
     _option("--episodes INT", "The same in episodes, if these limit the run. (default: the run's own)"),
     ENV,
+    JOBS,
     *EVENTS,
 )
-def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, **given: Any) -> None:
-    """Continue a run from its last checkpoint. If stop_return ended it, it continues until this is reached again."""
+def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, jobs: int | None, **given: Any) -> None:
+    """Continue a run, or several, from its last checkpoint. If stop_return ended it, until this is reached again."""
     from tensorq import api
+    from tensorq.many.plan import is_plan
 
     _take_observers(given)
+    if is_plan(run):
+        from tensorq.many.run import resume_many
+
+        if env is not None:
+            _import_from_here()
+        resume_many(run, jobs=jobs, steps=steps, episodes=episodes, make_env=env, **given)
+        return
+    if jobs is not None:
+        raise TensorqError(f"--jobs: received {jobs}, and {run} is one run: leave it out.")
     api.resume(_open(run, env), steps=steps, episodes=episodes, **given)
+
+
+def _each(paths: list[Path]) -> list[Path]:
+    """The paths, with its runs in place of a folder of several runs."""
+    from tensorq.many.plan import is_plan, read
+
+    return [each for path in paths for each in (read(path).begun if is_plan(path) else [path])]
 
 
 @command(
@@ -207,6 +285,7 @@ def plot(runs: list[Path], output: Path | None) -> None:
     from tensorq.runs.saved import SavedRun
     from tensorq.show.curve import draw_run, draw_runs
 
+    runs = _each(runs)
     if len(runs) == 1:  # without the Python interface, which would import Gymnasium
         print(shown(draw_run(SavedRun(runs[0]), output)))
     else:
@@ -249,7 +328,7 @@ def compare(runs: list[Path], metric: Literal["best", "final", "average"], outpu
         from tensorq.show.style import check_output
 
         check_output(output)
-    rows = comparison.compare(runs, metric)
+    rows = comparison.compare(_each(runs), metric)
     print_rows(rows, metric, as_json=json)
     if output:
         from tensorq.show.intervals import draw_intervals
@@ -360,8 +439,8 @@ def run(arguments: list[str]) -> int:
     try:
         if name not in COMMANDS:
             raise TensorqError(f"unknown command {name!r}: {nearest(name, COMMANDS)}")
-        if name == "train":
-            train(rest)
+        if name in ("train", "sweep"):
+            COMMANDS[name].function(rest)
         else:
             _carry_out(name, rest)
     except TensorqError as error:

@@ -39,8 +39,18 @@ _CGROUP_FILES = (
 MOST_HOST_ENVS = 10_000
 
 
-def check(config: Config, environment: Environment, network: NetworkBuilder | None, folder: Path) -> None:
-    """Refuse what cannot work on this machine, before anything is written and before TensorFlow loads."""
+def check(
+    config: Config,
+    environment: Environment,
+    network: NetworkBuilder | None,
+    folder: Path,
+    at_once: int = 1,
+    in_all: int = 1,
+) -> None:
+    """Refuse what cannot work on this machine, before anything is written and before TensorFlow loads.
+
+    Memory must do for `at_once` runs, and the disk for `in_all`.
+    """
     loop = loop_kind(config, environment)
     if config.single_environment and environment.num_envs is None and config.num_envs > 1:
         raise TensorqError(f"num_envs: received {config.num_envs}, expected 1 with single_environment.")
@@ -61,15 +71,15 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
         if network is not None:
             raise TensorqError("network: a table of Q-values has no network: leave it out, or use preset dqn.")
         num_states, _ = table_states(environment.native_observation_space)
-        check_table_fits(num_states, int(environment.action_space.n))
+        check_table_fits(num_states, int(environment.action_space.n), at_once)
         return
     refuse_inherited_tensorflow()
     dqn = config.find(DQNSettings)
     if dqn is not None and loop == "host":
-        owed, at_once = dqn.updates_owed(config.steps, config.num_envs), dqn.updates_per_call(config.num_envs)
-        if owed < at_once:
+        owed, per_call = dqn.updates_owed(config.steps, config.num_envs), dqn.updates_per_call(config.num_envs)
+        if owed < per_call:
             raise TensorqError(
-                f"steps: received {config.steps}, which give {owed} updates, but the host loop makes {at_once} at "
+                f"steps: received {config.steps}, which give {owed} updates, but the host loop makes {per_call} at "
                 "a time, so nothing would be learned: raise steps."
             )
     space, num_actions = environment.observation_space, int(environment.action_space.n)
@@ -81,11 +91,11 @@ def check(config: Config, environment: Environment, network: NetworkBuilder | No
         encoder.image_shape(space)  # refuses spaces without images
     limit = environment.max_episode_steps if loop == "compiled" else None
     default_network = network is None and knows(seen, config)
-    check_fits(config, demands(space, num_actions, default_network, limit), available_bytes())
+    check_fits(config, demands(space, num_actions, default_network, limit), available_bytes(), at_once)
     if dqn is not None and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
         disk = shutil.disk_usage(there)
-        check_fits(config, [disk_demand(space)], disk.free if disk.total else None, "disk")
+        check_fits(config, [disk_demand(space)], disk.free if disk.total else None, in_all, "disk")
 
 
 def available_bytes() -> int | None:
@@ -184,16 +194,19 @@ def disk_demand(space: gym.Space) -> Demand:
     return Demand(("replay_capacity", "checkpoint_period_steps"), replay)
 
 
-def check_fits(config: Config, wanted: Sequence[Demand], available: int | None, what: str = "memory") -> None:
-    """Raise TensorqError, with the setting that is too large, if a demand is larger than what is available.
+def check_fits(
+    config: Config, wanted: Sequence[Demand], available: int | None, runs: int = 1, what: str = "memory"
+) -> None:
+    """Raise TensorqError, with the setting that is too large, if `runs` times a demand is more than is available.
 
     This is the setting of the demand that would reduce it most if it were at its default.
     """
     for settings, bytes_needed in wanted:
-        needed = bytes_needed(config)
+        needed = runs * bytes_needed(config)
         if available is None or needed <= available:
             continue
-        sizes = f"{_size(needed)} of {what}, and {_size(available)} are available"
+        each = f" for {runs} runs" if runs > 1 else ""
+        sizes = f"{_size(needed)} of {what}{each}, and {_size(available)} are available"
         if not settings:
             raise TensorqError(f"the environment's observations and actions need a network of {sizes}.")
         name = min(settings, key=lambda name: bytes_needed(_at_default(config, name)))
@@ -215,10 +228,10 @@ def _at_default(config: Config, name: str) -> Config:
     return changed
 
 
-def check_table_fits(num_states: int, num_actions: int) -> None:
-    """Raise TensorqError, with the sizes, when a table of Q-values takes more memory than there is."""
+def check_table_fits(num_states: int, num_actions: int, runs: int = 1) -> None:
+    """Raise TensorqError, with the sizes, when tables of Q-values, one a run, take more memory than there is."""
     available = available_bytes()
-    bytes_needed = 4 * 8 * num_states * num_actions  # float64: the table, and what saving it copies
+    bytes_needed = runs * 4 * 8 * num_states * num_actions  # float64: the table, and what saving it copies
     if available is not None and bytes_needed > available:
         raise TensorqError(
             f"a table of {num_states:,} states and {num_actions:,} actions needs {_size(bytes_needed)} of memory, and "

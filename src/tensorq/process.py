@@ -204,6 +204,11 @@ _forked_with_tensorflow = False  # whether TensorFlow was imported when this pro
 _loaded_tensorflow = False  # whether it has been loaded here since
 
 
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def process_seconds() -> float:
     """Seconds since this process started or, if the system does not tell, since Python loaded this module."""
     try:

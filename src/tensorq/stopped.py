@@ -43,3 +43,12 @@ class Stopped(KeyboardInterrupt):
             text = f"stopped; the run is finished, but not all pictures are drawn: `tensorq plot {run}` draws its curve"
         super().__init__(text)
         self.run_dir, self.steps, self.exit_code = run_dir, steps, 128 + signal_number
+
+
+class StoppedRuns(KeyboardInterrupt):
+    """The user stopped several runs. `run_dir` is their folder."""
+
+    def __init__(self, run_dir: Path, how: str, signal_number: int) -> None:
+        """Take the folder, how to go on, and the signal."""
+        super().__init__(f"stopped; {how}")
+        self.run_dir, self.exit_code = run_dir, 128 + signal_number

@@ -25,7 +25,7 @@ from tensorq.evaluation.load import Kept, read_params
 from tensorq.events import Audience, Message, Observer
 from tensorq.heads.head import Head
 from tensorq.loops.build import loop_kind, packages
-from tensorq.networks.build import NetworkBuilder, network_function
+from tensorq.networks.build import NetworkBuilder, NetworkFunction, network_function
 from tensorq.networks.encoders.auto import encoder_name, encoder_of, is_image
 from tensorq.networks.encoders.mlp import MLPEncoder
 from tensorq.networks.settings import NetworkSettings, frame_stack
@@ -57,38 +57,9 @@ def train(
     if make is not None and config.env_args:
         raise TensorqError("env_args: received some, but a function makes the environment: give them in the function.")
     with _described(config.env, make, config, audience) as environment:
-        if environment.num_envs is not None:
-            if config.num_envs not in (Config.num_envs, environment.num_envs):
-                text = f"num_envs is {environment.num_envs}, the size of the vector environment, not {config.num_envs}"
-                audience.tell(Message(text))
-            config = dataclasses.replace(config, num_envs=environment.num_envs)
-        preflight.check(config, environment, network, folder)
-        space = environment.observation_space
-        seen = stacked_space(space, frame_stack(config))
-        if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
-            first, last = int(space.start), int(space.start + space.n) - 1
-            text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
-            audience.tell(Message(text))
-        network = network_function(network)
-        chosen = encoder_name(config, seen) if network is None and config.encoder == "auto" else None
-        if chosen == "mlp" and is_image(space, channels_first=True):
-            text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
-            audience.tell(Message(text))
-        kind = network_kind(config, network)
-        content: dict[str, Any] = {
-            "config": config.to_dict(),
-            "environment": environment.to_json(),
-            "network": kind,
-            "loop": loop_kind(config, environment),
-            "plugins": {package: metadata.version(package) for package in packages(config)},
-        }
-        if network is not None:  # tells apart runs that differ only in their functions
-            content.update(network_name=network.name, network_space="own")
-        initial: bytes | None = None
-        if other_run is not None:
-            saved = _fitting_agent(SavedRun(other_run), config, environment, kind)
-            initial = saved.path.read_bytes()
-            content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
+        config, network, content, initial = _prepared(
+            config, make, network, folder, other_run, environment, audience, at_once=1, in_all=1
+        )
         if run_dir is None:
             folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
             directory = run_directory.create_in_first_free(folders, content)
@@ -114,6 +85,72 @@ def train(
                     directory.remove()
                 raise
         return directory.path
+
+
+def check(
+    config: Config,
+    *,
+    make: EnvironmentMaker | None,
+    network: NetworkBuilder | None,
+    run_dir: Path,
+    init_from: Path | None,
+    at_once: int,
+    in_all: int,
+) -> None:
+    """Refuse what `train` would refuse, if `in_all` such runs are to be trained, `at_once` beside each other."""
+    nobody = Audience(())
+    with _described(config.env, make, config, nobody) as environment:
+        _prepared(config, make, network, run_dir, init_from, environment, nobody, at_once, in_all)
+
+
+def _prepared(
+    config: Config,
+    make: EnvironmentMaker | None,
+    network: NetworkBuilder | None,
+    folder: Path,
+    other_run: Path | None,
+    environment: Environment,
+    audience: Audience,
+    at_once: int,
+    in_all: int,
+) -> tuple[Config, NetworkFunction | None, dict[str, Any], bytes | None]:
+    """Check a new run before anything is written; the settings and the network that it uses, and what it begins with.
+
+    Returns also the content of config.json, and the checkpoint of the run that it begins with.
+    """
+    if environment.num_envs is not None:
+        if config.num_envs not in (Config.num_envs, environment.num_envs):
+            text = f"num_envs is {environment.num_envs}, the size of the vector environment, not {config.num_envs}"
+            audience.tell(Message(text))
+        config = dataclasses.replace(config, num_envs=environment.num_envs)
+    preflight.check(config, environment, network, folder, at_once, in_all)
+    space = environment.observation_space
+    seen = stacked_space(space, frame_stack(config))
+    if network is not None and isinstance(space, gym.spaces.Discrete) and space.start:
+        first, last = int(space.start), int(space.start + space.n) - 1
+        text = f"the network gets states numbered as in the space, from {first} to {last}, not from 0"
+        audience.tell(Message(text))
+    network = network_function(network)
+    chosen = encoder_name(config, seen) if network is None and config.encoder == "auto" else None
+    if chosen == "mlp" and is_image(space, channels_first=True):
+        text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
+        audience.tell(Message(text))
+    kind = network_kind(config, network)
+    content: dict[str, Any] = {
+        "config": config.to_dict(),
+        "environment": environment.to_json(),
+        "network": kind,
+        "loop": loop_kind(config, environment),
+        "plugins": {package: metadata.version(package) for package in packages(config)},
+    }
+    if network is not None:  # tells apart runs that differ only in their functions
+        content.update(network_name=network.name, network_space="own")
+    initial: bytes | None = None
+    if other_run is not None:
+        saved = _fitting_agent(SavedRun(other_run), config, environment, kind)
+        initial = saved.path.read_bytes()
+        content["init_from"] = {"path": str(saved.path), "sha256": hashlib.sha256(initial).hexdigest()}
+    return config, network, content, initial
 
 
 def resume(

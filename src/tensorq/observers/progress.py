@@ -68,17 +68,26 @@ class ProgressObserver:
         """Restore the terminal; may be called at any time, and more than once."""
 
 
+_KINDS = ("live", "plain", "json", "quiet")
+
+
 def observer(mode: Mode = "auto", stream: TextIO | None = None) -> ProgressObserver:
     """Return an observer that writes to `stream` (stdout); "auto" is live in a terminal and plain elsewhere."""
+    chosen, safe = chosen_mode(mode, stream)
+    kinds = dict(zip(_KINDS, (LiveObserver, PlainObserver, JsonObserver, ProgressObserver), strict=True))
+    return kinds[chosen](safe)
+
+
+def chosen_mode(mode: Mode, stream: TextIO | None = None) -> tuple[Mode, SafeStream]:
+    """The mode, in place of "auto" live in a terminal and plain elsewhere, and the stream to write to (stdout)."""
     stream = sys.stdout if stream is None else stream
     if mode == "auto":
         # Not rich's own check: with FORCE_COLOR it takes a file for a terminal.
         terminal = stream is not None and not stream.closed and stream.isatty()
         mode = "live" if terminal and os.environ.get("TERM") not in ("dumb", "unknown") else "plain"
-    kinds = {"live": LiveObserver, "plain": PlainObserver, "json": JsonObserver, "quiet": ProgressObserver}
-    if mode not in kinds:
-        raise TensorqError(f"unknown progress mode {mode!r}: expected auto, {', '.join(kinds)}")
-    return kinds[mode](SafeStream(stream))
+    if mode not in _KINDS:
+        raise TensorqError(f"unknown progress mode {mode!r}: expected auto, {', '.join(_KINDS)}")
+    return mode, SafeStream(stream)
 
 
 class JsonObserver(ProgressObserver):

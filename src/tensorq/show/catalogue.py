@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 from importlib import metadata
 
@@ -12,6 +11,7 @@ from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.extras import EXTRAS, extra_command, missing_modules
 from tensorq.presets import load_preset, preset_names, resolve
+from tensorq.process import usable_cores
 from tensorq.runs.history import short
 
 OTHER = "another"  # stands for an environment without a section
@@ -93,7 +93,7 @@ def print_diagnosis() -> None:
         print("             not tested on a GPU; there, a seed or a resume need not give the same bits")
     else:
         print(f"             no GPU; if there is one: {extra_command('gpu')}")
-    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    used = usable_cores()
     print(f"threads      {used} available; a run uses --threads 1 unless told otherwise")
     for name, (purpose, _) in EXTRAS.items():
         missing = ", ".join(missing_modules(name))

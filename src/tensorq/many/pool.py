@@ -1,0 +1,178 @@
+"""Worker processes of this machine, which carry out tasks beside each other. No TensorFlow here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from tensorq.errors import TensorqError, where_raised
+from tensorq.many.worker import Task
+
+Told = Callable[[str, dict[str, Any]], None]
+"""Called with the name of a run and an event of it, as `--json` prints events."""
+
+
+class Ended(NamedTuple):
+    """How a task ended."""
+
+    how: str  # "finished", "stopped" or "failed"
+    text: str
+
+
+class Worker:
+    """A process that carries out one task after the other.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches only its parent, which passes it on once.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """Start the process, for tasks that need the same threads as this one."""
+        self._key = _threads(task)
+        # With this process's sys.path. `-m` would put the current folder first, whose modules may have any name.
+        program = f"import sys; sys.path[:] = {[str(each) for each in sys.path]!r}; from tensorq.many import worker"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"{program}; worker.main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def fits(self, task: Task) -> bool:
+        """Whether the process lives, and has the threads of this task: they are fixed once TensorFlow runs."""
+        return self._process.poll() is None and self._key == _threads(task)
+
+    def carry_out(self, task: Task, told: Callable[[dict[str, Any]], None]) -> Ended:
+        """Send a task, and return when it has ended, or the process has."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(OSError):  # the process has died, which shows below
+            pickle.dump(task, self._process.stdin)
+            self._process.stdin.flush()
+        for line in self._process.stdout:
+            if not line.endswith(b"\n"):  # cut off, because the process has died
+                break
+            answer = json.loads(line)
+            if answer["event"] == "ended":
+                return Ended(answer["how"], answer["text"])
+            told(answer)
+        code = self._process.wait()
+        why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        hint = ", perhaps because memory was short" if why.endswith("SIGKILL") else ""
+        lines = self._process.stderr.read().decode(errors="replace").split("\n") if self._process.stderr else []
+        last = next((f": {line}" for line in reversed(lines) if line.strip()), "")
+        printed = f"; what it printed is in {task.output}" if task.output.exists() else ""
+        return Ended("failed", f"its process ended with {why}{hint}{last}{printed}")
+
+    def interrupt(self) -> None:
+        """Ask the process to save its run and to stop."""
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """End the process, which has no task any more."""
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+
+
+def _threads(task: Task) -> tuple[Any, ...]:
+    return tuple(task.config.get(name) for name in ("threads", "overlap_learning"))
+
+
+class Pool:
+    """Carries out tasks by several workers."""
+
+    def __init__(self, jobs: int, interrupted: Callable[[], bool]) -> None:
+        """Take the number of workers, and what says whether the user wants to stop."""
+        self._jobs, self._interrupted = jobs, interrupted
+        self._workers: set[Worker] = set()
+        self._answers: queue.SimpleQueue[tuple[str, dict[str, Any] | Ended]] = queue.SimpleQueue()
+        self._stopping = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in list(self._workers):
+            worker.close()
+
+    def carry_out(self, tasks: Mapping[str, Task], told: Told = lambda *_: None) -> dict[str, Ended]:
+        """Carry out tasks, by name, in this order. After an interruption, those that have not begun are left out."""
+        waiting: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
+        for item in tasks.items():
+            waiting.put(item)
+        idle = list(self._workers)
+        threads = [
+            threading.Thread(target=self._work, args=(waiting, idle[slot] if slot < len(idle) else None), daemon=True)
+            for slot in range(min(self._jobs, len(tasks)))
+        ]
+        for thread in threads:
+            thread.start()
+        ended: dict[str, Ended] = {}
+        while any(thread.is_alive() for thread in threads) or not self._answers.empty():
+            if self._interrupted() and not self._stopping:
+                self._stopping = True
+                for worker in list(self._workers):
+                    worker.interrupt()
+            with contextlib.suppress(queue.Empty):
+                name, answer = self._answers.get(timeout=0.05)
+                if isinstance(answer, Ended):
+                    ended[name] = answer
+                    told(name, {"event": "ended", **answer._asdict()})
+                else:
+                    told(name, answer)
+        return ended
+
+    def _work(self, waiting: queue.SimpleQueue[tuple[str, Task]], worker: Worker | None) -> None:
+        """Carry out waiting tasks, in a thread. A worker that died is replaced."""
+        while not self._stopping:
+            try:
+                name, task = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                if worker is None or not worker.fits(task):
+                    if worker is not None:
+                        self._workers.discard(worker)
+                        worker.close()
+                    worker = Worker(task)
+                    self._workers.add(worker)
+                    if self._stopping:  # it is not among those that have been told
+                        return
+                ended = worker.carry_out(task, functools.partial(self._put, name))
+            except Exception as error:  # any exception: the other runs go on
+                ended = Ended("failed", where_raised(error))
+            self._put(name, ended)
+
+    def _put(self, name: str, answer: dict[str, Any] | Ended) -> None:
+        self._answers.put((name, answer))
+
+
+def to_bytes(value: Any, what: str) -> bytes:
+    """A value that another process can read; raises TensorqError for one that cannot go there."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value))
+    except Exception as error:  # any exception: the value is not ours
+        raise TensorqError(
+            f"{what} cannot go to another process ({' '.join(str(error).split())[:200]}): give functions that do not "
+            "hold open files, environments or models."
+        ) from error
