@@ -137,17 +137,15 @@ def test_new_limits_and_the_first_parameters_outlast_a_stop(tmp_path: Path) -> N
     assert [run.saved.document["init_from"]["path"] for run in runs] == [
         str(other.path / "checkpoints/best.safetensors")
     ] * 2
-    with pytest.raises(TensorqError, match="was started without make_env: leave it out"):
+    with pytest.raises(TensorqError, match=r"was started without make_env \(--env\): leave it out"):
         tq.resume_many(runs, make_env=lake)
 
 
-def test_two_commands_take_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    wanted = plans.Plan(tmp_path / "runs", {"seed0": Config()})
-    with plans.created(wanted, "name") as one, plans.created(wanted, "name") as other:
-        assert (one.path.name, other.path.name) == ("name", "name-2")
-        with pytest.raises(TensorqError, match="is training in"):
-            tq.resume_many(one.path)
+def test_two_commands_take_two_folders(tmp_path: Path) -> None:
+    one, other = (plans.Plan(plans.first_free(tmp_path, "a name"), {"seed0": Config()}) for _ in range(2))
+    assert (one.path.name, other.path.name) == ("a-name", "a-name-2")
+    with plans.created(one), pytest.raises(TensorqError, match="is training in"):
+        tq.resume_many(one.path)
 
 
 def test_observers_go_to_the_runs(tmp_path: Path) -> None:
@@ -273,6 +271,7 @@ def test_a_sweep_trains_every_combination_once(
         ([*command, "--set", "gama=0.9"], "unknown setting 'gama': did you mean gamma?"),
         ([*command, "--file", "none.toml"], "cannot read none.toml: No such file"),
         ([*command, "--set", "seed=1,2"], "seed: give seeds"),
+        ([*command, "--set", "env=CartPole-v1"], "env: a sweep has one environment"),
     ):
         assert cli.run(wrong) == 2
         assert message in capsys.readouterr().err
@@ -300,7 +299,8 @@ def test_memory_counts_runs_at_once_and_the_disk_all_runs(monkeypatch: pytest.Mo
 
 def test_a_plan_names_only_folders_inside(tmp_path: Path) -> None:
     wanted = plans.Plan(tmp_path / "runs", {"seed0": Config()}, ("make_env",), tmp_path / "other", 70_000)
-    with plans.created(wanted, "unused") as plan:
+    plans.new_folder(wanted.path)
+    with plans.created(wanted) as plan:
         assert plans.read(plan.path) == plan == wanted
         data = json.loads((plan.path / plans.FILE).read_text())
         data["runs"]["../seed0"] = data["runs"].pop("seed0")

@@ -214,7 +214,7 @@ def understood(
 ) -> Asked:
     """Check the arguments of `train`; raises TensorqError."""
     _check_environment(env)
-    built = functions(network, features, observers)
+    built = checked_functions(network, features, observers)
     if not isinstance(preset, str):
         raise TensorqError(f"preset: received {preset!r}, expected a name such as {DEFAULT_PRESET!r}.")
     folder = None if run_dir is None else _path("run_dir", run_dir)
@@ -251,7 +251,7 @@ def resume(
         make_env: the function that makes the run's environment, or its id MODULE:ID.
         network, features, progress, observers: as in `train`.
     """
-    run = _run(path, make_env, functions(network, features, observers, make_env))
+    run = _run(path, make_env, checked_functions(network, features, observers, make_env))
     with contextlib.closing(observer(progress)) as show:
         trainer.resume(run.saved, steps=steps, episodes=episodes, observers=[show, *observers])
     return run
@@ -265,7 +265,7 @@ def open_run(
     features: FeatureBuilder | None = None,
 ) -> Run:
     """The run in a folder. make_env is the function that makes its environment, or its id MODULE:ID."""
-    run = _run(path, make_env, functions(network, features, make_env=make_env))
+    run = _run(path, make_env, checked_functions(network, features, make_env=make_env))
     directory.open(run.path)
     return run
 
@@ -278,7 +278,7 @@ def load(
     features: FeatureBuilder | None = None,
 ) -> TrainedAgent:
     """The agent that a run kept: the best by greedy evaluation, or which="last"."""
-    run = _run(path, None, functions(network, features))
+    run = _run(path, None, checked_functions(network, features))
     return run.agent(which)
 
 
@@ -316,7 +316,7 @@ def _check_environment(env: Any) -> None:
         )
 
 
-def functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
+def checked_functions(network: Any, features: Any, observers: Any = (), make_env: Any = None) -> NetworkFunction | None:
     """The user's network function, if any; refuses, before a folder is made, arguments that cannot be called."""
     if not isinstance(observers, Sequence) or not all(map(callable, observers)):
         raise TensorqError(f"observers: received {observers!r}, expected a list of functions that take one event.")

@@ -32,7 +32,7 @@ from tensorq.networks.settings import NetworkSettings, frame_stack
 from tensorq.paths import absolute
 from tensorq.runs import directory as run_directory
 from tensorq.runs.checkpoint import Checkpoints
-from tensorq.runs.saved import SavedRun, network_kind
+from tensorq.runs.saved import SavedRun, network_kind, require_functions
 from tensorq.training import Training
 
 
@@ -169,14 +169,7 @@ def resume(
     saved, make, network = run.environment, run.maker(), run.network_function()
     env = config.env if make else saved_id(config.env)
     call = f"tq.resume({run_directory.python_arguments(run_dir, run.needs)})"
-    given = {"make_env": make, network.keyword if network else "network": network}
-    for name in dict.fromkeys([*given, *run.needs]):
-        if given.get(name) is not None and name not in run.needs:
-            option = " (--env)" if name == "make_env" else ""
-            raise TensorqError(f"{run_dir} was started without {name}{option}: leave it out.")
-        if given.get(name) is None and name in run.needs:
-            hint = "--env MODULE:ID if importing MODULE registers it, or " if name == "make_env" else ""
-            raise TensorqError(f"{run_dir} needs {name}, the function it was started with: {hint}in Python, {call}.")
+    require_functions(run_dir, run.needs, make, network, call)
     with directory, _described(env, make, config, audience) as environment:
         saved.require_same(run_dir, environment.native_observation_space, environment.native_action_space)
         loop = loop_kind(config, environment)

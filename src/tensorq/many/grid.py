@@ -35,6 +35,8 @@ def combinations(grid: Grid, most: int) -> list[dict[str, Any]]:
             )
         if name == "seed":
             raise TensorqError("seed: give seeds (--seeds), which has every seed.")
+        if name == "env":
+            raise TensorqError("env: a sweep has one environment: make a sweep for each.")
     if (count := math.prod(map(len, grid.values()))) > most:
         raise TensorqError(f"received {count:,} combinations of values, expected at most {most:,} with these seeds.")
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import re
@@ -17,7 +16,6 @@ import numpy as np
 
 from tensorq.config import Config
 from tensorq.errors import TensorqError
-from tensorq.paths import absolute
 from tensorq.runs import directory
 from tensorq.runs.checkpoint import is_leftover
 from tensorq.runs.directory import PUT_BACK, finite_number, python_arguments
@@ -89,17 +87,21 @@ class Plan:
         steps, episodes = (finite_number(result.get(count)) or 0 for count in ("steps", "episodes"))
         return steps >= config.steps or 0 < config.episodes <= episodes
 
+    @property
+    def call(self) -> str:
+        """The call that goes on with what is unfinished."""
+        return f"tq.resume_many({python_arguments(self.path, self.needs)})"
+
     def how_to_resume(self) -> str:
         """The command, if there is one, and the call that go on with what is unfinished."""
-        call = f"tq.resume_many({python_arguments(self.path, self.needs)})"
         names = {config.env for config in self.runs.values()}
         if not self.needs:
             option = ""
         elif self.needs == ("make_env",) and len(names) == 1 and ":" in (name := names.pop()):
             option = f" --env {name}"
         else:
-            return f"{call} in Python"
-        return f"`tensorq resume {shlex.quote(str(self.path))}{option}`, or {call} in Python,"
+            return f"{self.call} in Python"
+        return f"`tensorq resume {shlex.quote(str(self.path))}{option}`, or {self.call} in Python,"
 
     def save(self) -> None:
         """Write runs.json."""
@@ -122,28 +124,36 @@ class Plan:
                     folder.rmdir()
 
 
-@contextlib.contextmanager
-def created(plan: Plan, usual: str) -> Iterator[Plan]:
-    """Make the folder of several runs, locked until the end of the block. It is removed then if no run has begun.
+def first_free(parent: Path, text: str) -> Path:
+    """Make the first folder named by this text, or by it with -2, -3 ..., that does not exist."""
+    return next(path for path in directory.numbered(parent, text) if path in directory.make_folders(path))
 
-    If plan.path is the current folder's runs/ itself, the folder is USUAL in it, or USUAL-2, -3 ... if that is taken.
-    """
-    path = plan.path
-    if path == absolute("runs"):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", usual).lstrip(".-")[-150:]
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        path = next(folder for each in names if _made(folder := path / each))
-    elif not _made(path) and (found := [each.name for each in path.iterdir() if not _is_ours(each)]):
-        if FILE in found:
-            raise TensorqError(
-                f"{path} has several runs already: `tensorq resume {path}` goes on with them; or give another run_dir "
-                "(--run-dir)."
-            )
+
+def new_folder(path: Path) -> Path:
+    """Make this folder; raises TensorqError if it is there and not empty."""
+    if path in directory.make_folders(path):
+        return path
+    if not path.is_dir():
+        raise TensorqError(f"{path} is a file: choose another run_dir (--run-dir).")
+    if is_plan(path):
+        raise TensorqError(
+            f"{path} has several runs already: `tensorq resume {path}` goes on with them; or give another run_dir "
+            "(--run-dir)."
+        )
+    if found := [each.name for each in path.iterdir() if each.name not in ("lock", OUTPUT) and not is_leftover(each)]:
         raise TensorqError(f"{path} is not empty (it contains {found[0]!r}): choose a new run_dir (--run-dir).")
-    plan = dataclasses.replace(plan, path=path)
-    with locked(path):
-        if os.path.lexists(path / FILE):
-            raise TensorqError(f"{path} was taken by another process: choose another run_dir (--run-dir).")
+    return path
+
+
+@contextlib.contextmanager
+def created(plan: Plan) -> Iterator[Plan]:
+    """Lock a plan's new folder until the end of the block, and write runs.json.
+
+    The folder is removed at the end if no run has begun.
+    """
+    with locked(plan.path):
+        if is_plan(plan.path):
+            raise TensorqError(f"{plan.path} was taken by another process: choose another run_dir (--run-dir).")
         plan.save()
         try:
             yield plan
@@ -160,24 +170,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         folder.unlock()
-
-
-def _made(path: Path) -> bool:
-    """Whether this process has made the folder; raises TensorqError if there is none, or no folder, afterwards."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-    except FileExistsError:
-        if not path.is_dir():
-            raise TensorqError(f"{path} is a file: choose another run_dir (--run-dir).") from None
-        return False
-    except OSError as error:
-        raise TensorqError(f"cannot create {path}: {error.strerror}: choose another run_dir (--run-dir).") from error
-    return True
-
-
-def _is_ours(path: Path) -> bool:
-    return path.name in ("lock", OUTPUT) or is_leftover(path)
 
 
 def is_plan(path: Path) -> bool:

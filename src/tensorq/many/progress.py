@@ -15,7 +15,7 @@ from tensorq.show.numbers import format_number, format_return
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_MOST_ROWS = 16  # runs in the table; those that train come first
+_MOST_ROWS = 16  # of runs that train, in the table
 
 
 class ManyProgress:

@@ -26,7 +26,7 @@ from tensorq.networks.build import FeatureBuilder, NetworkBuilder
 from tensorq.observers.progress import Mode
 from tensorq.paths import absolute, shown
 from tensorq.process import Signals, usable_cores
-from tensorq.runs.saved import needed_functions, network_kind
+from tensorq.runs.saved import needed_functions, network_kind, require_functions
 from tensorq.stopped import StoppedRuns
 
 
@@ -103,12 +103,15 @@ def train_many(
         asked = api.understood(env, its_preset, network, features, run_dir, init_from, observers, all_settings)
         for seed in chosen:
             configs[folder_name(values, seed) if grid else f"seed{seed}"] = asked.config.replace(seed=seed)
-    sweep = "sweep-" if grid else ""
-    usual = f"{asked.config.env}-{asked.config.preset}-{sweep}seeds{plans.seeds_text(chosen)}"
     packed = to_bytes(Functions(asked.make, asked.network, tuple(observers)), "a function or an observer")
     needs = needed_functions(asked.config, asked.make is not None, network_kind(asked.config, asked.network))
-    wanted = Plan(absolute("runs") if asked.run_dir is None else asked.run_dir, configs, needs, asked.init_from)
-    with plans.created(wanted, usual) as plan:
+    if asked.run_dir is None:
+        sweep = "sweep-" if grid else ""
+        name = f"{asked.config.env}-{asked.config.preset}-{sweep}seeds{plans.seeds_text(chosen)}"
+        folder = plans.first_free(absolute("runs"), name)
+    else:
+        folder = plans.new_folder(asked.run_dir)
+    with plans.created(Plan(folder, configs, needs, asked.init_from)) as plan:
         _carry_out(plan, packed, jobs, progress)
     return Runs(plan.path, asked.make_env, asked.network)
 
@@ -139,14 +142,9 @@ def resume_many(
         path = path.path
     folder = Run(path).path  # type: ignore[arg-type]  # it takes a text, too
     _check_jobs(jobs)
-    built = api.functions(network, features, observers, make_env)
+    built = api.checked_functions(network, features, observers, make_env)
     plan = plans.read(folder)
-    given = {"make_env": make_env, built.keyword if built else "network": built}
-    for name in dict.fromkeys([*given, *plan.needs]):
-        if given.get(name) is not None and name not in plan.needs:
-            raise TensorqError(f"{plan.path} was started without {name}: leave it out.")
-        if given.get(name) is None and name in plan.needs:
-            raise TensorqError(f"{plan.path} needs {name}, the function it was started with: {plan.how_to_resume()}")
+    require_functions(plan.path, plan.needs, make_env, built, plan.call)
     packed = to_bytes(Functions(make_env, built, tuple(observers)), "a function or an observer")
     with plans.locked(plan.path):
         if steps is not None or episodes is not None:

@@ -61,18 +61,18 @@ class RunDirectory(LockableFolder):
 def create(path: Path, config_json: dict[str, Any]) -> RunDirectory:
     """Begin a run: make the folder, which must be new or empty, lock it, and write config.json with the versions."""
     _refuse_taken(path)
-    return _begin(path, _make_folders(path), config_json)
+    return _begin(path, make_folders(path), config_json)
 
 
 def create_in_first_free(paths: Iterable[Path], config_json: dict[str, Any]) -> RunDirectory:
     """Begin a run in the first of these folders that does not exist, even if other processes do so at the same time."""
     for path in paths:
-        if path in (made := _make_folders(path)):
+        if path in (made := make_folders(path)):
             return _begin(path, made, config_json)
     raise ValueError("none of these folders is new")
 
 
-def _make_folders(path: Path) -> list[Path]:
+def make_folders(path: Path) -> list[Path]:
     """Make a folder and its missing parents; returns the folders that this process made, outermost first."""
     made = []
     try:
@@ -121,7 +121,12 @@ def open(path: Path) -> RunDirectory:
 
 def default_run_dirs(parent: Path, env: str, preset: str, seed: int) -> Iterator[Path]:
     """The default folders of a run: for example runs/CartPole-v1-dqn-seed1, then the same name with -2, -3 ..."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{env}-{preset}-seed{seed}").lstrip(".-")[-150:]
+    yield from numbered(parent, f"{env}-{preset}-seed{seed}")
+
+
+def numbered(parent: Path, text: str) -> Iterator[Path]:
+    """A folder named by a text, without letters that paths should not have, then the same name with -2, -3 ..."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-")[-150:]
     yield parent / name
     yield from (parent / f"{name}-{number}" for number in count(2))
 

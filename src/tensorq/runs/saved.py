@@ -6,6 +6,7 @@ Gymnasium is imported only when a method needs it, so that listing and comparing
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +126,24 @@ class SavedRun:
         if found.keyword != started_with:
             raise TensorqError(f"{self.path} needs {started_with}=, received {found.keyword}=: give {started_with}=.")
         return dataclasses.replace(found, own_space=self.document.get("network_space") == "own")
+
+
+def require_functions(
+    path: Path,
+    needs: Sequence[str],
+    make_env: EnvironmentMaker | str | None,
+    network: NetworkFunction | None,
+    call: str,
+) -> None:
+    """Raise TensorqError unless exactly the functions are given that a resume needs; `call` is how to give them."""
+    given = {"make_env": make_env, network.keyword if network else "network": network}
+    for name in dict.fromkeys([*given, *needs]):
+        if given.get(name) is not None and name not in needs:
+            option = " (--env)" if name == "make_env" else ""
+            raise TensorqError(f"{path} was started without {name}{option}: leave it out.")
+        if given.get(name) is None and name in needs:
+            hint = "--env MODULE:ID if importing MODULE registers it, or " if name == "make_env" else ""
+            raise TensorqError(f"{path} needs {name}, the function it was started with: {hint}in Python, {call}.")
 
 
 def network_kind(config: Config, network: NetworkFunction | None) -> str:
