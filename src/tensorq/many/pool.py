@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import pickle
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tensorq.errors import TensorqError, where_raised
@@ -20,6 +19,9 @@ from tensorq.many.worker import Task
 
 Told = Callable[[str, dict[str, Any]], None]
 """Called with the name of a run and an event of it, as `--json` prints events."""
+
+NextTask = Callable[[], "tuple[str, Task] | None"]
+"""Returns the name and the task that are next."""
 
 
 class Ended(NamedTuple):
@@ -102,7 +104,8 @@ class Pool:
     def __init__(self, jobs: int, interrupted: Callable[[], bool]) -> None:
         """Take the number of workers, and what says whether the user wants to stop."""
         self._jobs, self._interrupted = jobs, interrupted
-        self._workers: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._busy: dict[str, Worker] = {}  # by the name of its task
         self._answers: queue.SimpleQueue[tuple[str, dict[str, Any] | Ended]] = queue.SimpleQueue()
         self._stopping = False
 
@@ -110,59 +113,50 @@ class Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for worker in list(self._workers):
+        for worker in [*self._idle, *self._busy.values()]:
             worker.close()
 
-    def carry_out(self, tasks: Mapping[str, Task], told: Told = lambda *_: None) -> dict[str, Ended]:
-        """Carry out tasks, by name, in this order. After an interruption, those that have not begun are left out."""
-        waiting: queue.SimpleQueue[tuple[str, Task]] = queue.SimpleQueue()
-        for item in tasks.items():
-            waiting.put(item)
-        idle = list(self._workers)
-        threads = [
-            threading.Thread(target=self._work, args=(waiting, idle[slot] if slot < len(idle) else None), daemon=True)
-            for slot in range(min(self._jobs, len(tasks)))
-        ]
-        for thread in threads:
-            thread.start()
+    def carry_out(self, next_task: NextTask, told: Told = lambda *_: None) -> dict[str, Ended]:
+        """Carry out tasks until there are no more, and say how each ended. An interruption ends those that have begun.
+
+        When a worker is free, `next_task` is called for a task and its name. It may return None although others that
+        have begun will lead to more.
+        """
         ended: dict[str, Ended] = {}
-        while any(thread.is_alive() for thread in threads) or not self._answers.empty():
+        while True:
             if self._interrupted() and not self._stopping:
                 self._stopping = True
-                for worker in list(self._workers):
+                for worker in self._busy.values():
                     worker.interrupt()
+            while len(self._busy) < self._jobs and not self._stopping and (following := next_task()):
+                self._begin(*following)
+            if not self._busy:
+                return ended
             with contextlib.suppress(queue.Empty):
                 name, answer = self._answers.get(timeout=0.05)
                 if isinstance(answer, Ended):
+                    self._idle.append(self._busy.pop(name))
                     ended[name] = answer
                     told(name, {"event": "ended", **answer._asdict()})
                 else:
                     told(name, answer)
-        return ended
 
-    def _work(self, waiting: queue.SimpleQueue[tuple[str, Task]], worker: Worker | None) -> None:
-        """Carry out waiting tasks, in a thread. A worker that died is replaced."""
-        while not self._stopping:
-            try:
-                name, task = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                if worker is None or not worker.fits(task):
-                    if worker is not None:
-                        self._workers.discard(worker)
-                        worker.close()
-                    worker = Worker(task)
-                    self._workers.add(worker)
-                    if self._stopping:  # it is not among those that have been told
-                        return
-                ended = worker.carry_out(task, functools.partial(self._put, name))
-            except Exception as error:  # any exception: the other runs go on
-                ended = Ended("failed", where_raised(error))
-            self._put(name, ended)
+    def _begin(self, name: str, task: Task) -> None:
+        """Give a task to an idle worker, or to a new one in place of one that does not fit."""
+        worker = self._idle.pop() if self._idle else None
+        if worker is not None and not worker.fits(task):
+            worker.close()
+            worker = None
+        self._busy[name] = worker = worker or Worker(task)
+        threading.Thread(target=self._work, args=(worker, name, task), daemon=True).start()
 
-    def _put(self, name: str, answer: dict[str, Any] | Ended) -> None:
-        self._answers.put((name, answer))
+    def _work(self, worker: Worker, name: str, task: Task) -> None:
+        """Wait for the answers of a worker, in a thread."""
+        try:
+            ended = worker.carry_out(task, lambda answer: self._answers.put((name, answer)))
+        except Exception as error:  # any exception: the other runs go on
+            ended = Ended("failed", where_raised(error))
+        self._answers.put((name, ended))
 
 
 def to_bytes(value: Any, what: str) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tensorq.config import Config
@@ -21,12 +22,16 @@ _MOST_ROWS = 16  # of runs that train, in the table
 class ManyProgress:
     """Is told of the events of several runs, and shows them."""
 
-    def __init__(self, mode: Mode, runs: Mapping[str, Config], finished: int) -> None:
-        """Show `runs`, which are to be trained; `finished` others need no more training."""
+    def __init__(self, mode: Mode, summary: Callable[[Counter[str]], str]) -> None:
+        """Show runs; `summary` makes a line from how many are training, finished, failed and stopped."""
         self._mode, self._stream = chosen_mode(mode)
-        self._rows = {name: _Row(config) for name, config in runs.items()}
-        self._finished = finished
+        self._rows: dict[str, _Row] = {}
+        self._summary = summary
         self._live = self._make_live() if self._mode == "live" else None
+
+    def begin(self, name: str, config: Config) -> None:
+        """Show a run of this name from now on."""
+        self._rows[name] = _Row(config)
 
     def __call__(self, name: str, event: dict[str, Any]) -> None:
         """Show one event of the run of this name."""
@@ -78,11 +83,8 @@ class ManyProgress:
         for name, row in rows[:_MOST_ROWS]:
             bar = ProgressBar(1.0, row.fraction, width=20, complete_style="cyan")
             table.add_row(name, bar, f"{row.steps:,}", row.mean_return, row.best_return, row.speed)
-        counts = {how: sum(row.how == how for row in self._rows.values()) for how in ("waiting", "finished", "failed")}
-        counts["finished"] += self._finished
-        total = len(self._rows) + self._finished
-        line = f"{counts['finished']} of {total} finished, {len(rows)} training, {counts['waiting']} waiting"
-        return Group(table, Text(line + (f", {counts['failed']} failed" if counts["failed"] else ""), style="dim"))
+        line = self._summary(Counter(row.how for row in self._rows.values()))
+        return Group(table, Text(line, style="dim"))
 
 
 class _Row:
@@ -90,7 +92,7 @@ class _Row:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.how, self.steps, self.fraction = "waiting", 0, 0.0
+        self.how, self.steps, self.fraction = "training", 0, 0.0
         self.mean_return = self.best_return = self.speed = ""
         self.outcome = ""
 
@@ -105,9 +107,7 @@ class _Row:
                 f": best greedy return {format_return(best.get('mean_return'))}, "
                 f"{result.get('steps', 0):,} steps in {seconds:.1f} s"
             )
-        else:
-            self.how = "training"
-        if event["event"] == "progress":
+        elif event["event"] == "progress":
             config = self._config
             self.steps = event["steps"]
             done = [self.steps / config.steps, *([event["episodes"] / config.episodes] if config.episodes else [])]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,20 +186,31 @@ def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -
             in_all=len(configs),
         )
 
-    first = next(iter(configs))
+    def following() -> tuple[str, Task] | None:
+        if name := next(waiting, None):
+            show.begin(name, configs[name])
+            return name, tasks[name]
+        return None
+
+    def summary(counts: Counter[str]) -> str:
+        finished = len(plan.runs) - len(configs) + counts["finished"]
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        left = f"{counts['training']} training, {len(configs) - counts.total()} waiting"
+        return f"{finished} of {len(plan.runs)} finished, {left}{failed}"
+
+    first, waiting = next(iter(configs)), iter(configs)
     tasks = {name: task(name, "resume" if plan.has_begun(name) else "train") for name in configs}
     (plan.path / plans.OUTPUT).mkdir(exist_ok=True)
     with contextlib.ExitStack() as closing:
-        shown_before = len(plan.runs) - len(configs)
-        show = closing.enter_context(contextlib.closing(ManyProgress(progress, configs, shown_before)))
+        show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary)))
         signals = closing.enter_context(Signals())
         pool = closing.enter_context(Pool(at_once, signals))
         counted = "1 run" if len(configs) == 1 else f"{len(configs)} runs, {at_once} at once,"
         show.write(f"{counted} in {plan.path}")
-        checked = pool.carry_out({first: task(first, "check")}).get(first)
+        checked = pool.carry_out(partial(next, iter([(first, task(first, "check"))]), None)).get(first)
         if checked is not None and checked.how == "failed" and not signals():
             raise TensorqError(checked.text)
-        ended = pool.carry_out(tasks, show)
+        ended = pool.carry_out(following, show)
     with contextlib.suppress(OSError):
         (plan.path / plans.OUTPUT).rmdir()
     if signals.received and plan.unfinished:
