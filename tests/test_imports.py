@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
     {"trainer"},
     {"api"},
     {"many"},
+    {"search"},
     {"cli"},
     {"__main__"},
 ]
@@ -46,7 +47,7 @@ LIGHT = (
     "evaluation.compare", "evaluation.load", "evaluation.play", "evaluation.statistics", "events",
     "extras", "heads", "loops.build", "loops.table", "many", "networks.build", "networks.encoders",
     "networks.settings", "observers", "options", "paths", "preflight", "presets", "process", "replay.host",
-    "replay.settings", "runs", "settings", "show", "stopped", "trainer", "training",
+    "replay.settings", "runs", "search", "settings", "show", "stopped", "trainer", "training",
 )  # fmt: skip
 
 

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from tensorq.networks.encoders import register_encoder
     from tensorq.observers.tensorboard import TensorBoard
     from tensorq.presets import register_preset
-    from tensorq.settings import Part, setting
+    from tensorq.search.run import Search, resume_tune, tune
+    from tensorq.settings import Part, Range, setting
     from tensorq.stopped import Stopped, StoppedRuns
 
 _HOMES = {
     "Config": "tensorq.config",
+    "Range": "tensorq.settings",
     "Run": "tensorq.api",
     "Runs": "tensorq.many.run",
+    "Search": "tensorq.search.run",
     "StopTraining": "tensorq.events",
     "Stopped": "tensorq.stopped",
     "StoppedRuns": "tensorq.stopped",
@@ -55,14 +58,16 @@ _HOMES = {
     "open_run": "tensorq.api",
     "resume": "tensorq.api",
     "resume_many": "tensorq.many.run",
+    "resume_tune": "tensorq.search.run",
     "train": "tensorq.api",
     "train_many": "tensorq.many.run",
+    "tune": "tensorq.search.run",
 }
 __all__ = [
-    "Config", "GymView", "Part", "Run", "Runs", "StopTraining", "Stopped", "StoppedRuns", "TensorBoard",
-    "TensorqError", "TrainedAgent", "check_world", "flatten_space", "layers", "load", "open_run",
-    "register_encoder", "register_head", "register_preset", "register_world", "resume", "resume_many", "setting",
-    "train", "train_many",
+    "Config", "GymView", "Part", "Range", "Run", "Runs", "Search", "StopTraining", "Stopped", "StoppedRuns",
+    "TensorBoard", "TensorqError", "TrainedAgent", "check_world", "flatten_space", "layers", "load", "open_run",
+    "register_encoder", "register_head", "register_preset", "register_world", "resume", "resume_many",
+    "resume_tune", "setting", "train", "train_many", "tune",
 ]  # fmt: skip
 
 

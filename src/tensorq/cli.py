@@ -166,6 +166,50 @@ def sweep(arguments: list[str]) -> None:
     train_many(env, seeds=read_seeds(text), grid=grid, **{**common, **given})
 
 
+@command(
+    _option(
+        "--trials INT", "How many settings are tried; the first are those of the preset. (default: 100)", default=100
+    ),
+    _option(
+        "--space NAME=SPACE",
+        "Where a setting is searched: LOW:HIGH, LOW:HIGH:log, or values as in TOML, such as n_step=1,3,5. (default: "
+        "the usual space of the algorithm; may be repeated)",
+        action="append",
+        default=[],
+    ),
+    _flag("--only", "Search only the settings of --space."),
+    _option(
+        "--metric {best,final,average}",
+        "Which greedy return of a run counts: that of the best agent, the last one, or the mean of all. (default: "
+        "average)",
+        default="average",
+    ),
+    _option("--seeds-per-trial INT", "Tuning seeds of a trial: 1000, 1001 ... (default: 3)", default=3),
+    _option(
+        "--finalists INT",
+        "How many of the best trials are trained with twice as many more tuning seeds, before one is chosen. "
+        "(default: 5)",
+        default=5,
+    ),
+    _option(
+        "--fresh-seeds INT",
+        "Seeds 0, 1 ... with which the best settings and the preset are compared at the end. (default: 10)",
+        default=10,
+    ),
+    _option("--sampler-seed INT", "Seed of the search itself. (default: 0)", default=0),
+    *WHERE,
+    JOBS,
+    *EVENTS[2:],
+)
+def tune(arguments: list[str]) -> None:
+    """ENV [--trials 100] [--space NAME=LOW:HIGH:log] ...: search for better settings, and write them as a preset."""
+    from tensorq.search.run import tune
+    from tensorq.search.space import read_space
+
+    env, given = _read_training("tune", arguments, "Search for settings with which an agent learns ENV best.")
+    tune(env, space=read_space(given.pop("space")), **given)
+
+
 def _read_training(name: str, arguments: list[str], about: str) -> tuple[str, dict[str, Any]]:
     """The environment and the options of a command that trains on it, settings among them."""
     from tensorq.envs.gymnasium_ids import require_known
@@ -201,11 +245,13 @@ def _take_observers(given: dict[str, Any]) -> None:
     """Put the keywords of api.train and api.resume in place of EVENTS; observers may be in the current folder."""
     from tensorq.plugins import load_observer
 
-    quiet, json, homes = given.pop("quiet"), given.pop("json"), given.pop("observer")
-    if homes:
-        _import_from_here()
-    ours = ["tensorq.observers.tensorboard:TensorBoard"] if given.pop("tensorboard") else []
-    given["observers"] = [load_observer(home) for home in [*homes, *ours]]
+    quiet, json = given.pop("quiet"), given.pop("json")
+    if "observer" in given:
+        homes = given.pop("observer")
+        if homes:
+            _import_from_here()
+        ours = ["tensorq.observers.tensorboard:TensorBoard"] if given.pop("tensorboard") else []
+        given["observers"] = [load_observer(home) for home in [*homes, *ours]]
     given["progress"] = "quiet" if quiet else "json" if json else "auto"
 
 
@@ -230,16 +276,37 @@ def _open(run: Path, env: str | None = None) -> Run:
         "Train to this total of environment steps; a finished run needs more than it has. (default: the run's own)",
     ),
     _option("--episodes INT", "The same in episodes, if these limit the run. (default: the run's own)"),
+    _option("--trials INT", "Of a search: the new number of trials. (default: the search's own)"),
     ENV,
     JOBS,
     *EVENTS,
 )
-def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, jobs: int | None, **given: Any) -> None:
-    """Continue a run, or several, from its last checkpoint. If stop_return ended it, until this is reached again."""
+def resume(
+    run: Path,
+    steps: int | None,
+    episodes: int | None,
+    trials: int | None,
+    env: str | None,
+    jobs: int | None,
+    **given: Any,
+) -> None:
+    """Continue a run, several, or a search. If stop_return ended a run, until this is reached again."""
     from tensorq import api
     from tensorq.many.plan import is_plan
+    from tensorq.search.plan import is_search
 
     _take_observers(given)
+    if is_search(run):
+        from tensorq.search.run import resume_tune
+
+        if steps is not None or episodes is not None or given.pop("observers"):
+            raise TensorqError(f"{run} is a search: expected no option but --trials, --jobs and --env.")
+        if env is not None:
+            _import_from_here()
+        resume_tune(run, trials=trials, jobs=jobs, make_env=env, **given)
+        return
+    if trials is not None:
+        raise TensorqError(f"--trials: received {trials}, and {run} is no search: leave it out.")
     if is_plan(run):
         from tensorq.many.run import resume_many
 
@@ -253,9 +320,11 @@ def resume(run: Path, steps: int | None, episodes: int | None, env: str | None, 
 
 
 def _each(paths: list[Path]) -> list[Path]:
-    """The paths, with its runs in place of a folder of several runs."""
+    """The paths, with its runs in place of a folder of several; for a search, those with fresh seeds."""
     from tensorq.many.plan import is_plan, read
+    from tensorq.search import plan as search
 
+    paths = [search.read(path).fresh if search.is_search(path) else path for path in paths]
     return [each for path in paths for each in (read(path).begun if is_plan(path) else [path])]
 
 
@@ -439,7 +508,7 @@ def run(arguments: list[str]) -> int:
     try:
         if name not in COMMANDS:
             raise TensorqError(f"unknown command {name!r}: {nearest(name, COMMANDS)}")
-        if name in ("train", "sweep"):
+        if name in ("train", "sweep", "tune"):
             COMMANDS[name].function(rest)
         else:
             _carry_out(name, rest)

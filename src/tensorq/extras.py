@@ -12,6 +12,7 @@ from importlib import metadata
 EXTRAS = {
     "video": ("MP4 videos", ("imageio", "imageio_ffmpeg")),
     "box2d": ("LunarLander-v3", ("Box2D",)),
+    "tune": ("`tensorq tune`, which searches settings", ("optuna",)),
     "atari": ("Atari games such as ALE/Pong-v5", ("ale_py", "cv2")),
 }
 

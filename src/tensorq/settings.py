@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from tensorq.errors import TensorqError
 from tensorq.plugins import Registry
@@ -67,6 +67,18 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class Range(NamedTuple):
+    """Numbers from `low` to `high`, both among them; `log` spreads them evenly by their logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Space = Range | tuple[Any, ...]
+"""The values of one setting among which a search chooses: a range of numbers, or each value."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a run with its settings. Its constructor checks each of them and raises TensorqError."""
@@ -75,6 +87,8 @@ class Part:
     """The heading of its settings in the help."""
     uses: ClassVar[tuple[type[Part], ...]] = ()
     """The parts that it always comes with."""
+    searched: ClassVar[Mapping[str, Space]] = {}
+    """What `tensorq tune` varies, and where. A part that others come with may have another space for their setting."""
 
     def __post_init__(self) -> None:
         """Check types and bounds; convert whole floats and NumPy numbers to the field's type."""

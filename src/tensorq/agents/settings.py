@@ -12,7 +12,7 @@ from tensorq.heads import HEADS
 from tensorq.heads.expected import Expected
 from tensorq.networks.settings import NetworkSettings, NoiseSettings
 from tensorq.replay.settings import ReplaySettings
-from tensorq.settings import Choices, Part, setting
+from tensorq.settings import Choices, Part, Range, setting
 
 if TYPE_CHECKING:
     from tensorq.config import Config
@@ -34,6 +34,7 @@ class ExplorationSettings(Part):
     """Settings of epsilon-greedy exploration."""
 
     subject = "exploration"
+    searched = {"epsilon_final": Range(0.01, 0.2, log=True), "epsilon_anneal_steps": Range(100, 20_000, log=True)}
 
     epsilon_start: float = setting(1.0, "Probability of a random action at the first step.", at_least=0, at_most=1)
     epsilon_final: float = setting(
@@ -66,6 +67,7 @@ class LearningRateSettings(Part):
     """Settings of the size of a learning step."""
 
     subject = "learning rate"
+    searched = {"learning_rate": Range(1e-4, 1e-2, log=True)}
 
     learning_rate: float = setting(1e-3, "Step size at the start.", above=0)
     learning_rate_final: float = setting(
@@ -139,6 +141,12 @@ class DQNSettings(Algorithm):
     """Deep Q-learning from replay (Mnih 2015)."""
 
     subject = "dqn"
+    searched = {
+        "gamma": (0.97, 0.98, 0.99, 0.995),
+        "double": (False, True),
+        "replay_ratio": (0.25, 0.5, 1.0, 2.0),
+        "target_sync_updates": Range(10, 2_000, log=True),
+    }
     agent = "tensorq.agents.dqn:DQN"
     uses = (
         ReplaySettings, NetworkSettings, NoiseSettings, LearningRateSettings, OptimizerSettings, ExplorationSettings,
@@ -210,6 +218,13 @@ class PQNSettings(Algorithm):
     """Deep Q-learning from many environments at once, without replay or target network (Gallici 2025)."""
 
     subject = "pqn"
+    searched = {
+        "gamma": (0.97, 0.98, 0.99, 0.995),
+        "rollout_length": (8, 16, 32, 64),
+        "rollout_epochs": (1, 2, 4),
+        "batch_size": (32, 64, 128, 256),
+        "trace_decay": Range(0.3, 0.95),
+    }
     agent = "tensorq.agents.pqn:PQN"
     uses = (Expected, NetworkSettings, LearningRateSettings, OptimizerSettings, ExplorationSettings)
 
@@ -268,6 +283,7 @@ class QTableSettings(Algorithm):
     """Q-learning with a table for Discrete observations, without TensorFlow (Watkins 1989)."""
 
     subject = "qtable"
+    searched = {"learning_rate": Range(0.02, 1.0, log=True), "gamma": (0.97, 0.98, 0.99, 0.995)}
     uses = (LearningRateSettings, ExplorationSettings)
 
     initial_value: float = setting(

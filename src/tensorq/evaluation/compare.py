@@ -93,7 +93,7 @@ def _row_of_setting(setting: SeedGroup, metric: Metric) -> dict[str, Any]:
     return _row(
         setting.env,
         setting.preset,
-        [(run.settings.get("seed"), _greedy_return(run, metric)) for run in runs],
+        [(run.settings.get("seed"), greedy_return(run, metric)) for run in runs],
         [str(run.path) for run in runs],
         changes=setting.changes,
         unusual=setting.unusual,
@@ -173,7 +173,8 @@ def _rows_of_all_environments(rows: Sequence[dict[str, Any]]) -> list[dict[str, 
     return together
 
 
-def _greedy_return(run: History, metric: Metric) -> float | None:
+def greedy_return(run: History, metric: Metric) -> float | None:
+    """The greedy return of a run that counts by this metric; None if it has not been evaluated."""
     returns = run.evaluations[1]
     if metric == "best":
         best = (run.result or {}).get("best")

@@ -51,7 +51,8 @@ def folder_name(values: Mapping[str, Any], seed: int) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    text = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return Path(text).stem if text.endswith(".toml") else text
 
 
 def read_set(texts: Iterable[str]) -> dict[str, list[Any]]:

@@ -94,14 +94,7 @@ class Plan:
 
     def how_to_resume(self) -> str:
         """The command, if there is one, and the call that go on with what is unfinished."""
-        names = {config.env for config in self.runs.values()}
-        if not self.needs:
-            option = ""
-        elif self.needs == ("make_env",) and len(names) == 1 and ":" in (name := names.pop()):
-            option = f" --env {name}"
-        else:
-            return f"{self.call} in Python"
-        return f"`tensorq resume {shlex.quote(str(self.path))}{option}`, or {self.call} in Python,"
+        return how_to_go_on(self.path, self.needs, {config.env for config in self.runs.values()}, self.call)
 
     def save(self) -> None:
         """Write runs.json."""
@@ -122,6 +115,17 @@ class Plan:
             for folder in (self.path / OUTPUT, self.path):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+
+def how_to_go_on(path: Path, needs: tuple[str, ...], envs: set[str], call: str) -> str:
+    """The command, if there is one, and the call that go on with a folder of runs on these environments."""
+    if not needs:
+        option = ""
+    elif needs == ("make_env",) and len(envs) == 1 and ":" in (name := next(iter(envs))):
+        option = f" --env {name}"
+    else:
+        return f"{call} in Python"
+    return f"`tensorq resume {shlex.quote(str(path))}{option}`, or {call} in Python,"
 
 
 def first_free(parent: Path, text: str) -> Path:

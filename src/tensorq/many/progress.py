@@ -22,11 +22,14 @@ _MOST_ROWS = 16  # of runs that train, in the table
 class ManyProgress:
     """Is told of the events of several runs, and shows them."""
 
-    def __init__(self, mode: Mode, summary: Callable[[Counter[str]], str]) -> None:
-        """Show runs; `summary` makes a line from how many are training, finished, failed and stopped."""
+    def __init__(self, mode: Mode, summary: Callable[[Counter[str]], str], *, ends: bool = True) -> None:
+        """Show runs; `summary` makes a line from how many are training, finished, failed and stopped.
+
+        Without `ends`, no line says that a run has ended.
+        """
         self._mode, self._stream = chosen_mode(mode)
         self._rows: dict[str, _Row] = {}
-        self._summary = summary
+        self._summary, self._ends = summary, ends
         self._live = self._make_live() if self._mode == "live" else None
 
     def begin(self, name: str, config: Config) -> None:
@@ -43,7 +46,7 @@ class ManyProgress:
         row.take(event)
         if event["event"] == "message" and event["kind"] == "warning":
             self.write(f"{name}: warning: {event['text']}")
-        elif event["event"] == "ended":
+        elif event["event"] == "ended" and self._ends:
             reason = f": {event['text']}" if event["how"] == "failed" else ""
             self.write(f"{name} {event['how']}{reason or row.outcome}")
         if self._live is not None and not self._live.is_started:

@@ -95,7 +95,7 @@ def train_many(
         StoppedRuns: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume_many` goes on from there.
     """
     chosen = plans.check_seeds(seeds)
-    _check_jobs(jobs)
+    check_jobs(jobs)
     if "seed" in settings:
         raise TensorqError("seed: expected seeds= alone, which has every seed.")
     configs: dict[str, Config] = {}
@@ -104,7 +104,10 @@ def train_many(
         its_preset = all_settings.pop("preset")
         asked = api.understood(env, its_preset, network, features, run_dir, init_from, observers, all_settings)
         for seed in chosen:
-            configs[folder_name(values, seed) if grid else f"seed{seed}"] = asked.config.replace(seed=seed)
+            name = folder_name(values, seed) if grid else f"seed{seed}"
+            while name in configs:  # two values may look alike, such as presets of two folders
+                name += "-2"
+            configs[name] = asked.config.replace(seed=seed)
     packed = to_bytes(Functions(asked.make, asked.network, tuple(observers)), "a function or an observer")
     needs = needed_functions(asked.config, asked.make is not None, network_kind(asked.config, asked.network))
     if asked.run_dir is None:
@@ -143,7 +146,7 @@ def resume_many(
         network = path.network if network is None and features is None else network
         path = path.path
     folder = Run(path).path  # type: ignore[arg-type]  # it takes a text, too
-    _check_jobs(jobs)
+    check_jobs(jobs)
     built = api.checked_functions(network, features, observers, make_env)
     plan = plans.read(folder)
     require_functions(plan.path, plan.needs, make_env, built, plan.call)
@@ -170,7 +173,7 @@ def resume_many(
 def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -> None:
     """Train what is not finished, then write and show the comparison; raises as train_many does."""
     configs = {name: plan.config(name) for name in plan.unfinished}
-    at_once = _jobs(jobs, list(configs.values()))
+    at_once = min(jobs_at_once(jobs, list(configs.values())), len(configs))
 
     def task(name: str, kind: str) -> Task:
         return Task(
@@ -224,17 +227,18 @@ def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -
         raise TensorqError(f"{some}, {name} with: {each.text} -- {plan.how_to_resume()} goes on with what is left.")
 
 
-def _jobs(jobs: int | None, configs: list[Config]) -> int:
+def jobs_at_once(jobs: int | None, configs: list[Config]) -> int:
     """How many runs train at once."""
     if any(config.single_environment for config in configs):
         if jobs not in (None, 1):
             raise TensorqError(f"jobs (--jobs): received {jobs}, expected 1 with single_environment.")
         return 1
     usual = max(1, usable_cores() // max(config.threads for config in configs))
-    return min(usual if jobs is None else jobs, len(configs))
+    return usual if jobs is None else jobs
 
 
-def _check_jobs(jobs: Any) -> None:
+def check_jobs(jobs: Any) -> None:
+    """Refuse a number of jobs that is none; raises TensorqError."""
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise TensorqError(f"jobs (--jobs): received {jobs!r}, expected a whole number of at least 1.")
 

@@ -21,6 +21,7 @@ class NetworkSettings(Part):
     """Settings of the encoder, the dense layers, and the streams of a dueling network."""
 
     subject = "network"
+    searched = {"hidden_sizes": ((64, 64), (128, 128), (256,), (256, 256)), "layer_norm": (False, True)}
 
     encoder: str = setting(
         "auto",

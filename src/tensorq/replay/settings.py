@@ -23,6 +23,7 @@ class ReplaySettings(Part):
     """Settings of replay, with uniform draws or by priority."""
 
     subject = "replay"
+    searched = {"batch_size": (32, 64, 128, 256), "n_step": (1, 3, 5, 10)}
 
     batch_size: int = setting(64, "Transitions in one update.", at_least=1, idle=True)
     replay_capacity: int = setting(100_000, "Transitions kept for replay.", at_least=1, idle=True)

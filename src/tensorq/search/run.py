@@ -1,0 +1,474 @@
+"""Search settings, go on with a search, and look at its trials."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from tensorq import api
+from tensorq.api import Run
+from tensorq.config import DEFAULT_PRESET, check_names
+from tensorq.envs.calls import EnvironmentMaker
+from tensorq.errors import TensorqError
+from tensorq.evaluation.compare import Metric, greedy_return
+from tensorq.many import plan as plans
+from tensorq.many.plan import is_plan
+from tensorq.many.pool import Pool, to_bytes
+from tensorq.many.progress import ManyProgress
+from tensorq.many.run import Runs, check_jobs, jobs_at_once, resume_many, train_many
+from tensorq.many.worker import Functions, Task
+from tensorq.networks.build import FeatureBuilder, NetworkBuilder
+from tensorq.observers.progress import Mode
+from tensorq.paths import absolute, shown
+from tensorq.process import Signals
+from tensorq.replay.settings import ReplaySettings
+from tensorq.runs.checkpoint import write_atomically
+from tensorq.runs.freeing import free_replay
+from tensorq.runs.history import read_history, short
+from tensorq.runs.lock import LockableFolder
+from tensorq.runs.saved import SavedRun, needed_functions, network_kind, require_functions
+from tensorq.search.plan import SearchPlan, as_preset, is_search, read
+from tensorq.search.space import SpaceGiven, checked_space, usual_space
+from tensorq.search.study import Study, Trial, import_optuna
+from tensorq.show.numbers import format_return
+from tensorq.stopped import StoppedRuns
+
+FAILURES_AT_FIRST = 3  # so many trials that fail before any other has ended end the search
+
+
+@dataclass(frozen=True)
+class Search:
+    """A folder of a search.
+
+    Args:
+        path: the folder.
+        make_env, network: as in Run; every run has them.
+    """
+
+    path: Path
+    make_env: EnvironmentMaker | str | None = None
+    network: NetworkBuilder | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a value that is not a path."""
+        object.__setattr__(self, "path", Run(self.path).path)
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """The trials that have ended: number, state, value, returns by seed, settings, failure."""
+        return Study(read(self.path)).ended()
+
+    @property
+    def preset(self) -> Path:
+        """The preset of the best settings, best.toml, which `preset` (`--preset`) takes."""
+        return read(self.path).best
+
+    @property
+    def fresh(self) -> Runs:
+        """The runs with fresh seeds: of the preset that the search began with, and of the best settings."""
+        return Runs(read(self.path).fresh, self.make_env, self.network)
+
+    def __repr__(self) -> str:
+        return f"<Search {str(self.path)!r}: {len(self.trials)} of {read(self.path).trials} trials>"
+
+
+def tune(
+    env: str | EnvironmentMaker,
+    *,
+    trials: int = 100,
+    space: SpaceGiven | None = None,
+    only: bool = False,
+    metric: Metric = "average",
+    seeds_per_trial: int = 3,
+    finalists: int = 5,
+    fresh_seeds: int = 10,
+    sampler_seed: int = 0,
+    jobs: int | None = None,
+    preset: str = DEFAULT_PRESET,
+    network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
+    run_dir: str | Path | None = None,
+    init_from: Run | str | Path | None = None,
+    progress: Mode = "auto",
+    **settings: Any,
+) -> Search:
+    """Search for the settings with the highest greedy return, beginning with those of a preset.
+
+    A trial is trained with seeds 1000, 1001 ...; one that does worse than the median after some of them is given up.
+    The best trials are trained with more of these seeds. The best of them becomes a preset, best.toml, and is compared
+    with the preset of the beginning on seeds 0, 1 ..., which no choice has seen.
+
+    Args:
+        trials: how many settings are tried; the first are those of the preset.
+        space: tq.Range or a list of values, by the name of a setting, in addition to the usual space or in its place.
+        only: leave out the usual space.
+        metric: which greedy return of a run counts: of the kept best agent ("best"), the last ("final"), or the mean of
+            all evaluations, the area under the curve ("average").
+        seeds_per_trial, finalists, fresh_seeds: seeds of a trial; trials that get twice as many more; seeds at the end.
+        sampler_seed: the seed of the sampler (TPE: Bergstra et al. 2011). With one job, the search can be repeated.
+        jobs, preset, network, features, run_dir, init_from, progress: as in tq.train_many.
+        settings: what all trials have, which is not varied.
+
+    Raises:
+        TensorqError: for bad arguments, without the extra `tune`, or if the first trials all fail.
+        StoppedRuns: after Ctrl-C or SIGTERM, a KeyboardInterrupt; `resume_tune` goes on from there.
+    """
+    import_optuna()
+    check_jobs(jobs)
+    if metric not in get_args(Metric):
+        raise TensorqError(f"metric: received {metric!r}, expected one of {', '.join(get_args(Metric))}.")
+    counts = {"trials": (trials, 1), "seeds_per_trial": (seeds_per_trial, 1), "finalists": (finalists, 1)}
+    counts |= {"fresh_seeds": (fresh_seeds, 0), "sampler_seed": (sampler_seed, 0)}
+    for name, (count, least) in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= 2**31:
+            raise TensorqError(f"{name}: received {count!r}, expected a whole number of at least {least}.")
+    if fresh_seeds > plans.MOST_RUNS // 2 or 3 * seeds_per_trial > plans.MOST_RUNS:
+        raise TensorqError(f"seeds: expected at most {plans.MOST_RUNS // 3:,}.")
+    if "seed" in settings:
+        raise TensorqError(f"seed: received {settings['seed']!r}: a search has seeds of its own, 1000, 1001 ...")
+    asked = api.understood(env, preset, network, features, run_dir, init_from, (), settings)
+    given = checked_space(space or {})
+    check_names(given, known=vars(asked.config))
+    if both := given.keys() & settings.keys():
+        raise TensorqError(f"{min(both)}: received a value and a space: leave one out.")
+    usual = {} if only else usual_space(asked.config)
+    wanted = {name: each for name, each in {**usual, **given}.items() if name not in settings}
+    if not wanted:
+        raise TensorqError("nothing to search: give a space (--space), such as learning_rate=1e-4:1e-2:log.")
+    if asked.run_dir is None:
+        folder = plans.first_free(absolute("runs"), f"{asked.config.env}-{asked.config.preset}-tune")
+    elif is_search(asked.run_dir):
+        raise TensorqError(
+            f"{asked.run_dir} has a search already: `tensorq resume {asked.run_dir}` goes on with it."
+        )
+    else:
+        folder = plans.new_folder(asked.run_dir)
+    plan = SearchPlan(
+        path=folder,
+        env=asked.config.env,
+        preset=str(absolute(preset)) if preset.endswith(".toml") else preset,
+        settings={name: getattr(asked.config, name) for name in settings},
+        space=wanted,
+        metric=metric,
+        trials=trials,
+        seeds_per_trial=seeds_per_trial,
+        finalists=finalists,
+        fresh_seeds=fresh_seeds,
+        sampler_seed=sampler_seed,
+        needs=needed_functions(asked.config, asked.make is not None, network_kind(asked.config, asked.network)),
+        init_from=asked.init_from,
+    )
+    functions = Functions(asked.make, asked.network)
+    packed = to_bytes(functions, "a function")
+    plan.save()
+    Study(plan).propose({name: getattr(asked.config, name) for name in wanted})
+    try:
+        _carry_out(plan, functions, packed, jobs, progress)
+    finally:
+        plan.remove_if_new()
+    return Search(folder, asked.make_env, asked.network)
+
+
+def resume_tune(
+    path: Search | str | Path,
+    *,
+    trials: int | None = None,
+    jobs: int | None = None,
+    make_env: EnvironmentMaker | str | None = None,
+    network: NetworkBuilder | None = None,
+    features: FeatureBuilder | None = None,
+    progress: Mode = "auto",
+) -> Search:
+    """Go on with a search, also beside other processes that work at it.
+
+    Args:
+        path: the search, or its folder.
+        trials: a new number of trials in all.
+        jobs, make_env, network, features, progress: as in tq.resume_many.
+    """
+    if isinstance(path, Search):
+        make_env = path.make_env if make_env is None else make_env
+        network = path.network if network is None and features is None else network
+        path = path.path
+    folder = Run(path).path  # type: ignore[arg-type]  # it takes a text, too
+    import_optuna()
+    check_jobs(jobs)
+    built = api.checked_functions(network, features, (), make_env)
+    plan = read(folder)
+    require_functions(plan.path, plan.needs, make_env, built, plan.call)
+    if trials is not None:
+        if isinstance(trials, bool) or not isinstance(trials, int) or trials < plan.trials:
+            raise TensorqError(f"trials (--trials): received {trials!r}, expected at least the {plan.trials} so far.")
+        plan = dataclasses.replace(plan, trials=trials)
+        plan.save()
+    functions = Functions(make_env, built)
+    _carry_out(plan, functions, to_bytes(functions, "a function"), jobs, progress)
+    return Search(folder, make_env, built)
+
+
+class _Work:
+    """Decides which run a worker trains next, and learns from those that have ended."""
+
+    def __init__(self, plan: SearchPlan, study: Study, functions: bytes, at_once: int, show: ManyProgress) -> None:
+        self.failure = ""
+        self._at_once = at_once
+        self._plan, self._study, self._functions, self._show = plan, study, functions, show
+        self._trials: list[Trial] = []
+        self._runs: dict[str, tuple[Trial, int]] = {}
+        self._enough = False
+        self._failed = self._others = 0
+
+    def task(self, number: int, values: Mapping[str, Any], seed: int, kind: str | None = None) -> Task:
+        """A run of a trial, which is resumed if it has begun."""
+        run_dir = self._plan.run_folder(number, seed)
+        return Task(
+            kind=kind or ("resume" if os.path.isfile(run_dir / "config.json") else "train"),
+            run_dir=run_dir,
+            config=self._plan.config(values, seed).to_dict(),
+            functions=self._functions,
+            output=(self._plan.path if kind else self._plan.trial_folder(number)) / f"seed{seed}.txt",
+            init_from=self._plan.init_from,
+            at_once=self._at_once,
+        )
+
+    def next_task(self) -> tuple[str, Task] | None:
+        """A seed of a trial that has none in training; else of a new trial; else a further seed of any."""
+        if self.failure:
+            return None
+        while True:
+            trial = next((each for each in self._trials if each.waiting and not each.running), None)
+            trial = trial or self._new_trial() or next((each for each in self._trials if each.waiting), None)
+            if trial is None:
+                return None
+            seed = trial.waiting.pop(0)
+            try:
+                task = self.task(trial.number, trial.settings, seed)
+            except TensorqError as error:  # settings that do not fit each other
+                self._fail(trial, str(error))
+                if self.failure:
+                    return None
+                continue
+            trial.running += 1
+            name = f"trial{trial.number}-seed{seed}"
+            self._runs[name] = trial, seed
+            self._show.begin(name, self._plan.config(trial.settings, seed))
+            return name, task
+
+    def _new_trial(self) -> Trial | None:
+        while not self._enough:
+            trial = self._study.begin()
+            if trial is None:
+                self._enough = True
+                return None
+            self._trials.append(trial)
+            for seed in self._plan.tuning_seeds:
+                value = finished_return(self._plan, trial.number, seed)
+                if value is None:
+                    trial.waiting.append(seed)
+                else:
+                    trial.returns[seed] = value
+            if trial.waiting:
+                return trial
+            self._end(trial)  # all of its runs had ended, and then its process
+        return None
+
+    def told(self, name: str, event: dict[str, Any]) -> None:
+        """Take an event of a run."""
+        self._show(name, event)
+        if event["event"] != "ended":
+            return
+        trial, seed = self._runs.pop(name)
+        trial.running -= 1
+        if trial not in self._trials or event["how"] == "stopped":  # it was given up, or all are stopped
+            return
+        value = finished_return(self._plan, trial.number, seed) if event["how"] == "finished" else None
+        if event["how"] == "failed":
+            self._fail(trial, event["text"])
+        elif value is None:
+            self._fail(trial, "it has no greedy evaluation")
+        else:
+            trial.returns[seed] = value
+            free(self._plan, trial.number, seed)
+            hopeless = self._study.report(trial)
+            if hopeless or not (trial.waiting or trial.running):
+                self._end(trial, pruned=hopeless and bool(trial.waiting or trial.running))
+
+    def _end(self, trial: Trial, pruned: bool = False) -> None:
+        self._trials.remove(trial)
+        self._study.finish(trial, pruned=pruned)
+        self._others += 1
+        how = f", given up after {_counted(len(trial.returns), 'seed')}" if pruned else ""
+        self._show.write(f"trial {trial.number}: {format_return(_mean(trial.returns.values()))}{how}")
+
+    def _fail(self, trial: Trial, text: str) -> None:
+        self._trials.remove(trial)
+        self._study.finish(trial, failure=text)
+        self._failed += 1
+        self._show.write(f"trial {trial.number} failed: {text}")
+        if self._failed >= FAILURES_AT_FIRST and not self._others:
+            self.failure = f"the first {self._failed} trials failed, the last with: {text}"
+
+    def close(self) -> None:
+        """Leave the trials that have not ended to others."""
+        for trial in self._trials:
+            trial.folder.unlock()
+
+
+def _carry_out(plan: SearchPlan, functions: Functions, packed: bytes, jobs: int | None, progress: Mode) -> None:
+    """Work at a search until it has its trials; then choose, draw and compare, unless others still work at some."""
+    from tensorq.show.search import draw_search
+
+    study = Study(plan)
+    if len(study.ended()) >= plan.trials and plan.chosen is not None and _is_compared(plan):
+        raise TensorqError(f"{plan.path}: its {plan.trials} trials have ended: give more of them (--trials) to go on.")
+    study.start_sampling()
+
+    def summary(counts: Counter[str]) -> str:
+        ended = study.ended()
+        best = max((each["value"] for each in ended if each["state"] == "finished"), default=None)
+        text = "" if best is None else f", the best has {format_return(best)}"
+        return f"{len(ended)} of {plan.trials} trials{text}, {_counted(counts['training'], 'run')} in training"
+
+    first = plan.config({}, plan.tuning_seeds[0])
+    at_once = jobs_at_once(jobs, [first])
+    with contextlib.ExitStack() as closing:
+        show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary, ends=False)))
+        signals = closing.enter_context(Signals())
+        pool = closing.enter_context(Pool(at_once, signals))
+        work = closing.enter_context(contextlib.closing(_Work(plan, study, packed, at_once, show)))
+        show.write(f"{_counted(plan.trials, 'trial')} in {plan.path}, {_counted(at_once, 'run')} at once")
+        show.write(f"searched: {', '.join(plan.space)}")
+        if not study.ended() and not study.running():
+            check = iter([("check", work.task(0, {}, plan.tuning_seeds[0], kind="check"))])
+            checked = pool.carry_out(lambda: next(check, None)).get("check")
+            if checked is not None and checked.how == "failed" and not signals():
+                raise TensorqError(checked.text)
+        pool.carry_out(work.next_task, work.told)
+        if work.failure:
+            raise TensorqError(work.failure)
+        if not signals.received and (others := study.running()):
+            show.write(f"other processes work at {_counted(others, 'trial')}; the last of them compares the best")
+            return
+        with _finishing(plan):
+            if not signals.received:
+                best = _choose(plan, study, work, pool, show, signals)
+            if signals.received:
+                raise StoppedRuns(plan.path, f"{plan.how_to_resume()} continues", signals.received)
+            plan = dataclasses.replace(read(plan.path), chosen=best["number"])
+            plan.save()
+            write_atomically(plan.best, as_preset(plan, best["settings"]).encode())
+            draw_search(study.ended(), best["number"], study.importances(), plan.metric, plan.picture)
+    if progress not in ("json", "quiet"):
+        values = ", ".join(f"{name} {short(value)}" for name, value in best["settings"].items())
+        print(f"the best is trial {best['number']}: {values}\n{shown(plan.best)}\n{shown(plan.picture)}")
+    _compare_on_fresh_seeds(plan, functions, jobs, progress)
+
+
+@contextlib.contextmanager
+def _finishing(plan: SearchPlan) -> Any:
+    """Keep other processes from choosing the best, too."""
+    folder = LockableFolder(plan.path)
+    folder.lock()
+    try:
+        yield
+    finally:
+        folder.unlock()
+
+
+def _choose(
+    plan: SearchPlan, study: Study, work: _Work, pool: Pool, show: ManyProgress, signals: Signals
+) -> dict[str, Any]:
+    """Train the best trials with more seeds, and return the best of them."""
+    complete = [each for each in study.ended() if each["state"] == "finished"]
+    if not complete:
+        raise TensorqError(f"{plan.path}: no trial has ended without a failure: {study.ended()[-1]['failure']}")
+    finalists = sorted(complete, key=lambda each: (-each["value"], each["number"]))[: plan.finalists]
+    if len(finalists) == 1:
+        return finalists[0]
+    left = {
+        f"trial{each['number']}-seed{seed}": (each, seed)
+        for each in finalists
+        for seed in plan.final_seeds
+        if finished_return(plan, each["number"], seed) is None
+    }
+    waiting = iter(left)
+
+    def next_task() -> tuple[str, Task] | None:
+        name = next(waiting, None)
+        if name is None:
+            return None
+        each, seed = left[name]
+        show.begin(name, plan.config(each["settings"], seed))
+        return name, work.task(each["number"], each["settings"], seed)
+
+    if left:
+        show.write(f"the {len(finalists)} best trials are trained with {2 * plan.seeds_per_trial} more seeds")
+    pool.carry_out(next_task, show)
+    for each, seed in left.values():
+        if finished_return(plan, each["number"], seed) is not None:
+            free(plan, each["number"], seed)
+    means = {}
+    for each in finalists:
+        returns = [finished_return(plan, each["number"], seed) for seed in plan.final_seeds]
+        # A seed that failed counts as the worst that any had.
+        known = [value for value in returns if value is not None]
+        means[each["number"]] = _mean(value if value is not None else min(known) for value in returns)
+        if not signals.received:
+            show.write(f"trial {each['number']}: {format_return(means[each['number']])} with {len(returns)} seeds")
+    return max(finalists, key=lambda each: means[each["number"]])
+
+
+def _compare_on_fresh_seeds(plan: SearchPlan, functions: Functions, jobs: int | None, progress: Mode) -> None:
+    """Train the best settings, and the preset that the search began with, with seeds that no choice has seen."""
+    if _is_compared(plan):
+        return
+    if not is_plan(plan.fresh):
+        train_many(
+            functions.make_env or plan.env,
+            seeds=range(plan.fresh_seeds),
+            grid={"preset": [plan.preset, str(plan.best)]},
+            jobs=jobs,
+            network=functions.network,
+            run_dir=plan.fresh,
+            init_from=plan.init_from,
+            progress=progress,
+            **plan.settings,
+        )
+    else:
+        resume_many(plan.fresh, jobs=jobs, make_env=functions.make_env, network=functions.network, progress=progress)
+
+
+def _is_compared(plan: SearchPlan) -> bool:
+    """Whether there is nothing to train with fresh seeds."""
+    return plan.fresh_seeds == 0 or (is_plan(plan.fresh) and not plans.read(plan.fresh).unfinished)
+
+
+def finished_return(plan: SearchPlan, number: int, seed: int) -> float | None:
+    """What a finished run of a trial reached; None if it has not finished."""
+    folder = plan.run_folder(number, seed)
+    if not os.path.lexists(folder / "result.json"):
+        return None
+    return greedy_return(read_history(SavedRun(folder)), plan.metric)
+
+
+def free(plan: SearchPlan, number: int, seed: int) -> None:
+    """Delete the replay of a finished run: a search would fill the disk with replays."""
+    run = SavedRun(plan.run_folder(number, seed))
+    if run.config.find(ReplaySettings) is not None:
+        free_replay(run)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = [*values]
+    return math.fsum(found) / len(found)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
