@@ -52,6 +52,17 @@ ENV = _option(
     "the run's own)",
 )
 JOBS = _option("--jobs INT", "With several runs: how many train at once. (default: as many as have cores of their own)")
+MACHINES = (  # on which several runs train
+    JOBS,
+    _option(
+        "--on {ray}",
+        "With several runs: train them on the machines of a Ray cluster (the ray extra). (default: on this machine)",
+    ),
+    _option(
+        "--address TEXT",
+        "With --on ray: the cluster, as HOST:PORT, or auto on one of its machines. (default: start Ray here)",
+    ),
+)
 EVENTS = (  # what becomes of a run's events
     _flag("--tensorboard", "Write metrics and settings for TensorBoard too, into the run's folder."),
     _option(
@@ -112,21 +123,24 @@ WHERE = (  # what is trained on, and where it is kept
         "Train a run for each of these seeds, such as 0-29 or 0,3,7-9, beside each other, and compare them. "
         "(default: one run, of --seed)",
     ),
-    JOBS,
+    *MACHINES,
     *EVENTS,
 )
 def train(arguments: list[str]) -> None:
     """ENV [--preset P] [--steps N] [--seed S] ...: train an agent; --help lists every setting."""
     env, given = _read_training("train", arguments, "Train an agent on ENV, such as CartPole-v1.")
-    seeds, jobs = given.pop("seeds"), given.pop("jobs")
+    seeds = given.pop("seeds")
     if seeds is not None:
         from tensorq.many.plan import read_seeds
         from tensorq.many.run import train_many
 
-        train_many(env, seeds=read_seeds(seeds), jobs=jobs, **given)
+        train_many(env, seeds=read_seeds(seeds), **given)
         return
-    if jobs is not None:
-        raise TensorqError(f"--jobs: received {jobs} for one run, expected it with --seeds, such as --seeds 0-9.")
+    for name in ("jobs", "on", "address"):
+        if (value := given.pop(name)) is not None:
+            raise TensorqError(
+                f"--{name}: received {value} for one run, expected it with --seeds, such as --seeds 0-9."
+            )
     from tensorq import api
     from tensorq.process import process_seconds
 
@@ -146,7 +160,7 @@ def train(arguments: list[str]) -> None:
     ),
     _option("--seeds SEEDS", "The seeds of each combination, such as 0-4. (default: 0)"),
     *WHERE,
-    JOBS,
+    *MACHINES,
     *EVENTS,
 )
 def sweep(arguments: list[str]) -> None:
@@ -198,7 +212,7 @@ def sweep(arguments: list[str]) -> None:
     ),
     _option("--sampler-seed INT", "Seed of the search itself. (default: 0)", default=0),
     *WHERE,
-    JOBS,
+    *MACHINES,
     *EVENTS[2:],
 )
 def tune(arguments: list[str]) -> None:
@@ -278,7 +292,7 @@ def _open(run: Path, env: str | None = None) -> Run:
     _option("--episodes INT", "The same in episodes, if these limit the run. (default: the run's own)"),
     _option("--trials INT", "Of a search: the new number of trials. (default: the search's own)"),
     ENV,
-    JOBS,
+    *MACHINES,
     *EVENTS,
 )
 def resume(
@@ -288,6 +302,8 @@ def resume(
     trials: int | None,
     env: str | None,
     jobs: int | None,
+    on: Any,
+    address: str | None,
     **given: Any,
 ) -> None:
     """Continue a run, several, or a search. If stop_return ended a run, until this is reached again."""
@@ -303,7 +319,7 @@ def resume(
             raise TensorqError(f"{run} is a search: expected no option but --trials, --jobs and --env.")
         if env is not None:
             _import_from_here()
-        resume_tune(run, trials=trials, jobs=jobs, make_env=env, **given)
+        resume_tune(run, trials=trials, jobs=jobs, on=on, address=address, make_env=env, **given)
         return
     if trials is not None:
         raise TensorqError(f"--trials: received {trials}, and {run} is no search: leave it out.")
@@ -312,10 +328,11 @@ def resume(
 
         if env is not None:
             _import_from_here()
-        resume_many(run, jobs=jobs, steps=steps, episodes=episodes, make_env=env, **given)
+        resume_many(run, jobs=jobs, on=on, address=address, steps=steps, episodes=episodes, make_env=env, **given)
         return
-    if jobs is not None:
-        raise TensorqError(f"--jobs: received {jobs}, and {run} is one run: leave it out.")
+    for name, value in (("jobs", jobs), ("on", on), ("address", address)):
+        if value is not None:
+            raise TensorqError(f"--{name}: received {value}, and {run} is one run: leave it out.")
     api.resume(_open(run, env), steps=steps, episodes=episodes, **given)
 
 

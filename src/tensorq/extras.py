@@ -13,6 +13,7 @@ EXTRAS = {
     "video": ("MP4 videos", ("imageio", "imageio_ffmpeg")),
     "box2d": ("LunarLander-v3", ("Box2D",)),
     "tune": ("`tensorq tune`, which searches settings", ("optuna",)),
+    "ray": ("several runs on a cluster (`--on ray`)", ("ray",)),
     "atari": ("Atari games such as ALE/Pong-v5", ("ale_py", "cv2")),
 }
 

@@ -82,20 +82,28 @@ def check(
                 f"steps: received {config.steps}, which give {owed} updates, but the host loop makes {per_call} at "
                 "a time, so nothing would be learned: raise steps."
             )
-    space, num_actions = environment.observation_space, int(environment.action_space.n)
+    space = environment.observation_space
     seen = stacked_space(environment.native_observation_space, frame_stack(config))  # which refuses some spaces
     seen = plain_observation_space(seen)
     if network is None and config.encoder == "auto":
         config.replace(encoder=encoder_name(config, seen))  # refuses the other encoder's settings
     if network is None and isinstance(encoder := encoder_of(config, seen), ImageEncoder):
         encoder.image_shape(space)  # refuses spaces without images
-    limit = environment.max_episode_steps if loop == "compiled" else None
-    default_network = network is None and knows(seen, config)
-    check_fits(config, demands(space, num_actions, default_network, limit), available_bytes(), at_once)
+    check_fits(config, memory_demands(config, environment, network), available_bytes(), at_once)
     if dqn is not None and not (folder / "replay.bin").exists():
         there = next(parent for parent in [folder, *folder.parents] if parent.exists())
         disk = shutil.disk_usage(there)
         check_fits(config, [disk_demand(space)], disk.free if disk.total else None, in_all, "disk")
+
+
+def memory_demands(config: Config, environment: Environment, network: NetworkBuilder | None) -> list[Demand]:
+    """The memory of a run, roughly; nothing for a table, which is small."""
+    if config.find(QTableSettings):
+        return []
+    space, num_actions = environment.observation_space, int(environment.action_space.n)
+    seen = plain_observation_space(stacked_space(environment.native_observation_space, frame_stack(config)))
+    limit = environment.max_episode_steps if loop_kind(config, environment) == "compiled" else None
+    return demands(space, num_actions, network is None and knows(seen, config), limit)
 
 
 def available_bytes() -> int | None:

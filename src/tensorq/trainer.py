@@ -96,11 +96,15 @@ def check(
     init_from: Path | None,
     at_once: int,
     in_all: int,
-) -> None:
-    """Refuse what `train` would refuse, if `in_all` such runs are to be trained, `at_once` beside each other."""
+) -> float:
+    """Refuse what `train` would refuse, if `in_all` such runs are to be trained, `at_once` beside each other.
+
+    Returns the memory in bytes that one needs, roughly, beside that of TensorFlow.
+    """
     nobody = Audience(())
     with _described(config.env, make, config, nobody) as environment:
-        _prepared(config, make, network, run_dir, init_from, environment, nobody, at_once, in_all)
+        config, *_ = _prepared(config, make, network, run_dir, init_from, environment, nobody, at_once, in_all)
+        return sum(each.bytes(config) for each in preflight.memory_demands(config, environment, network))
 
 
 def _prepared(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tensorq.errors import TensorqError, where_raised
 from tensorq.many.worker import Task
@@ -31,6 +31,22 @@ class Ended(NamedTuple):
     text: str
 
 
+class AnyWorker(Protocol):
+    """Carries out one task after the other, here or on another machine."""
+
+    def fits(self, task: Task) -> bool:
+        """Whether it can carry out this task."""
+
+    def carry_out(self, task: Task, told: Callable[[dict[str, Any]], None]) -> Ended:
+        """Carry out a task, and return when it has ended; `told` gets the events of its run."""
+
+    def interrupt(self) -> None:
+        """Ask it to save its run and to stop."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Worker:
     """A process that carries out one task after the other.
 
@@ -39,7 +55,7 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         """Start the process, for tasks that need the same threads as this one."""
-        self._key = _threads(task)
+        self._key = threads_of(task)
         # With this process's sys.path. `-m` would put the current folder first, whose modules may have any name.
         program = f"import sys; sys.path[:] = {[str(each) for each in sys.path]!r}; from tensorq.many import worker"
         self._process = subprocess.Popen(
@@ -52,7 +68,7 @@ class Worker:
 
     def fits(self, task: Task) -> bool:
         """Whether the process lives, and has the threads of this task: they are fixed once TensorFlow runs."""
-        return self._process.poll() is None and self._key == _threads(task)
+        return self._process.poll() is None and self._key == threads_of(task)
 
     def carry_out(self, task: Task, told: Callable[[dict[str, Any]], None]) -> Ended:
         """Send a task, and return when it has ended, or the process has."""
@@ -78,8 +94,12 @@ class Worker:
     def interrupt(self) -> None:
         """Ask the process to save its run and to stop."""
         if os.name != "nt":
-            with contextlib.suppress(OSError):
-                self._process.send_signal(signal.SIGINT)
+            self.signal(signal.SIGINT)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        with contextlib.suppress(OSError):
+            self._process.send_signal(number)
 
     def close(self) -> None:
         """End the process, which has no task any more."""
@@ -94,18 +114,21 @@ class Worker:
         self._process.wait()
 
 
-def _threads(task: Task) -> tuple[Any, ...]:
+def threads_of(task: Task) -> tuple[Any, ...]:
+    """What decides about the threads of a process: it is fixed once TensorFlow runs."""
     return tuple(task.config.get(name) for name in ("threads", "overlap_learning"))
 
 
 class Pool:
     """Carries out tasks by several workers."""
 
-    def __init__(self, jobs: int, interrupted: Callable[[], bool]) -> None:
-        """Take the number of workers, and what says whether the user wants to stop."""
-        self._jobs, self._interrupted = jobs, interrupted
-        self._idle: list[Worker] = []
-        self._busy: dict[str, Worker] = {}  # by the name of its task
+    def __init__(
+        self, jobs: int, interrupted: Callable[[], bool], new_worker: Callable[[Task], AnyWorker] = Worker
+    ) -> None:
+        """Take the number of workers, what says whether the user wants to stop, and what makes a worker for a task."""
+        self._jobs, self._interrupted, self._new_worker = jobs, interrupted, new_worker
+        self._idle: list[AnyWorker] = []
+        self._busy: dict[str, AnyWorker] = {}  # by the name of its task
         self._answers: queue.SimpleQueue[tuple[str, dict[str, Any] | Ended]] = queue.SimpleQueue()
         self._stopping = False
 
@@ -147,10 +170,10 @@ class Pool:
         if worker is not None and not worker.fits(task):
             worker.close()
             worker = None
-        self._busy[name] = worker = worker or Worker(task)
+        self._busy[name] = worker = worker or self._new_worker(task)
         threading.Thread(target=self._work, args=(worker, name, task), daemon=True).start()
 
-    def _work(self, worker: Worker, name: str, task: Task) -> None:
+    def _work(self, worker: AnyWorker, name: str, task: Task) -> None:
         """Wait for the answers of a worker, in a thread."""
         try:
             ended = worker.carry_out(task, lambda answer: self._answers.put((name, answer)))

@@ -20,6 +20,7 @@ from tensorq.evaluation.compare import Metric, compare
 from tensorq.events import Observer
 from tensorq.many import plan as plans
 from tensorq.many.grid import Grid, combinations, folder_name
+from tensorq.many.machines import Machines, On, check_machines, machines
 from tensorq.many.plan import Plan
 from tensorq.many.pool import Pool, to_bytes
 from tensorq.many.progress import ManyProgress
@@ -27,7 +28,7 @@ from tensorq.many.worker import Functions, Task
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder
 from tensorq.observers.progress import Mode
 from tensorq.paths import absolute, shown
-from tensorq.process import Signals, usable_cores
+from tensorq.process import Signals
 from tensorq.runs.saved import needed_functions, network_kind, require_functions
 from tensorq.stopped import StoppedRuns
 
@@ -68,6 +69,8 @@ def train_many(
     seeds: Iterable[int],
     grid: Grid | None = None,
     jobs: int | None = None,
+    on: On | None = None,
+    address: str | None = None,
     preset: str = DEFAULT_PRESET,
     network: NetworkBuilder | None = None,
     features: FeatureBuilder | None = None,
@@ -84,6 +87,9 @@ def train_many(
         grid: lists of values of settings, such as {"learning_rate": [1e-3, 3e-4], "double": [True, False]}: each
             combination is trained with each seed.
         jobs: how many runs train at once; by default as many as have cores of their own (`threads` for each).
+        on: "ray" trains the runs on the machines of a Ray cluster, the one at `address` ("auto" for a machine of the
+            cluster, or HOST:PORT), or one that is started here; by default they train on this machine. Run folders on
+            storage that the machines share are used there; others come back at each checkpoint.
         run_dir: the folder, new or empty, in which each run has a folder of its own; by default one below runs/.
         observers: each run gets a copy of them, in its own process.
         env: as in tq.train. Write an id that only importing a module registers as MODULE:ID.
@@ -96,6 +102,7 @@ def train_many(
     """
     chosen = plans.check_seeds(seeds)
     check_jobs(jobs)
+    check_machines(on, address)
     if "seed" in settings:
         raise TensorqError("seed: expected seeds= alone, which has every seed.")
     configs: dict[str, Config] = {}
@@ -117,7 +124,7 @@ def train_many(
     else:
         folder = plans.new_folder(asked.run_dir)
     with plans.created(Plan(folder, configs, needs, asked.init_from)) as plan:
-        _carry_out(plan, packed, jobs, progress)
+        _carry_out(plan, packed, jobs, progress, on, address)
     return Runs(plan.path, asked.make_env, asked.network)
 
 
@@ -125,6 +132,8 @@ def resume_many(
     path: Runs | str | Path,
     *,
     jobs: int | None = None,
+    on: On | None = None,
+    address: str | None = None,
     steps: int | None = None,
     episodes: int | None = None,
     make_env: EnvironmentMaker | str | None = None,
@@ -138,7 +147,7 @@ def resume_many(
     Args:
         path: the runs, or their folder.
         steps, episodes: new limits of every run, as in tq.resume; runs that have reached them stay as they are.
-        jobs: as in train_many.
+        jobs, on, address: as in train_many.
         make_env, network, features, progress, observers: as in tq.resume.
     """
     if isinstance(path, Runs):
@@ -147,6 +156,7 @@ def resume_many(
         path = path.path
     folder = Run(path).path  # type: ignore[arg-type]  # it takes a text, too
     check_jobs(jobs)
+    check_machines(on, address)
     built = api.checked_functions(network, features, observers, make_env)
     plan = plans.read(folder)
     require_functions(plan.path, plan.needs, make_env, built, plan.call)
@@ -166,18 +176,19 @@ def resume_many(
             raise TensorqError(
                 f"{plan.path}: its {len(plan.runs)} runs have reached their end: give steps (--steps){limit} to go on."
             )
-        _carry_out(plan, packed, jobs, progress)
+        _carry_out(plan, packed, jobs, progress, on, address)
     return Runs(plan.path, make_env, built)
 
 
-def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -> None:
+def _carry_out(
+    plan: Plan, functions: bytes, jobs: int | None, progress: Mode, on: On | None, address: str | None
+) -> None:
     """Train what is not finished, then write and show the comparison; raises as train_many does."""
     configs = {name: plan.config(name) for name in plan.unfinished}
-    at_once = min(jobs_at_once(jobs, list(configs.values())), len(configs))
 
-    def task(name: str, kind: str) -> Task:
+    def task(name: str, kind: str = "", memory_bytes: float = 0.0) -> Task:
         return Task(
-            kind=kind,
+            kind=kind or ("resume" if plan.has_begun(name) else "train"),
             run_dir=plan.folder(name),
             config=configs[name].to_dict(),
             functions=functions,
@@ -185,14 +196,15 @@ def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -
             init_from=plan.init_from,
             steps=plan.steps,
             episodes=plan.episodes,
-            at_once=at_once,
+            at_once=at_once if where.share_memory else 1,
             in_all=len(configs),
+            memory_bytes=memory_bytes,
         )
 
     def following() -> tuple[str, Task] | None:
         if name := next(waiting, None):
             show.begin(name, configs[name])
-            return name, tasks[name]
+            return name, task(name, memory_bytes=memory_bytes)
         return None
 
     def summary(counts: Counter[str]) -> str:
@@ -202,24 +214,26 @@ def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -
         return f"{finished} of {len(plan.runs)} finished, {left}{failed}"
 
     first, waiting = next(iter(configs)), iter(configs)
-    tasks = {name: task(name, "resume" if plan.has_begun(name) else "train") for name in configs}
     (plan.path / plans.OUTPUT).mkdir(exist_ok=True)
     with contextlib.ExitStack() as closing:
         show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary)))
         signals = closing.enter_context(Signals())
-        pool = closing.enter_context(Pool(at_once, signals))
+        where = closing.enter_context(machines(on, address))
+        at_once = min(jobs_at_once(jobs, list(configs.values()), where), len(configs))
+        pool = closing.enter_context(Pool(at_once, signals, where.worker))
         counted = "1 run" if len(configs) == 1 else f"{len(configs)} runs, {at_once} at once,"
         show.write(f"{counted} in {plan.path}")
         checked = pool.carry_out(partial(next, iter([(first, task(first, "check"))]), None)).get(first)
         if checked is not None and checked.how == "failed" and not signals():
             raise TensorqError(checked.text)
+        memory_bytes = float(checked.text or 0.0) if checked is not None and checked.how == "finished" else 0.0
         ended = pool.carry_out(following, show)
     with contextlib.suppress(OSError):
         (plan.path / plans.OUTPUT).rmdir()
     if signals.received and plan.unfinished:
         how = f"{plan.how_to_resume()} continues" if plan.begun else "no run had begun"
         raise StoppedRuns(plan.path, how, signals.received)
-    failed = {name: ended[name] for name in tasks if name in ended and ended[name].how != "finished"}
+    failed = {name: ended[name] for name in configs if name in ended and ended[name].how != "finished"}
     _show_comparison(plan, progress)
     if failed:
         name, each = next(iter(failed.items()))
@@ -227,14 +241,13 @@ def _carry_out(plan: Plan, functions: bytes, jobs: int | None, progress: Mode) -
         raise TensorqError(f"{some}, {name} with: {each.text} -- {plan.how_to_resume()} goes on with what is left.")
 
 
-def jobs_at_once(jobs: int | None, configs: list[Config]) -> int:
+def jobs_at_once(jobs: int | None, configs: list[Config], where: Machines) -> int:
     """How many runs train at once."""
     if any(config.single_environment for config in configs):
         if jobs not in (None, 1):
             raise TensorqError(f"jobs (--jobs): received {jobs}, expected 1 with single_environment.")
         return 1
-    usual = max(1, usable_cores() // max(config.threads for config in configs))
-    return usual if jobs is None else jobs
+    return where.runs_at_once(max(config.threads for config in configs)) if jobs is None else jobs
 
 
 def check_jobs(jobs: Any) -> None:

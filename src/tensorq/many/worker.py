@@ -45,6 +45,7 @@ class Task(NamedTuple):
     episodes: int | None = None
     at_once: int = 1  # runs beside each other, for "check"
     in_all: int = 1
+    memory_bytes: float = 0.0  # that it needs, roughly; 0 if this is not known
 
 
 class Answers(SafeStream):
@@ -96,7 +97,7 @@ def _carry_out(task: Task, answers: Answers) -> dict[str, str]:
 
 def _outcome(task: Task, answers: Answers) -> dict[str, str]:
     try:
-        _do(task, answers)
+        return {"how": "finished", "text": _do(task, answers)}
     except KeyboardInterrupt:  # of which Stopped is one
         return {"how": "stopped", "text": ""}
     except TensorqError as error:
@@ -104,10 +105,10 @@ def _outcome(task: Task, answers: Answers) -> dict[str, str]:
     except BaseException as error:  # any exception: the functions are not ours
         traceback.print_exc()
         return {"how": "failed", "text": f"{where_raised(error)}; its traceback is in {task.output}"}
-    return {"how": "finished", "text": ""}
 
 
-def _do(task: Task, answers: Answers) -> None:
+def _do(task: Task, answers: Answers) -> str:
+    """Carry out a task. The text of a check is the memory in bytes that a run needs."""
     from tensorq import trainer
     from tensorq.runs.saved import SavedRun
 
@@ -116,15 +117,16 @@ def _do(task: Task, answers: Answers) -> None:
     if task.kind == "resume":
         run = SavedRun(task.run_dir, functions.make_env, functions.network)
         trainer.resume(run, steps=task.steps, episodes=task.episodes, observers=observers)
-        return
+        return ""
     config, make = Config.from_saved(task.config), functions.make_env
     if isinstance(make, str):
         config, make = dataclasses.replace(config, env=make), None
     where: dict[str, Any] = {"make": make, "network": functions.network, "run_dir": task.run_dir}
     if task.kind == "check":
-        trainer.check(config, **where, init_from=task.init_from, at_once=task.at_once, in_all=task.in_all)
-    else:
-        trainer.train(config, **where, init_from=task.init_from, observers=observers)
+        where |= {"at_once": task.at_once, "in_all": task.in_all}
+        return str(trainer.check(config, **where, init_from=task.init_from))
+    trainer.train(config, **where, init_from=task.init_from, observers=observers)
+    return ""
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from tensorq.envs.calls import EnvironmentMaker
 from tensorq.errors import TensorqError
 from tensorq.evaluation.compare import Metric, greedy_return
 from tensorq.many import plan as plans
+from tensorq.many.machines import On, check_machines, machines
 from tensorq.many.plan import is_plan
 from tensorq.many.pool import Pool, to_bytes
 from tensorq.many.progress import ManyProgress
@@ -91,6 +92,8 @@ def tune(
     fresh_seeds: int = 10,
     sampler_seed: int = 0,
     jobs: int | None = None,
+    on: On | None = None,
+    address: str | None = None,
     preset: str = DEFAULT_PRESET,
     network: NetworkBuilder | None = None,
     features: FeatureBuilder | None = None,
@@ -113,7 +116,7 @@ def tune(
             all evaluations, the area under the curve ("average").
         seeds_per_trial, finalists, fresh_seeds: seeds of a trial; trials that get twice as many more; seeds at the end.
         sampler_seed: the seed of the sampler (TPE: Bergstra et al. 2011). With one job, the search can be repeated.
-        jobs, preset, network, features, run_dir, init_from, progress: as in tq.train_many.
+        jobs, on, address, preset, network, features, run_dir, init_from, progress: as in tq.train_many.
         settings: what all trials have, which is not varied.
 
     Raises:
@@ -122,6 +125,7 @@ def tune(
     """
     import_optuna()
     check_jobs(jobs)
+    check_machines(on, address)
     if metric not in get_args(Metric):
         raise TensorqError(f"metric: received {metric!r}, expected one of {', '.join(get_args(Metric))}.")
     counts = {"trials": (trials, 1), "seeds_per_trial": (seeds_per_trial, 1), "finalists": (finalists, 1)}
@@ -145,9 +149,7 @@ def tune(
     if asked.run_dir is None:
         folder = plans.first_free(absolute("runs"), f"{asked.config.env}-{asked.config.preset}-tune")
     elif is_search(asked.run_dir):
-        raise TensorqError(
-            f"{asked.run_dir} has a search already: `tensorq resume {asked.run_dir}` goes on with it."
-        )
+        raise TensorqError(f"{asked.run_dir} has a search already: `tensorq resume {asked.run_dir}` goes on with it.")
     else:
         folder = plans.new_folder(asked.run_dir)
     plan = SearchPlan(
@@ -170,7 +172,7 @@ def tune(
     plan.save()
     Study(plan).propose({name: getattr(asked.config, name) for name in wanted})
     try:
-        _carry_out(plan, functions, packed, jobs, progress)
+        _carry_out(plan, functions, packed, jobs, progress, on, address)
     finally:
         plan.remove_if_new()
     return Search(folder, asked.make_env, asked.network)
@@ -181,6 +183,8 @@ def resume_tune(
     *,
     trials: int | None = None,
     jobs: int | None = None,
+    on: On | None = None,
+    address: str | None = None,
     make_env: EnvironmentMaker | str | None = None,
     network: NetworkBuilder | None = None,
     features: FeatureBuilder | None = None,
@@ -191,7 +195,7 @@ def resume_tune(
     Args:
         path: the search, or its folder.
         trials: a new number of trials in all.
-        jobs, make_env, network, features, progress: as in tq.resume_many.
+        jobs, on, address, make_env, network, features, progress: as in tq.resume_many.
     """
     if isinstance(path, Search):
         make_env = path.make_env if make_env is None else make_env
@@ -200,6 +204,7 @@ def resume_tune(
     folder = Run(path).path  # type: ignore[arg-type]  # it takes a text, too
     import_optuna()
     check_jobs(jobs)
+    check_machines(on, address)
     built = api.checked_functions(network, features, (), make_env)
     plan = read(folder)
     require_functions(plan.path, plan.needs, make_env, built, plan.call)
@@ -209,7 +214,7 @@ def resume_tune(
         plan = dataclasses.replace(plan, trials=trials)
         plan.save()
     functions = Functions(make_env, built)
-    _carry_out(plan, functions, to_bytes(functions, "a function"), jobs, progress)
+    _carry_out(plan, functions, to_bytes(functions, "a function"), jobs, progress, on, address)
     return Search(folder, make_env, built)
 
 
@@ -218,6 +223,7 @@ class _Work:
 
     def __init__(self, plan: SearchPlan, study: Study, functions: bytes, at_once: int, show: ManyProgress) -> None:
         self.failure = ""
+        self.memory_bytes = 0.0  # of a run, once it is known
         self._at_once = at_once
         self._plan, self._study, self._functions, self._show = plan, study, functions, show
         self._trials: list[Trial] = []
@@ -236,6 +242,7 @@ class _Work:
             output=(self._plan.path if kind else self._plan.trial_folder(number)) / f"seed{seed}.txt",
             init_from=self._plan.init_from,
             at_once=self._at_once,
+            memory_bytes=self.memory_bytes,
         )
 
     def next_task(self) -> tuple[str, Task] | None:
@@ -321,7 +328,15 @@ class _Work:
             trial.folder.unlock()
 
 
-def _carry_out(plan: SearchPlan, functions: Functions, packed: bytes, jobs: int | None, progress: Mode) -> None:
+def _carry_out(
+    plan: SearchPlan,
+    functions: Functions,
+    packed: bytes,
+    jobs: int | None,
+    progress: Mode,
+    on: On | None,
+    address: str | None,
+) -> None:
     """Work at a search until it has its trials; then choose, draw and compare, unless others still work at some."""
     from tensorq.show.search import draw_search
 
@@ -337,12 +352,15 @@ def _carry_out(plan: SearchPlan, functions: Functions, packed: bytes, jobs: int 
         return f"{len(ended)} of {plan.trials} trials{text}, {_counted(counts['training'], 'run')} in training"
 
     first = plan.config({}, plan.tuning_seeds[0])
-    at_once = jobs_at_once(jobs, [first])
     with contextlib.ExitStack() as closing:
         show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary, ends=False)))
         signals = closing.enter_context(Signals())
-        pool = closing.enter_context(Pool(at_once, signals))
-        work = closing.enter_context(contextlib.closing(_Work(plan, study, packed, at_once, show)))
+        where = closing.enter_context(machines(on, address))
+        at_once = jobs_at_once(jobs, [first], where)
+        pool = closing.enter_context(Pool(at_once, signals, where.worker))
+        work = closing.enter_context(
+            contextlib.closing(_Work(plan, study, packed, at_once if where.share_memory else 1, show))
+        )
         show.write(f"{_counted(plan.trials, 'trial')} in {plan.path}, {_counted(at_once, 'run')} at once")
         show.write(f"searched: {', '.join(plan.space)}")
         if not study.ended() and not study.running():
@@ -350,6 +368,8 @@ def _carry_out(plan: SearchPlan, functions: Functions, packed: bytes, jobs: int 
             checked = pool.carry_out(lambda: next(check, None)).get("check")
             if checked is not None and checked.how == "failed" and not signals():
                 raise TensorqError(checked.text)
+            if checked is not None and checked.how == "finished":
+                work.memory_bytes = float(checked.text)
         pool.carry_out(work.next_task, work.told)
         if work.failure:
             raise TensorqError(work.failure)
@@ -368,7 +388,7 @@ def _carry_out(plan: SearchPlan, functions: Functions, packed: bytes, jobs: int 
     if progress not in ("json", "quiet"):
         values = ", ".join(f"{name} {short(value)}" for name, value in best["settings"].items())
         print(f"the best is trial {best['number']}: {values}\n{shown(plan.best)}\n{shown(plan.picture)}")
-    _compare_on_fresh_seeds(plan, functions, jobs, progress)
+    _compare_on_fresh_seeds(plan, functions, jobs, progress, on, address)
 
 
 @contextlib.contextmanager
@@ -425,7 +445,9 @@ def _choose(
     return max(finalists, key=lambda each: means[each["number"]])
 
 
-def _compare_on_fresh_seeds(plan: SearchPlan, functions: Functions, jobs: int | None, progress: Mode) -> None:
+def _compare_on_fresh_seeds(
+    plan: SearchPlan, functions: Functions, jobs: int | None, progress: Mode, on: On | None, address: str | None
+) -> None:
     """Train the best settings, and the preset that the search began with, with seeds that no choice has seen."""
     if _is_compared(plan):
         return
@@ -435,6 +457,8 @@ def _compare_on_fresh_seeds(plan: SearchPlan, functions: Functions, jobs: int | 
             seeds=range(plan.fresh_seeds),
             grid={"preset": [plan.preset, str(plan.best)]},
             jobs=jobs,
+            on=on,
+            address=address,
             network=functions.network,
             run_dir=plan.fresh,
             init_from=plan.init_from,
@@ -442,7 +466,15 @@ def _compare_on_fresh_seeds(plan: SearchPlan, functions: Functions, jobs: int | 
             **plan.settings,
         )
     else:
-        resume_many(plan.fresh, jobs=jobs, make_env=functions.make_env, network=functions.network, progress=progress)
+        resume_many(
+            plan.fresh,
+            jobs=jobs,
+            on=on,
+            address=address,
+            make_env=functions.make_env,
+            network=functions.network,
+            progress=progress,
+        )
 
 
 def _is_compared(plan: SearchPlan) -> bool:
