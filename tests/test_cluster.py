@@ -21,6 +21,7 @@ from tensorq.many import cluster as clusters
 from tensorq.many.host import Host, Proof
 from tensorq.many.pool import to_bytes
 from tensorq.many.worker import Functions, Task
+from tensorq.show.catalogue import print_diagnosis
 
 # A table of Q-values, so that workers import no TensorFlow.
 SETTINGS: dict[str, Any] = {
@@ -60,11 +61,7 @@ def ray() -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_each_seed_has_the_run_that_it_has_alone(
-    shared: bool, ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clusters.Cluster, "look_for_shared_storage", shared)
+def test_each_seed_has_the_run_that_it_has_alone(ray: Any, tmp_path: Path) -> None:
     node = ray.add_node(num_cpus=2)
     runs = tq.train_many("FrozenLake-v1", seeds=[0, 1], on="ray", run_dir=tmp_path / "runs", **SETTINGS)
     assert [contents(run.path) for run in runs] == [alone(seed, tmp_path) for seed in (0, 1)]
@@ -172,3 +169,15 @@ def test_a_machine_without_shared_storage_hands_over_what_changed(tmp_path: Path
     assert host.begin(task, proof)
     assert own is not None and not own.exists()
     host.close()
+
+
+def test_the_doctor_tells_what_a_cluster_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    print_diagnosis()
+    assert "cluster      `ray get-auth-token --generate` makes a token" in capsys.readouterr().out
+    (tmp_path / "token").touch()
+    print_diagnosis()
+    assert "`export RAY_AUTH_MODE=token` before `ray start`" in capsys.readouterr().out

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import sys
 from importlib import metadata
+from pathlib import Path
 
 # Name of the extra -> what it adds, and the modules that tell whether it is installed.
 EXTRAS = {
     "video": ("MP4 videos", ("imageio", "imageio_ffmpeg")),
     "box2d": ("LunarLander-v3", ("Box2D",)),
     "tune": ("`tensorq tune`, which searches settings", ("optuna",)),
-    "ray": ("several runs on a cluster (`--on ray`)", ("ray",)),
+    "ray": ("many runs on a cluster: `--on ray`", ("ray",)),
     "atari": ("Atari games such as ALE/Pong-v5", ("ale_py", "cv2")),
 }
 
@@ -43,3 +45,8 @@ def extra_command(extra: str) -> str:
         lines = []
     found = [line.partition(";")[0].strip() for line in lines if condition.search(line)]
     return install_command(*(found or [f"tensorq[{extra}]"]))
+
+
+def token_file() -> Path:
+    """Where Ray keeps the token that the machines of a cluster share; without Ray, the file is not there."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorq.errors import TensorqError
-from tensorq.extras import extra_command
+from tensorq.extras import extra_command, token_file
 from tensorq.many.host import CHUNK_BYTES, Host, Proof
 from tensorq.many.pool import Ended, threads_of
 from tensorq.many.worker import Task
@@ -249,8 +249,3 @@ def import_ray() -> Any:
     except ImportError as error:
         raise TensorqError(f"--on ray needs the ray extra: {extra_command('ray')}") from error
     return ray
-
-
-def token_file() -> Path:
-    """Where Ray keeps the token that the machines of a cluster share."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

@@ -9,7 +9,8 @@ from importlib import metadata
 from tensorq.config import DEFAULT_PRESET, FIELD_NAMES, Config
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
-from tensorq.extras import EXTRAS, extra_command, missing_modules
+from tensorq.extras import EXTRAS, extra_command, missing_modules, token_file
+from tensorq.paths import shown
 from tensorq.presets import load_preset, preset_names, resolve
 from tensorq.process import usable_cores
 from tensorq.runs.history import short
@@ -99,3 +100,13 @@ def print_diagnosis() -> None:
         missing = ", ".join(missing_modules(name))
         state = f"missing {missing}: {extra_command(name)}" if missing else "installed"
         print(f"extra        {name} ({purpose}): {state}")
+    if not missing_modules("ray"):
+        print(f"cluster      {_cluster_needs()}")
+
+
+def _cluster_needs() -> str:
+    """What a Ray cluster needs on this machine: one token on all of its machines, and the same versions."""
+    same = "all machines need the versions above"
+    if not token_file().exists():
+        return f"`ray get-auth-token --generate` makes a token, which all machines need; {same}"
+    return f"the token is in {shown(token_file())}: `export RAY_AUTH_MODE=token` before `ray start`; {same}"
