@@ -106,7 +106,8 @@ WHERE = (  # what is trained on, and where it is kept
         default=[],
     ),
     _option(
-        "--run-dir PATH", "Folder for the run, new or empty. (default: runs/ENV-PRESET-seedN; -2, -3 ... if taken)"
+        "--run-dir PATH",
+        "Folder for what is trained, new or empty. (default: such as runs/ENV-PRESET-seedN; -2, -3 ... if taken)",
     ),
     _option(
         "--init-from RUN",
@@ -356,6 +357,8 @@ def evaluate(run: Path, episodes: int, which: str, env: str | None, json: bool) 
     """Play greedy episodes on seeds that the run has not seen, in Gymnasium's environment if it has this one."""
     from tensorq.show.tables import print_episodes
 
+    if not json and sys.stderr.isatty():  # a hundred games of Atari take minutes
+        print(f"playing {episodes:,} episodes ...", file=sys.stderr)
     print_episodes(run, which, _open(run, env).evaluate(episodes, which, warn=_warn), json)
 
 

@@ -128,6 +128,11 @@ class RunSettings(Part):
             each.check(self)  # type: ignore[arg-type]  # it is a Config
 
     @property
+    def environment_name(self) -> str:
+        """The environment's id with its arguments, such as tensorq/Snake-v0 width=5 height=4."""
+        return environment_name(self.env, self.env_args)
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """The parts of the run, each with its settings."""
         found: tuple[Part, ...] = vars(self)["_parts"]
@@ -195,6 +200,12 @@ class RunSettings(Part):
             return cls.from_dict(kept)
         except TensorqError as error:
             raise TensorqError(f"in the run's config.json, {error}") from error
+
+
+def environment_name(env: str, env_args: Any) -> str:
+    """An environment's id with its arguments. Other arguments make another environment, whose returns differ."""
+    given = env_args.items() if isinstance(env_args, Mapping) else ()
+    return " ".join([env, *(f"{name}={value}" for name, value in given)])
 
 
 def without_use(flat: Mapping[str, Any], across_algorithms: bool = False) -> set[str]:

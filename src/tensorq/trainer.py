@@ -61,7 +61,7 @@ def train(
             config, make, network, folder, other_run, environment, audience, at_once=1, in_all=1
         )
         if run_dir is None:
-            folders = run_directory.default_run_dirs(folder, config.env, config.preset, config.seed)
+            folders = run_directory.default_run_dirs(folder, config.environment_name, config.preset, config.seed)
             directory = run_directory.create_in_first_free(folders, content)
         else:
             directory = run_directory.create(folder, content)
@@ -139,6 +139,8 @@ def _prepared(
     if chosen == "mlp" and is_image(space, channels_first=True):
         text = f"if observations of shape {space.shape} are images with channels first, give channels_first"
         audience.tell(Message(text))
+    if config.find(NetworkSettings) and network is None and config.channels and "mlp" in (chosen, config.encoder):
+        audience.warn("the encoder is mlp, which has no channels: for convolutions, give encoder cnn")
     kind = network_kind(config, network)
     content: dict[str, Any] = {
         "config": config.to_dict(),

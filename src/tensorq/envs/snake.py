@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tensorq.core.types import Tensor
+from tensorq.errors import TensorqError
 
 UP, RIGHT, DOWN, LEFT = range(4)
 COLUMN_STEPS, ROW_STEPS = (0, 1, 0, -1), (-1, 0, 1, 0)
@@ -44,7 +45,7 @@ class Snake:
         for name, side in (("width", width), ("height", height)):
             if isinstance(side, bool) or not isinstance(side, int) or not LEAST_SIDE <= side <= MOST_SIDE:
                 expected = f"a whole number from {LEAST_SIDE} to {MOST_SIDE}"
-                raise ValueError(f"{name}: received {side!r}, expected {expected}")
+                raise TensorqError(f"{name}: received {side!r}, expected {expected}.")
         self.width, self.height, self.cells = width, height, width * height
         self.starve_steps = 2 * self.cells
         self.max_episode_steps = self.cells * self.starve_steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tensorq.core.lazy import tf
 from tensorq.core.types import Tensor
-from tensorq.errors import TensorqError, where_raised
+from tensorq.errors import TensorqError, nearest, where_raised
 from tensorq.plugins import OURS, Registry
 from tensorq.process import load_tensorflow
 
@@ -161,9 +161,12 @@ def make_world(env: str, env_args: Mapping[str, Any] | None = None) -> World:
     known = [name for name in inspect.signature(kind).parameters if name not in set_by_id]
     for name in given:
         if name not in known:
-            raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: known: {', '.join(known) or 'none'}.")
+            others = nearest(name, known, f"it takes {', '.join(known) or 'no arguments'}.")
+            raise TensorqError(f"env_args (--env-arg): {env} takes no {name!r}: {others}")
     try:
         return kind(**given, **set_by_id)
+    except TensorqError as error:
+        raise TensorqError(f"world {env}: {error}") from error
     except Exception as error:  # any exception: it may not be ours
         raise TensorqError(f"world {env} cannot be made: {where_raised(error)}") from error
 

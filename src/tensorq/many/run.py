@@ -119,7 +119,7 @@ def train_many(
     needs = needed_functions(asked.config, asked.make is not None, network_kind(asked.config, asked.network))
     if asked.run_dir is None:
         sweep = "sweep-" if grid else ""
-        name = f"{asked.config.env}-{asked.config.preset}-{sweep}seeds{plans.seeds_text(chosen)}"
+        name = f"{asked.config.environment_name}-{asked.config.preset}-{sweep}seeds{plans.seeds_text(chosen)}"
         folder = plans.first_free(absolute("runs"), name)
     else:
         folder = plans.new_folder(asked.run_dir)

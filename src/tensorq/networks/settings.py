@@ -25,7 +25,8 @@ class NetworkSettings(Part):
 
     encoder: str = setting(
         "auto",
-        "The part that computes features from an observation: by auto cnn for images, mlp for everything else.",
+        "The part that computes features from an observation: by auto cnn for images of at least 8 pixels a side, mlp "
+        "for everything else.",
         choices=ENCODERS,
         before="mlp",
     )

@@ -218,8 +218,7 @@ class Status:
         """Begin with what is known at the start."""
         config, goal = started.config, finite_number(started.solved_return)
         separator, self._sparks = (" · ", "▁▂▃▄▅▆▇█") if unicode else (", ", "_.-=+*%#")
-        env = " ".join([config.env, *(f"{name}={value}" for name, value in config.env_args.items())])
-        parts = [env, f"preset {config.preset}", f"seed {config.seed}", f"{started.loop} loop"]
+        parts = [config.environment_name, f"preset {config.preset}", f"seed {config.seed}", f"{started.loop} loop"]
         self.started = started
         self.title = separator.join([*parts, *([] if goal is None else [f"solved at {goal:g}"])])
         self.sparkline, self.values = "", dict[str, str]()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorq.agents.settings import QTableSettings
-from tensorq.config import Config
+from tensorq.config import Config, environment_name
 from tensorq.envs.world import WORLDS
 from tensorq.errors import TensorqError
 from tensorq.paths import shown
@@ -38,15 +38,10 @@ class History:
 
     @property
     def env(self) -> str:
-        """The environment's name: its id, or the name of the function that makes it, if this has one."""
+        """The environment's name: its id with its arguments, or the name of the function that makes it."""
         name = str(self.settings.get("env", "?"))
-        return _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
-
-    @property
-    def arguments(self) -> list[str]:
-        """The environment's arguments, as name=value."""
-        given = self.settings.get("env_args")
-        return [f"{name}={short(value)}" for name, value in given.items()] if isinstance(given, dict) else []
+        name = _NAMELESS if self.setting.get("environment.custom") and name in ("lambda", "custom") else name
+        return environment_name(name, self.settings.get("env_args"))
 
     @property
     def evaluations(self) -> tuple[FloatArray, FloatArray]:
@@ -139,14 +134,14 @@ def _setting(run: SavedRun, environment: dict[str, Any]) -> dict[str, Any]:
     full["loop"] = document.get("loop", "compiled" if world else "host")  # the loop that was used, not "auto"
     if environment.get("custom"):
         del full["loop"]  # the environment of a function is always in the host loop
-    arguments, known = full.pop("env_args", None), environment
-    if not environment.get("custom") and ":" not in str(full.get("env")):  # id and arguments determine its spaces
+    env, known = str(full.get("env")), environment
+    full["env"] = environment_name(env, full.pop("env_args", None))
+    if not environment.get("custom") and ":" not in env:  # id and arguments determine its spaces
         known = {name: value for name, value in environment.items() if not name.endswith("_space")}
     return {
         **{name: value for name, value in full.items() if name != "seed"},
         "network": document.get("network_name", document.get("network")),
         **({"init_from": "another run"} if "init_from" in document else {}),
-        **{f"env_args.{name}": value for name, value in (arguments if isinstance(arguments, dict) else {}).items()},
         **{f"environment.{name}": _in_short(value) for name, value in known.items()},
     }
 

@@ -56,7 +56,7 @@ def look(run: SavedRun) -> RunState:
         run=run.path,
         state="training" if locked else "stopped" if result is None else "finished",
         planned_steps=config.steps,
-        env=config.env,
+        env=config.environment_name,
         preset=config.preset,
         seed=config.seed,
         disk_bytes=disk_bytes,

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tensorq.api import Run
 from tensorq.config import DEFAULT_PRESET, check_names
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.errors import TensorqError
-from tensorq.evaluation.compare import Metric, greedy_return
+from tensorq.evaluation.compare import METRIC_NAMES, Metric, greedy_return
 from tensorq.many import plan as plans
 from tensorq.many.machines import On, check_machines, machines
 from tensorq.many.plan import is_plan
@@ -147,7 +148,7 @@ def tune(
     if not wanted:
         raise TensorqError("nothing to search: give a space (--space), such as learning_rate=1e-4:1e-2:log.")
     if asked.run_dir is None:
-        folder = plans.first_free(absolute("runs"), f"{asked.config.env}-{asked.config.preset}-tune")
+        folder = plans.first_free(absolute("runs"), f"{asked.config.environment_name}-{asked.config.preset}-tune")
     elif is_search(asked.run_dir):
         raise TensorqError(f"{asked.run_dir} has a search already: `tensorq resume {asked.run_dir}` goes on with it.")
     else:
@@ -361,8 +362,9 @@ def _carry_out(
         work = closing.enter_context(
             contextlib.closing(_Work(plan, study, packed, at_once if where.share_memory else 1, show))
         )
-        show.write(f"{_counted(plan.trials, 'trial')} in {plan.path}, {_counted(at_once, 'run')} at once")
-        show.write(f"searched: {', '.join(plan.space)}")
+        seeds = _counted(plan.seeds_per_trial, "seed")
+        show.write(f"{_counted(plan.trials, 'trial')} of {seeds} in {plan.path}, {_counted(at_once, 'run')} at once")
+        show.write(f"searched: {', '.join(plan.space)}; a trial's value: {METRIC_NAMES[plan.metric]}")
         if not study.ended() and not study.running():
             check = iter([("check", work.task(0, {}, plan.tuning_seeds[0], kind="check"))])
             checked = pool.carry_out(lambda: next(check, None)).get("check")
@@ -389,6 +391,8 @@ def _carry_out(
         values = ", ".join(f"{name} {short(value)}" for name, value in best["settings"].items())
         print(f"the best is trial {best['number']}: {values}\n{shown(plan.best)}\n{shown(plan.picture)}")
     _compare_on_fresh_seeds(plan, functions, jobs, progress, on, address)
+    if progress not in ("json", "quiet"):
+        print(shown(f"next: tensorq train {shlex.quote(plan.env)} --preset {shlex.quote(str(plan.best))}"))
 
 
 @contextlib.contextmanager

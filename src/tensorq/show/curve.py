@@ -79,9 +79,9 @@ def _draw_returns(figure: SubFigure, run: History, exploration: ExplorationSetti
             marker="" if many else "o", markersize=4.5, clip_on=bool(many),
             label=f"greedy, mean of {many + 1}" if many else "greedy evaluation",
         )  # fmt: skip
-    title = " ".join([run.env, *run.arguments])
+
     details = f"preset {run.settings.get('preset')}, seed {run.settings.get('seed')}"
-    dress_returns(axes, lowest, title, details, "return", run.solved_return)
+    dress_returns(axes, lowest, run.env, details, "return", run.solved_return)
 
 
 def _axes_with_epsilon(figure: SubFigure, exploration: ExplorationSettings, last_step: float) -> tuple[Axes, Axes]:
