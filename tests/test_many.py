@@ -21,8 +21,9 @@ from tensorq import cli, preflight
 from tensorq.config import Config
 from tensorq.envs.description import describe
 from tensorq.errors import TensorqError
-from tensorq.events import Event
+from tensorq.events import Event, Started
 from tensorq.many import plan as plans
+from tensorq.many import pool
 from tensorq.many.grid import combinations, read_set
 from tensorq.many.progress import ManyProgress
 from tensorq.preflight import Demand, check_fits
@@ -297,6 +298,21 @@ def test_memory_counts_runs_at_once_and_the_disk_all_runs(monkeypatch: pytest.Mo
     preflight.check(config, environment, None, tmp_path)
     preflight.check(config, environment, None, tmp_path, at_once=2, in_all=5)
     assert asked == [(1, "memory"), (1, "disk"), (2, "memory"), (5, "disk")]
+
+
+def test_a_worker_is_replaced_before_it_has_grown_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "RUNS_OF_A_WORKER", 3)  # a check and two runs
+    processes = tmp_path / "processes"
+
+    def note(event: Event, file: Path) -> None:
+        if isinstance(event, Started):
+            with file.open("a") as lines:
+                lines.write(f"{os.getpid()}\n")
+
+    noted = [partial(note, file=processes)]
+    tq.train_many("FrozenLake-v1", seeds=range(4), jobs=1, run_dir=tmp_path / "runs", observers=noted, **SETTINGS)
+    first, second, third, fourth = processes.read_text().split()
+    assert first == second != third == fourth
 
 
 def test_a_plan_names_only_folders_inside(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ Told = Callable[[str, dict[str, Any]], None]
 NextTask = Callable[[], "tuple[str, Task] | None"]
 """Returns the name and the task that are next."""
 
+# TensorFlow keeps every program that it has compiled: a process grows by some 35 MB with each run on CartPole.
+RUNS_OF_A_WORKER = 10
+
 
 class Ended(NamedTuple):
     """How a task ended."""
@@ -55,7 +58,7 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         """Start the process, for tasks that need the same threads as this one."""
-        self._key = threads_of(task)
+        self._key, self._tasks = threads_of(task), 0
         # With this process's sys.path. `-m` would put the current folder first, whose modules may have any name.
         program = f"import sys; sys.path[:] = {[str(each) for each in sys.path]!r}; from tensorq.many import worker"
         self._process = subprocess.Popen(
@@ -67,12 +70,13 @@ class Worker:
         )
 
     def fits(self, task: Task) -> bool:
-        """Whether the process lives, and has the threads of this task: they are fixed once TensorFlow runs."""
-        return self._process.poll() is None and self._key == threads_of(task)
+        """Whether the process lives, is not worn out, and has the threads of this task."""
+        return self._process.poll() is None and self._tasks < RUNS_OF_A_WORKER and self._key == threads_of(task)
 
     def carry_out(self, task: Task, told: Callable[[dict[str, Any]], None]) -> Ended:
         """Send a task, and return when it has ended, or the process has."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        self._tasks += 1
         with contextlib.suppress(OSError):  # the process has died, which shows below
             pickle.dump(task, self._process.stdin)
             self._process.stdin.flush()
