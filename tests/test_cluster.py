@@ -18,6 +18,7 @@ import tensorq as tq
 from tensorq import cli
 from tensorq.errors import TensorqError
 from tensorq.many import cluster as clusters
+from tensorq.many import host as hosts
 from tensorq.many.host import Host, Proof
 from tensorq.many.pool import to_bytes
 from tensorq.many.worker import Functions, Task
@@ -95,17 +96,39 @@ def test_a_run_goes_on_when_its_machine_is_lost(
 def test_a_stopped_run_is_here_and_goes_on(ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters.Cluster, "look_for_shared_storage", False)
     node = ray.add_node(num_cpus=1)
+    settings = {**SETTINGS, "steps": 60_000}
 
     def stop() -> None:
         wait_for(tmp_path / "runs/seed4/checkpoints/step_000004000.safetensors")
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     with ThreadPoolExecutor() as threads:
         threads.submit(stop)
-        with pytest.raises(tq.StoppedRuns, match="tensorq resume"):
-            tq.train_many("FrozenLake-v1", seeds=[4, 5], on="ray", run_dir=tmp_path / "runs", **SETTINGS)
+        with pytest.raises(tq.StoppedRuns, match="tensorq resume") as stopped:
+            tq.train_many("FrozenLake-v1", seeds=[4], on="ray", run_dir=tmp_path / "runs", **settings)
+    assert stopped.value.exit_code == 143
+    assert not (tmp_path / "runs/seed4/result.json").exists()
+    assert tq.open_run(tmp_path / "runs/seed4").metrics["steps"].max() < 60_000
     runs = tq.resume_many(tmp_path / "runs", progress="quiet")  # on this machine
-    assert [contents(run.path) for run in runs] == [alone(seed, tmp_path) for seed in (4, 5)]
+    alone = tq.train("FrozenLake-v1", seed=4, run_dir=tmp_path / "alone", **settings)
+    assert contents(runs.path / "seed4") == contents(alone.path)
+    ray.remove_node(node)
+
+
+def test_a_search_on_a_cluster_with_fewer_cores_than_jobs(ray: Any, tmp_path: Path) -> None:
+    node = ray.add_node(num_cpus=1)
+    settings = {**SETTINGS, "steps": 500, "evaluation_period_steps": 500}
+    search = tq.tune(
+        "FrozenLake-v1",
+        trials=2,
+        seeds_per_trial=1,
+        fresh_seeds=0,
+        jobs=2,
+        on="ray",
+        run_dir=tmp_path / "s",
+        **settings,
+    )
+    assert [each["state"] for each in search.trials] == ["finished", "finished"]
     ray.remove_node(node)
 
 
@@ -144,30 +167,39 @@ def test_ray_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert "--on: received ray for one run, expected it with --seeds" in capsys.readouterr().err
 
 
-def test_a_machine_without_shared_storage_hands_over_what_changed(tmp_path: Path) -> None:
+def test_a_machine_without_shared_storage_hands_over_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tq.Config(env="FrozenLake-v1", preset="qtable", algorithm="qtable", steps=1_000, evaluation_episodes=3)
     task = Task("train", tmp_path / "run", config.to_dict(), to_bytes(Functions(), "nothing"), tmp_path / "output.txt")
     host = Host()
     proof = Proof(tmp_path / "proof", "the text")
-    assert not host.begin(task, proof)  # which is not there
+    own = host.begin(task, proof)  # which is not there
+    assert own is not None
     host.start()
     answers: list[dict[str, Any]] = []
     while not answers or answers[-1]["event"] != "ended":
         answers += host.answers(1.0)
     assert answers[-1]["how"] == "finished"
-    names, changed = host.changes()
-    assert {"config.json", "result.json", "metrics.csv", "checkpoints/best.safetensors"} <= {*names} == {*changed}
-    assert host.changes() == (names, {})
+    sizes, changed = host.changes()
+    assert {"config.json", "result.json", "metrics.csv", "checkpoints/best.safetensors"} <= {*sizes} == {*changed}
+    assert host.changes() == (sizes, {})
     [(offset, size)] = changed["config.json"]
     assert b'"FrozenLake-v1"' in host.get("config.json", offset, size)
     host.put("run/more.bin", 0, b"12345678")
     host.put("run/more.bin", 4, b"----")
-    assert host.changes()[1] == {"more.bin": [(0, 8)]}
+    sizes, changed = host.changes()
+    assert (sizes["more.bin"], changed) == (8, {"more.bin": [(0, 8)]})
     assert host.get("more.bin", 0, 99) == b"1234----"
-    own = host._own
+    monkeypatch.setattr(hosts, "CHUNK_BYTES", 4)
+    host.put("run/parts.bin", 0, b"123456789")
+    host.changes()
+    host.put("run/parts.bin", 4, b"----")
+    sizes, changed = host.changes()
+    assert (sizes["parts.bin"], changed) == (9, {"parts.bin": [(4, 4)]})
     proof.path.write_text("the text")
-    assert host.begin(task, proof)
-    assert own is not None and not own.exists()
+    assert host.begin(task, proof) is None
+    assert not own.exists()
     host.close()
 
 

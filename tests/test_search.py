@@ -20,7 +20,7 @@ from tensorq.errors import TensorqError
 from tensorq.presets import resolve
 from tensorq.search.plan import SearchPlan, read
 from tensorq.search.space import checked_space, from_json, read_space, to_json, usual_space, within
-from tensorq.search.study import TRIALS_BEFORE_PRUNING, Study
+from tensorq.search.study import TRIALS_BEFORE_PRUNING, Study, _rounded
 from tensorq.settings import Range
 
 pytest.importorskip("optuna")
@@ -121,9 +121,11 @@ def test_a_search_writes_the_best_settings_as_a_preset(tmp_path: Path) -> None:
 
 
 def test_the_first_trial_has_the_settings_of_the_preset(tmp_path: Path) -> None:
-    search = tune(trials=2, run_dir=tmp_path / "s", fresh_seeds=0, only=True, space={"gamma": tq.Range(0.1, 0.999)})
+    (tmp_path / "own.toml").write_text('extends = "qtable"\ngamma = 0.98765\nsteps = 500\n')
+    own = {"preset": str(tmp_path / "own.toml"), "only": True, "space": {"gamma": tq.Range(0.1, 0.999)}}
+    search = tune(trials=2, run_dir=tmp_path / "s", fresh_seeds=0, stop_return=None, **own)
     first, second = (each["settings"] for each in search.trials)
-    assert first == {"gamma": resolve("FrozenLake-v1", "qtable").gamma}
+    assert first == {"gamma": 0.98765}  # not rounded
     assert second["gamma"] == float(f"{second['gamma']:.3g}") != first["gamma"]
 
 
@@ -173,6 +175,40 @@ def test_a_trial_belongs_to_one_process_until_this_ends(tmp_path: Path) -> None:
         trial.returns[1000] = 1.0
         other.finish(trial)
     assert one.running() == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "space", "rounded"),
+    [
+        (0.000123456, Range(1e-4, 1e-2, log=True), 0.000123),  # three digits
+        (0.99876, Range(0.99, 0.9999), 0.99876),  # a thousandth of 0.0099 is about 0.00001
+        (0.123456, Range(0.0, 1.0), 0.123),
+        (0.0099999, Range(1e-4, 0.00999, log=True), 0.00999),  # within the range
+    ],
+)
+def test_numbers_are_rounded_for_people(value: float, space: Range, rounded: float) -> None:
+    assert _rounded(value, space) == rounded
+
+
+def test_damaged_files_are_one_line(tmp_path: Path) -> None:
+    study = Study(plan := a_plan(tmp_path))
+    study.start_sampling()
+    assert study.begin() is not None
+    with plan.journal.open("a") as file:
+        file.write('{"cut off\n{}\n')
+    with pytest.raises(TensorqError, match=r"study.log is damaged: .*put the original file back"):
+        Study(plan)
+    text = (tmp_path / "search.json").read_text()
+    (tmp_path / "search.json").write_text(text.replace('"trials": 20', '"trials": "x"'))
+    with pytest.raises(TensorqError, match=r"search.json is damaged"):
+        read(tmp_path)
+
+
+def test_a_journal_of_another_search_is_refused(tmp_path: Path) -> None:
+    search = tune(trials=2, run_dir=tmp_path / "s", fresh_seeds=0, finalists=1)
+    (search.path / "study.log").unlink()
+    with pytest.raises(TensorqError, match="study.log does not fit the runs beside it"):
+        tq.resume_tune(search, trials=3, progress="quiet")
 
 
 def test_a_trial_below_the_median_is_given_up(tmp_path: Path) -> None:
@@ -225,6 +261,9 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(tmp_path: Path, monkeyp
         ("unknown setting 'gama': did you mean gamma", lambda: search(space={"gama": [0.9]})),
         ("gamma: received a value and a space", lambda: search(gamma=0.9, space={"gamma": [0.9]})),
         ("space: received 0.9 for gamma", lambda: search(space={"gamma": 0.9})),
+        ("space: received \\[nan, 0.9\\] for gamma", lambda: search(space={"gamma": [float("nan"), 0.9]})),
+        ("space: received \\['gamma'\\], expected spaces by name", lambda: search(space=["gamma"])),
+        ("fresh_seeds: expected at most 1,000", lambda: search(fresh_seeds=1_001)),
         ("seed: received 1: a search has seeds of its own", lambda: search(seed=1)),
         ("nothing to search", lambda: search(only=True)),
         ("jobs", lambda: search(jobs=0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import sys
 import uuid
@@ -18,6 +19,7 @@ from tensorq.many.host import CHUNK_BYTES, Host, Proof
 from tensorq.many.pool import Ended, threads_of
 from tensorq.many.worker import Task
 from tensorq.runs.directory import versions
+from tensorq.show.numbers import format_bytes
 
 MOST_LOSSES = 20  # of machines, in one run
 _TENSORFLOW_BYTES = 1_200_000_000  # that a process takes before it has a network and a replay
@@ -38,7 +40,7 @@ class Cluster:
         self._began = not ray.is_initialized()
         if self._began:
             try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **keywords)
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **keywords)
             except Exception as error:  # any exception: Ray has several
                 reason = " ".join(str(error).split())[:200]
                 where = "Ray cannot be started here" if address is None else f"no Ray cluster answers at {address}"
@@ -84,11 +86,13 @@ class RemoteWorker:
             try:
                 return self._carry_out(task, told)
             except _Interrupted:
+                self._kill()
                 return Ended("stopped", "")
             except self._ray.exceptions.RayTaskError as error:
+                self._kill()  # its run must not go on beside the next one
                 return Ended("failed", " ".join(str(error.cause or error).split()))
             except self._ray.exceptions.RayError as error:
-                self._host = None
+                self._kill()
                 if self._interrupted:
                     return Ended("stopped", "")
                 reason = type(error).__name__
@@ -96,15 +100,18 @@ class RemoteWorker:
                 told({"event": "message", "text": text, "kind": "warning"})
                 if (task.run_dir / "config.json").is_file():
                     task = task._replace(kind="resume")
+            except BaseException:
+                self._kill()
+                raise
         return Ended("failed", f"its machine was lost {MOST_LOSSES} times")
 
     def _carry_out(self, task: Task, told: Callable[[dict[str, Any]], None]) -> Ended:
         self._started = False
         if self._host is None:
             self._host = self._new_host(task)
-        with _proof(task.run_dir.parent) as proof:
-            shared = self._get(self._host.begin.remote(task, proof if self._looks else None))
-        if not shared:
+        with _proof(task.output.parent) as proof:
+            own = self._get(self._host.begin.remote(task, proof if self._looks else None))
+        if own is not None:
             if task.kind == "resume":
                 self._send(task.run_dir, "run")
             if task.init_from is not None:
@@ -115,22 +122,36 @@ class RemoteWorker:
             self.interrupt()
         while True:
             for answer in self._get(self._host.answers.remote(0.5)):
-                if not shared and answer["event"] in ("saved", "ended") and task.kind != "check":
+                if own is not None and answer["event"] in ("saved", "ended") and task.kind != "check":
                     self._fetch(task)
                 if answer["event"] == "ended":
                     self._host.clean.remote()
-                    return Ended(answer["how"], answer["text"])
-                told(answer)
+                    return Ended(answer["how"], _here(answer["text"], own, task))
+                told({name: _here(value, own, task) for name, value in answer.items()})
 
     def _new_host(self, task: Task) -> Any:
         """An actor on a machine that has the cores and the memory; raises TensorqError if its versions differ."""
+        cores = task.config.get("threads", 1)
+        memory = int(task.memory_bytes + _TENSORFLOW_BYTES) if task.memory_bytes else 0
+        largest = max((node["Resources"].get("memory", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
+        if memory > largest:
+            raise TensorqError(
+                f"--on ray: a run needs {format_bytes(memory)} of memory, and the largest machine of the cluster has "
+                f"{format_bytes(largest)}."
+            )
         actor = self._ray.remote(
-            num_cpus=task.config.get("threads", 1),
-            memory=int(task.memory_bytes + _TENSORFLOW_BYTES) if task.memory_bytes else None,
+            num_cpus=cores,
+            memory=memory or None,
             max_concurrency=3,
         )(Host)
         host = actor.remote()
-        ours, theirs = versions(), self._get(host.versions.remote())
+        try:
+            ours, theirs = versions(), self._get(host.versions.remote())
+        except self._ray.exceptions.RayActorError as error:
+            if not error.actor_init_failed:
+                raise
+            reason = " ".join(str(error).split())[-200:]
+            raise TensorqError(f"--on ray: tensorq cannot be started on a machine of the cluster: {reason}") from error
         for name in _SAME:
             if ours[name] != theirs[name]:
                 raise TensorqError(
@@ -154,34 +175,46 @@ class RemoteWorker:
             with path.open("rb") as file:
                 offset = 0
                 while (data := file.read(CHUNK_BYTES)) or offset == 0:
-                    self._get(self._host.put.remote(f"{name}/{path.relative_to(folder)}", offset, data))
+                    self._get(self._host.put.remote(f"{name}/{path.relative_to(folder).as_posix()}", offset, data))
                     offset += max(len(data), 1)
 
     def _fetch(self, task: Task) -> None:
-        """Bring the run's files here.
+        """Bring the run's files here: first all of them beside the old ones, then each in the place of the old one.
 
-        The replay's file comes first, and is changed in place: it has what the last two checkpoints need, so the
-        newest that is here stays whole whenever this process ends. All others are replaced.
+        The replay's file has what the last two checkpoints need, and so it comes before the newest of these.
         """
-        names, changed = self._get(self._host.changes.remote())
-        for name in sorted(changed, key=lambda name: (name != "replay.bin", name.startswith("checkpoints/"), name)):
-            path, in_place = task.run_dir / name, name == "replay.bin"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            target = path if in_place else path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            with target.open("r+b" if in_place and path.exists() else "wb") as file:
-                for offset, size in changed[name] if in_place else _whole(changed[name]):
-                    while size > 0:
-                        data = self._get(self._host.get.remote(name, offset, min(size, CHUNK_BYTES)))
-                        file.seek(offset)
-                        file.write(data)
-                        offset, size = offset + len(data), size - len(data)
-            if not in_place:
-                os.replace(target, path)
+        sizes, changed = self._get(self._host.changes.remote())
+        ready: list[tuple[Path, Path]] = []
+        try:
+            for name in sorted(changed, key=_place):
+                path = task.run_dir / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                copy = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                ready.append((copy, path))
+                parts = [(0, sizes[name])]
+                if name == "replay.bin" and path.exists():  # it is large, and little of it is new
+                    shutil.copyfile(path, copy)
+                    parts = changed[name]
+                self._read(name, parts, copy)
+            for copy, path in ready:
+                os.replace(copy, path)
+        finally:
+            for copy, _ in ready:
+                copy.unlink(missing_ok=True)
         for path in (task.run_dir / "checkpoints").glob("*"):
-            if f"checkpoints/{path.name}" not in names and not path.name.startswith("."):
+            if f"checkpoints/{path.name}" not in sizes and not path.name.startswith("."):
                 path.unlink(missing_ok=True)
         if printed := self._get(self._host.output.remote()):
             task.output.write_bytes(printed)
+
+    def _read(self, name: str, parts: list[tuple[int, int]], copy: Path) -> None:
+        """Write parts (offset, size) of a file of the run into a copy of it here."""
+        with copy.open("r+b" if copy.exists() else "wb") as file:
+            for offset, size in parts:
+                for start in range(offset, offset + size, CHUNK_BYTES):
+                    length = min(offset + size - start, CHUNK_BYTES)
+                    file.seek(start)
+                    file.write(self._get(self._host.get.remote(name, start, length)))
 
     def interrupt(self) -> None:
         """Ask the run to save and to stop."""
@@ -195,18 +228,31 @@ class RemoteWorker:
         if self._host is not None:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.get(self._host.close.remote(), timeout=10)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End what is left of the machine's process."""
+        if self._host is not None:
+            with contextlib.suppress(Exception):  # any exception: it may be gone, or the connection
                 self._ray.kill(self._host)
-            self._host = None
+        self._host = None
+
+
+def _here(value: Any, own: Path | None, task: Task) -> Any:
+    """A value of an event, with the paths of this machine in place of those of the run's own folder elsewhere."""
+    if own is None or not isinstance(value, str):
+        return value
+    return value.replace(str(own / "output.txt"), str(task.output)).replace(str(own / "run"), str(task.run_dir))
 
 
 class _Interrupted(Exception):
     """The user stopped a run that had not begun."""
 
 
-def _whole(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """One part from the beginning to the end of the last of these."""
-    offset, size = parts[-1]
-    return [(0, offset + size)]
+def _place(name: str) -> tuple[int, str]:
+    """The place of a file in the order in which files are replaced. Whoever has result.json has all."""
+    first = {"config.json": 0, "replay.bin": 2, "result.json": 4}
+    return first.get(name, 3 if name.startswith("checkpoints/") else 1), name
 
 
 @contextlib.contextmanager

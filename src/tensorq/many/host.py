@@ -56,19 +56,22 @@ class Host:
         """The versions of what a run depends on."""
         return versions()
 
-    def begin(self, task: Task, proof: Proof | None) -> bool:
-        """Take the next run. Whether its folder is shared; if not, `put` brings what it needs before `start`."""
+    def begin(self, task: Task, proof: Proof | None) -> Path | None:
+        """Take the next run. Returns None if its folder is shared.
+
+        If not, it returns the folder that the run has here, and `put` brings what it needs before `start`.
+        """
         self.clean()
-        self._task = task
+        self._task, self._answers = task, queue.SimpleQueue()
         if proof is not None and proof.holds():
             end = time.monotonic() + _LOCK_SECONDS
             while LockableFolder(task.run_dir).is_locked() and time.monotonic() < end:
                 time.sleep(0.2)
-            return True
+            return None
         self._own = Path(tempfile.mkdtemp(prefix="tensorq-"))
         begins = None if task.init_from is None else self._own / "init_from"
         self._task = task._replace(run_dir=self._own / "run", output=self._own / "output.txt", init_from=begins)
-        return False
+        return self._own
 
     def put(self, name: str, offset: int, data: bytes) -> None:
         """Write a part of a file into the run's own folder."""
@@ -105,8 +108,8 @@ class Host:
                 found.append(self._answers.get_nowait())
         return found
 
-    def changes(self) -> tuple[list[str], dict[str, list[tuple[int, int]]]]:
-        """The names of the run's files, and the parts (offset, size) of those that changed since the last call.
+    def changes(self) -> tuple[dict[str, int], dict[str, list[tuple[int, int]]]]:
+        """The sizes of the run's files, and the parts (offset, size) of those that changed since the last call.
 
         The process stands still while its files are copied: what `get` reads is the state of one moment.
         """
@@ -114,10 +117,12 @@ class Host:
         run, copy = self._own / "run", self._own / "copy"
         changed: dict[str, list[tuple[int, int]]] = {}
         with self._standing_still():
-            names = sorted(str(each.relative_to(run)) for each in run.rglob("*") if each.is_file())
+            names = sorted(each.relative_to(run).as_posix() for each in run.rglob("*") if each.is_file())
+            sizes: dict[str, int] = {}
             names = [name for name in names if name != "lock" and not Path(name).name.startswith(".")]
             for name in names:
                 data = (run / name).read_bytes()
+                sizes[name] = len(data)
                 parts = [data[start : start + CHUNK_BYTES] for start in range(0, max(len(data), 1), CHUNK_BYTES)]
                 sums = [zlib.crc32(part) for part in parts]
                 known = self._sums.get(name, [])
@@ -130,7 +135,7 @@ class Host:
                         if index >= len(known) or known[index] != sums[index]
                     ]
                 self._sums[name] = sums
-        return names, changed
+        return sizes, changed
 
     def get(self, name: str, offset: int, size: int) -> bytes:
         """A part of a file, as `changes` copied it."""
@@ -168,7 +173,7 @@ class Host:
         if worker is None or os.name == "nt":
             yield
             return
-        worker.signal(signal.SIGSTOP)
+        worker.pause()
         try:
             yield
         finally:

@@ -100,6 +100,12 @@ class Worker:
         if os.name != "nt":
             self.signal(signal.SIGINT)
 
+    def pause(self) -> None:
+        """Let the process stand still, and return when it does, or has ended. Not on Windows."""
+        self.signal(signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def signal(self, number: int) -> None:
         """Send a signal to the process."""
         with contextlib.suppress(OSError):
@@ -140,8 +146,13 @@ class Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for worker in [*self._idle, *self._busy.values()]:
+        self._close_idle()
+        for worker in self._busy.values():
             worker.close()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     def carry_out(self, next_task: NextTask, told: Told = lambda *_: None) -> dict[str, Ended]:
         """Carry out tasks until there are no more, and say how each ended. An interruption ends those that have begun.
@@ -155,7 +166,12 @@ class Pool:
                 self._stopping = True
                 for worker in self._busy.values():
                     worker.interrupt()
-            while len(self._busy) < self._jobs and not self._stopping and (following := next_task()):
+            while len(self._busy) < self._jobs and not self._stopping:
+                following = next_task()
+                if following is None:
+                    if self._busy:  # a machine whose worker waits for nothing may serve one that waits for a machine
+                        self._close_idle()
+                    break
                 self._begin(*following)
             if not self._busy:
                 return ended

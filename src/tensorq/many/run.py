@@ -217,8 +217,8 @@ def _carry_out(
     (plan.path / plans.OUTPUT).mkdir(exist_ok=True)
     with contextlib.ExitStack() as closing:
         show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary)))
+        where = closing.enter_context(machines(on, address))  # Ray has a handler of signals, too: ours comes after it
         signals = closing.enter_context(Signals())
-        where = closing.enter_context(machines(on, address))
         at_once = min(jobs_at_once(jobs, list(configs.values()), where), len(configs))
         pool = closing.enter_context(Pool(at_once, signals, where.worker))
         counted = "1 run" if len(configs) == 1 else f"{len(configs)} runs, {at_once} at once,"
@@ -247,7 +247,8 @@ def jobs_at_once(jobs: int | None, configs: list[Config], where: Machines) -> in
         if jobs not in (None, 1):
             raise TensorqError(f"jobs (--jobs): received {jobs}, expected 1 with single_environment.")
         return 1
-    return where.runs_at_once(max(config.threads for config in configs)) if jobs is None else jobs
+    usual = where.runs_at_once(max(config.threads for config in configs))
+    return usual if jobs is None else jobs
 
 
 def check_jobs(jobs: Any) -> None:

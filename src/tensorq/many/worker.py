@@ -72,6 +72,8 @@ def main() -> None:
     """Carry out tasks until there are no more."""
     # In a job that a shell runs in the background SIGINT is ignored, and a process inherits this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):  # Ray blocks it in its processes, and a process inherits this, too
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     stream, tasks = os.fdopen(os.dup(1), "w", encoding="utf-8"), os.fdopen(os.dup(0), "rb")
     if hasattr(os, "register_at_fork"):  # a child that outlives this process would keep the parent waiting
         for descriptor in (stream.fileno(), tasks.fileno()):

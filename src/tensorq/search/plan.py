@@ -75,7 +75,12 @@ class SearchPlan:
 
     @property
     def fresh(self) -> Path:
-        """The folder of the runs with fresh seeds, which has the number of the trial that was chosen."""
+        """The folder of the runs with fresh seeds, which has the number of the trial that was chosen.
+
+        Raises TensorqError if none is yet.
+        """
+        if self.chosen is None:
+            raise TensorqError(f"{self.path}: no trial has been chosen yet: {self.how_to_resume()} goes on.")
         return self.path / f"fresh-trial{self.chosen}"
 
     @property
@@ -144,6 +149,9 @@ def read(path: Path) -> SearchPlan:
     data = directory.read_json(path / FILE)
     try:
         init_from = data["init_from"]
+        counts = [data[name] for name in ("trials", "seeds_per_trial", "finalists", "fresh_seeds", "sampler_seed")]
+        if not all(type(each) is int for each in counts) or not isinstance(data["settings"], dict):
+            raise TypeError
         return SearchPlan(
             **{
                 **data,
@@ -163,4 +171,8 @@ def as_preset(plan: SearchPlan, values: Mapping[str, Any]) -> str:
     lines = {"about": f"Found by `tensorq tune {plan.env}`: trial {plan.chosen}", "extends": base}
     content = {**lines, **plan.settings, **values}
     # A number, a text, true and false, and lists of them are written in TOML as in JSON.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in content.items() if name != "env_args")
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in content.items()
+        if name != "env_args" and value is not None  # which TOML cannot say; it is the default of what may be None
+    )

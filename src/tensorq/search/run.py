@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -32,11 +32,12 @@ from tensorq.paths import absolute, shown
 from tensorq.process import Signals
 from tensorq.replay.settings import ReplaySettings
 from tensorq.runs.checkpoint import write_atomically
+from tensorq.runs.directory import PUT_BACK
 from tensorq.runs.freeing import free_replay
 from tensorq.runs.history import read_history, short
 from tensorq.runs.lock import LockableFolder
 from tensorq.runs.saved import SavedRun, needed_functions, network_kind, require_functions
-from tensorq.search.plan import SearchPlan, as_preset, is_search, read
+from tensorq.search.plan import TUNING_SEED, SearchPlan, as_preset, is_search, read
 from tensorq.search.space import SpaceGiven, checked_space, usual_space
 from tensorq.search.study import Study, Trial, import_optuna
 from tensorq.show.numbers import format_return
@@ -134,8 +135,8 @@ def tune(
     for name, (count, least) in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= 2**31:
             raise TensorqError(f"{name}: received {count!r}, expected a whole number of at least {least}.")
-    if fresh_seeds > plans.MOST_RUNS // 2 or 3 * seeds_per_trial > plans.MOST_RUNS:
-        raise TensorqError(f"seeds: expected at most {plans.MOST_RUNS // 3:,}.")
+    if max(fresh_seeds, seeds_per_trial) > TUNING_SEED:
+        raise TensorqError(f"seeds_per_trial and fresh_seeds: expected at most {TUNING_SEED:,}.")
     if "seed" in settings:
         raise TensorqError(f"seed: received {settings['seed']!r}: a search has seeds of its own, 1000, 1001 ...")
     asked = api.understood(env, preset, network, features, run_dir, init_from, (), settings)
@@ -222,10 +223,18 @@ def resume_tune(
 class _Work:
     """Decides which run a worker trains next, and learns from those that have ended."""
 
-    def __init__(self, plan: SearchPlan, study: Study, functions: bytes, at_once: int, show: ManyProgress) -> None:
+    def __init__(
+        self,
+        plan: SearchPlan,
+        study: Study,
+        functions: bytes,
+        at_once: int,
+        show: ManyProgress,
+        interrupted: Callable[[], bool],
+    ) -> None:
         self.failure = ""
         self.memory_bytes = 0.0  # of a run, once it is known
-        self._at_once = at_once
+        self._at_once, self._interrupted = at_once, interrupted
         self._plan, self._study, self._functions, self._show = plan, study, functions, show
         self._trials: list[Trial] = []
         self._runs: dict[str, tuple[Trial, int]] = {}
@@ -278,6 +287,8 @@ class _Work:
             self._trials.append(trial)
             for seed in self._plan.tuning_seeds:
                 value = finished_return(self._plan, trial.number, seed)
+                if value is not None and self._is_of_another(trial, seed):
+                    raise TensorqError(f"{self._plan.journal} does not fit the runs beside it; {PUT_BACK}")
                 if value is None:
                     trial.waiting.append(seed)
                 else:
@@ -287,6 +298,15 @@ class _Work:
             self._end(trial)  # all of its runs had ended, and then its process
         return None
 
+    def _is_of_another(self, trial: Trial, seed: int) -> bool:
+        """Whether a run has other settings than its trial, as with the journal of another search."""
+        return SavedRun(self._plan.run_folder(trial.number, seed)).config != self._plan.config(trial.settings, seed)
+
+    def look_again(self) -> bool:
+        """Whether another process has left a trial in the meantime, by ending."""
+        self._enough = False
+        return self._new_trial() is not None
+
     def told(self, name: str, event: dict[str, Any]) -> None:
         """Take an event of a run."""
         self._show(name, event)
@@ -294,7 +314,10 @@ class _Work:
             return
         trial, seed = self._runs.pop(name)
         trial.running -= 1
-        if trial not in self._trials or event["how"] == "stopped":  # it was given up, or all are stopped
+        if event["how"] == "finished":
+            free(self._plan, trial.number, seed)
+        # It was given up; or all are stopped, of which a process that has just begun dies.
+        if trial not in self._trials or event["how"] != "finished" and self._interrupted():
             return
         value = finished_return(self._plan, trial.number, seed) if event["how"] == "finished" else None
         if event["how"] == "failed":
@@ -303,7 +326,6 @@ class _Work:
             self._fail(trial, "it has no greedy evaluation")
         else:
             trial.returns[seed] = value
-            free(self._plan, trial.number, seed)
             hopeless = self._study.report(trial)
             if hopeless or not (trial.waiting or trial.running):
                 self._end(trial, pruned=hopeless and bool(trial.waiting or trial.running))
@@ -355,12 +377,12 @@ def _carry_out(
     first = plan.config({}, plan.tuning_seeds[0])
     with contextlib.ExitStack() as closing:
         show = closing.enter_context(contextlib.closing(ManyProgress(progress, summary, ends=False)))
+        where = closing.enter_context(machines(on, address))  # Ray has a handler of signals, too: ours comes after it
         signals = closing.enter_context(Signals())
-        where = closing.enter_context(machines(on, address))
         at_once = jobs_at_once(jobs, [first], where)
         pool = closing.enter_context(Pool(at_once, signals, where.worker))
         work = closing.enter_context(
-            contextlib.closing(_Work(plan, study, packed, at_once if where.share_memory else 1, show))
+            contextlib.closing(_Work(plan, study, packed, at_once if where.share_memory else 1, show, signals))
         )
         seeds = _counted(plan.seeds_per_trial, "seed")
         show.write(f"{_counted(plan.trials, 'trial')} of {seeds} in {plan.path}, {_counted(at_once, 'run')} at once")
@@ -373,20 +395,26 @@ def _carry_out(
             if checked is not None and checked.how == "finished":
                 work.memory_bytes = float(checked.text)
         pool.carry_out(work.next_task, work.told)
+        while not signals.received and not work.failure and work.look_again():
+            pool.carry_out(work.next_task, work.told)
         if work.failure:
             raise TensorqError(work.failure)
-        if not signals.received and (others := study.running()):
+        if signals.received:
+            begun = study.ended() or study.running()
+            raise StoppedRuns(
+                plan.path, f"{plan.how_to_resume()} continues" if begun else "no trial had begun", signals.received
+            )
+        if others := study.running():
             show.write(f"other processes work at {_counted(others, 'trial')}; the last of them compares the best")
             return
         with _finishing(plan):
-            if not signals.received:
-                best = _choose(plan, study, work, pool, show, signals)
+            best = _choose(plan, study, work, pool, show, signals)
             if signals.received:
                 raise StoppedRuns(plan.path, f"{plan.how_to_resume()} continues", signals.received)
             plan = dataclasses.replace(read(plan.path), chosen=best["number"])
-            plan.save()
             write_atomically(plan.best, as_preset(plan, best["settings"]).encode())
             draw_search(study.ended(), best["number"], study.importances(), plan.metric, plan.picture)
+            plan.save()
     if progress not in ("json", "quiet"):
         values = ", ".join(f"{name} {short(value)}" for name, value in best["settings"].items())
         print(f"the best is trial {best['number']}: {values}\n{shown(plan.best)}\n{shown(plan.picture)}")
@@ -434,10 +462,14 @@ def _choose(
 
     if left:
         show.write(f"the {len(finalists)} best trials are trained with {2 * plan.seeds_per_trial} more seeds")
-    pool.carry_out(next_task, show)
-    for each, seed in left.values():
-        if finished_return(plan, each["number"], seed) is not None:
+
+    def told(name: str, event: dict[str, Any]) -> None:
+        show(name, event)
+        if event["event"] == "ended" and event["how"] == "finished":
+            each, seed = left[name]
             free(plan, each["number"], seed)
+
+    pool.carry_out(next_task, told)
     means = {}
     for each in finalists:
         returns = [finished_return(plan, each["number"], seed) for seed in plan.final_seeds]

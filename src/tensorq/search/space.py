@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,12 +26,14 @@ def usual_space(config: Config) -> dict[str, Space]:
 def checked_space(given: SpaceGiven) -> dict[str, Space]:
     """A space that a user gave; raises TensorqError for one that is none."""
     found: dict[str, Space] = {}
+    if not isinstance(given, Mapping):
+        raise TensorqError(f"space: received {given!r}, expected spaces by name, such as {{'gamma': [0.9, 0.99]}}.")
     for name, space in given.items():
         if name in ("env", "env_args", "preset", "seed"):
             raise TensorqError(f"space: received {name}, expected a setting that one search can vary.")
         if isinstance(space, Range):
             found[name] = _checked_range(name, space)
-        elif isinstance(space, str) or not isinstance(space, Sequence) or not space:
+        elif isinstance(space, str) or not isinstance(space, Sequence) or not space or not all(map(_is_value, space)):
             raise TensorqError(
                 f"space: received {space!r} for {name}, expected a list of values, or a tq.Range such as "
                 "tq.Range(1e-4, 1e-2, log=True)."
@@ -38,6 +41,13 @@ def checked_space(given: SpaceGiven) -> dict[str, Space]:
         else:
             found[name] = tuple(tuple(each) if isinstance(each, list) else each for each in space)
     return found
+
+
+def _is_value(value: Any) -> bool:
+    """Whether a setting could have this value."""
+    if isinstance(value, (list, tuple)):
+        return all(_is_value(each) and not isinstance(each, (list, tuple)) for each in value)
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _checked_range(name: str, space: Range) -> Range:

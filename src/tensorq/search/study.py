@@ -6,6 +6,7 @@ A trial is a choice of settings, trained with a few seeds. The process that work
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import filelock
 
 from tensorq.errors import TensorqError
 from tensorq.extras import extra_command
+from tensorq.runs.directory import PUT_BACK
 from tensorq.runs.lock import LockableFolder
 from tensorq.search.plan import SearchPlan
 from tensorq.search.space import within
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 NAME = "tensorq"
+_AS_GIVEN = "as_given"  # of the trial whose settings are those of the preset
 # The median of fewer trials says little.
 TRIALS_BEFORE_PRUNING = 8
 
@@ -59,17 +62,20 @@ class Study:
         self._mutex = filelock.FileLock(plan.mutex)
         self._states = optuna.trial.TrialState
         self._distributions = {name: _distribution(each) for name, each in plan.space.items()}
-        with self._mutex:
-            lock = optuna.storages.journal.JournalFileOpenLock(str(plan.journal))
-            backend = optuna.storages.journal.JournalFileBackend(str(plan.journal), lock_obj=lock)
-            self._storage = optuna.storages.JournalStorage(backend)
-            self._study = optuna.create_study(
-                study_name=NAME,
-                storage=self._storage,
-                load_if_exists=True,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
-            )
+        try:
+            with self._mutex:
+                lock = optuna.storages.journal.JournalFileOpenLock(str(plan.journal))
+                backend = optuna.storages.journal.JournalFileBackend(str(plan.journal), lock_obj=lock)
+                self._storage = optuna.storages.JournalStorage(backend)
+                self._study = optuna.create_study(
+                    study_name=NAME,
+                    storage=self._storage,
+                    load_if_exists=True,
+                    direction="maximize",
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
+                )
+        except (ValueError, KeyError, TypeError, OSError) as error:  # a line that was cut off, or is none
+            raise TensorqError(f"{plan.journal} is damaged: {error}; {PUT_BACK}") from error
 
     def start_sampling(self) -> None:
         """Seed the sampler. It must not repeat the numbers that it drew before, nor those of a process beside it."""
@@ -83,7 +89,7 @@ class Study:
     def propose(self, settings: Mapping[str, Any]) -> None:
         """Let the next new trial have these settings, as far as they are in the space."""
         known = {name: value for name, value in settings.items() if within(value, self._space[name])}
-        self._study.enqueue_trial({name: _as_choice(value) for name, value in known.items()})
+        self._study.enqueue_trial({name: _as_choice(value) for name, value in known.items()}, {_AS_GIVEN: True})
 
     def begin(self) -> Trial | None:
         """A trial to work at: one that a process left, or else a new one; None if there are enough."""
@@ -116,8 +122,9 @@ class Study:
         else:
             live.set_user_attr("returns", {str(seed): value for seed, value in trial.returns.items()})
         state = self._states.FAIL if failure is not None else self._states.PRUNED if pruned else None
-        self._study.tell(trial.number, _mean(trial.returns) if state is None else None, state)
-        trial.folder.unlock()
+        with self._mutex:  # another process must not take it for one that was left
+            self._study.tell(trial.number, _mean(trial.returns) if state is None else None, state)
+            trial.folder.unlock()
 
     def ended(self) -> list[dict[str, Any]]:
         """The trials that have ended, in the order of their numbers, as plain dicts."""
@@ -185,7 +192,12 @@ class Study:
         for name in self._space:
             if name in trial.params:
                 value = trial.params[name]
-                found[name] = choices[name][value] if name in choices else _rounded(value)
+                given, space = trial.user_attrs.get(_AS_GIVEN), self._space[name]
+                if name in choices:
+                    value = choices[name][value]
+                elif isinstance(space, Range) and isinstance(value, float) and not given:
+                    value = _rounded(value, space)
+                found[name] = value
         return found
 
 
@@ -209,8 +221,10 @@ def _distribution(space: Space) -> BaseDistribution:
     return FloatDistribution(space.low, space.high, log=space.log)
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+def _rounded(value: float, space: Range) -> float:
+    """A number with three digits, or on a linear range with a thousandth of it; within the range."""
+    digits = 2 - math.floor(math.log10(value)) if space.log else 3 - math.floor(math.log10(space.high - space.low))
+    return min(max(round(value, digits), space.low), space.high)
 
 
 def _as_choice(value: Any) -> Any:
