@@ -1,7 +1,7 @@
 """Two runs beside each other, in the time of one: `tensorq train CartPole-v1 --seeds 0-1 --jobs 2` next to `--seeds 0`.
 
-The commands take turns; a figure is the median over the rounds, of the whole command: its start, its processes, the import of
-TensorFlow, and the pictures. Writes results/many.json.
+The commands take turns; a figure is the median over the rounds, of the whole command: its start, its processes,
+the import of TensorFlow, and the pictures. Writes results/many.json.
 
 python benchmarks/many.py [--rounds 5] [--steps 50000]
 """
