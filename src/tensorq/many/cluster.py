@@ -139,12 +139,7 @@ class RemoteWorker:
                 f"--on ray: a run needs {format_bytes(memory)} of memory, and the largest machine of the cluster has "
                 f"{format_bytes(largest)}."
             )
-        actor = self._ray.remote(
-            num_cpus=cores,
-            memory=memory or None,
-            max_concurrency=3,
-        )(Host)
-        host = actor.remote()
+        host = self._ray.remote(num_cpus=cores, memory=memory or None, max_concurrency=3)(Host).remote()
         try:
             ours, theirs = versions(), self._get(host.versions.remote())
         except self._ray.exceptions.RayActorError as error:

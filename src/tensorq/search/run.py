@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +15,7 @@ from tensorq.api import Run
 from tensorq.config import DEFAULT_PRESET, check_names
 from tensorq.envs.calls import EnvironmentMaker
 from tensorq.errors import TensorqError
-from tensorq.evaluation.compare import METRIC_NAMES, Metric, greedy_return
+from tensorq.evaluation.compare import METRIC_NAMES, Metric
 from tensorq.many import plan as plans
 from tensorq.many.machines import On, check_machines, machines
 from tensorq.many.plan import is_plan
@@ -30,20 +27,16 @@ from tensorq.networks.build import FeatureBuilder, NetworkBuilder
 from tensorq.observers.progress import Mode
 from tensorq.paths import absolute, shown
 from tensorq.process import Signals
-from tensorq.replay.settings import ReplaySettings
 from tensorq.runs.checkpoint import write_atomically
-from tensorq.runs.directory import PUT_BACK
-from tensorq.runs.freeing import free_replay
-from tensorq.runs.history import read_history, short
+from tensorq.runs.history import short
 from tensorq.runs.lock import LockableFolder
-from tensorq.runs.saved import SavedRun, needed_functions, network_kind, require_functions
+from tensorq.runs.saved import needed_functions, network_kind, require_functions
 from tensorq.search.plan import TUNING_SEED, SearchPlan, as_preset, is_search, read
 from tensorq.search.space import SpaceGiven, checked_space, usual_space
-from tensorq.search.study import Study, Trial, import_optuna
+from tensorq.search.study import Study, import_optuna
+from tensorq.search.trials import Trials, counted, finished_return, free, mean
 from tensorq.show.numbers import format_return
 from tensorq.stopped import StoppedRuns
-
-FAILURES_AT_FIRST = 3  # so many trials that fail before any other has ended end the search
 
 
 @dataclass(frozen=True)
@@ -220,137 +213,6 @@ def resume_tune(
     return Search(folder, make_env, built)
 
 
-class _Work:
-    """Decides which run a worker trains next, and learns from those that have ended."""
-
-    def __init__(
-        self,
-        plan: SearchPlan,
-        study: Study,
-        functions: bytes,
-        at_once: int,
-        show: ManyProgress,
-        interrupted: Callable[[], bool],
-    ) -> None:
-        self.failure = ""
-        self.memory_bytes = 0.0  # of a run, once it is known
-        self._at_once, self._interrupted = at_once, interrupted
-        self._plan, self._study, self._functions, self._show = plan, study, functions, show
-        self._trials: list[Trial] = []
-        self._runs: dict[str, tuple[Trial, int]] = {}
-        self._enough = False
-        self._failed = self._others = 0
-
-    def task(self, number: int, values: Mapping[str, Any], seed: int, kind: str | None = None) -> Task:
-        """A run of a trial, which is resumed if it has begun."""
-        run_dir = self._plan.run_folder(number, seed)
-        return Task(
-            kind=kind or ("resume" if os.path.isfile(run_dir / "config.json") else "train"),
-            run_dir=run_dir,
-            config=self._plan.config(values, seed).to_dict(),
-            functions=self._functions,
-            output=(self._plan.path if kind else self._plan.trial_folder(number)) / f"seed{seed}.txt",
-            init_from=self._plan.init_from,
-            at_once=self._at_once,
-            memory_bytes=self.memory_bytes,
-        )
-
-    def next_task(self) -> tuple[str, Task] | None:
-        """A seed of a trial that has none in training; else of a new trial; else a further seed of any."""
-        if self.failure:
-            return None
-        while True:
-            trial = next((each for each in self._trials if each.waiting and not each.running), None)
-            trial = trial or self._new_trial() or next((each for each in self._trials if each.waiting), None)
-            if trial is None:
-                return None
-            seed = trial.waiting.pop(0)
-            try:
-                task = self.task(trial.number, trial.settings, seed)
-            except TensorqError as error:  # settings that do not fit each other
-                self._fail(trial, str(error))
-                if self.failure:
-                    return None
-                continue
-            trial.running += 1
-            name = f"trial{trial.number}-seed{seed}"
-            self._runs[name] = trial, seed
-            self._show.begin(name, self._plan.config(trial.settings, seed))
-            return name, task
-
-    def _new_trial(self) -> Trial | None:
-        while not self._enough:
-            trial = self._study.begin()
-            if trial is None:
-                self._enough = True
-                return None
-            self._trials.append(trial)
-            for seed in self._plan.tuning_seeds:
-                value = finished_return(self._plan, trial.number, seed)
-                if value is not None and self._is_of_another(trial, seed):
-                    raise TensorqError(f"{self._plan.journal} does not fit the runs beside it; {PUT_BACK}")
-                if value is None:
-                    trial.waiting.append(seed)
-                else:
-                    trial.returns[seed] = value
-            if trial.waiting:
-                return trial
-            self._end(trial)  # all of its runs had ended, and then its process
-        return None
-
-    def _is_of_another(self, trial: Trial, seed: int) -> bool:
-        """Whether a run has other settings than its trial, as with the journal of another search."""
-        return SavedRun(self._plan.run_folder(trial.number, seed)).config != self._plan.config(trial.settings, seed)
-
-    def look_again(self) -> bool:
-        """Whether another process has left a trial in the meantime, by ending."""
-        self._enough = False
-        return self._new_trial() is not None
-
-    def told(self, name: str, event: dict[str, Any]) -> None:
-        """Take an event of a run."""
-        self._show(name, event)
-        if event["event"] != "ended":
-            return
-        trial, seed = self._runs.pop(name)
-        trial.running -= 1
-        if event["how"] == "finished":
-            free(self._plan, trial.number, seed)
-        # It was given up; or all are stopped, of which a process that has just begun dies.
-        if trial not in self._trials or event["how"] != "finished" and self._interrupted():
-            return
-        value = finished_return(self._plan, trial.number, seed) if event["how"] == "finished" else None
-        if event["how"] == "failed":
-            self._fail(trial, event["text"])
-        elif value is None:
-            self._fail(trial, "it has no greedy evaluation")
-        else:
-            trial.returns[seed] = value
-            hopeless = self._study.report(trial)
-            if hopeless or not (trial.waiting or trial.running):
-                self._end(trial, pruned=hopeless and bool(trial.waiting or trial.running))
-
-    def _end(self, trial: Trial, pruned: bool = False) -> None:
-        self._trials.remove(trial)
-        self._study.finish(trial, pruned=pruned)
-        self._others += 1
-        how = f", given up after {_counted(len(trial.returns), 'seed')}" if pruned else ""
-        self._show.write(f"trial {trial.number}: {format_return(_mean(trial.returns.values()))}{how}")
-
-    def _fail(self, trial: Trial, text: str) -> None:
-        self._trials.remove(trial)
-        self._study.finish(trial, failure=text)
-        self._failed += 1
-        self._show.write(f"trial {trial.number} failed: {text}")
-        if self._failed >= FAILURES_AT_FIRST and not self._others:
-            self.failure = f"the first {self._failed} trials failed, the last with: {text}"
-
-    def close(self) -> None:
-        """Leave the trials that have not ended to others."""
-        for trial in self._trials:
-            trial.folder.unlock()
-
-
 def _carry_out(
     plan: SearchPlan,
     functions: Functions,
@@ -372,7 +234,7 @@ def _carry_out(
         ended = study.ended()
         best = max((each["value"] for each in ended if each["state"] == "finished"), default=None)
         text = "" if best is None else f", the best has {format_return(best)}"
-        return f"{len(ended)} of {plan.trials} trials{text}, {_counted(counts['training'], 'run')} in training"
+        return f"{len(ended)} of {plan.trials} trials{text}, {counted(counts['training'], 'run')} in training"
 
     first = plan.config({}, plan.tuning_seeds[0])
     with contextlib.ExitStack() as closing:
@@ -382,10 +244,10 @@ def _carry_out(
         at_once = jobs_at_once(jobs, [first], where)
         pool = closing.enter_context(Pool(at_once, signals, where.worker))
         work = closing.enter_context(
-            contextlib.closing(_Work(plan, study, packed, at_once if where.share_memory else 1, show, signals))
+            contextlib.closing(Trials(plan, study, packed, at_once if where.share_memory else 1, show, signals))
         )
-        seeds = _counted(plan.seeds_per_trial, "seed")
-        show.write(f"{_counted(plan.trials, 'trial')} of {seeds} in {plan.path}, {_counted(at_once, 'run')} at once")
+        seeds = counted(plan.seeds_per_trial, "seed")
+        show.write(f"{counted(plan.trials, 'trial')} of {seeds} in {plan.path}, {counted(at_once, 'run')} at once")
         show.write(f"searched: {', '.join(plan.space)}; a trial's value: {METRIC_NAMES[plan.metric]}")
         if not study.ended() and not study.running():
             check = iter([("check", work.task(0, {}, plan.tuning_seeds[0], kind="check"))])
@@ -405,7 +267,7 @@ def _carry_out(
                 plan.path, f"{plan.how_to_resume()} continues" if begun else "no trial had begun", signals.received
             )
         if others := study.running():
-            show.write(f"other processes work at {_counted(others, 'trial')}; the last of them compares the best")
+            show.write(f"other processes work at {counted(others, 'trial')}; the last of them compares the best")
             return
         with _finishing(plan):
             best = _choose(plan, study, work, pool, show, signals)
@@ -435,7 +297,7 @@ def _finishing(plan: SearchPlan) -> Any:
 
 
 def _choose(
-    plan: SearchPlan, study: Study, work: _Work, pool: Pool, show: ManyProgress, signals: Signals
+    plan: SearchPlan, study: Study, work: Trials, pool: Pool, show: ManyProgress, signals: Signals
 ) -> dict[str, Any]:
     """Train the best trials with more seeds, and return the best of them."""
     complete = [each for each in study.ended() if each["state"] == "finished"]
@@ -468,14 +330,15 @@ def _choose(
         if event["event"] == "ended" and event["how"] == "finished":
             each, seed = left[name]
             free(plan, each["number"], seed)
+        elif event["event"] == "ended" and not signals.received:
+            show.write(f"{name} failed, and counts as the worst seed of its trial: {event['text']}")
 
     pool.carry_out(next_task, told)
     means = {}
     for each in finalists:
         returns = [finished_return(plan, each["number"], seed) for seed in plan.final_seeds]
-        # A seed that failed counts as the worst that any had.
         known = [value for value in returns if value is not None]
-        means[each["number"]] = _mean(value if value is not None else min(known) for value in returns)
+        means[each["number"]] = mean(value if value is not None else min(known) for value in returns)
         if not signals.received:
             show.write(f"trial {each['number']}: {format_return(means[each['number']])} with {len(returns)} seeds")
     return max(finalists, key=lambda each: means[each["number"]])
@@ -516,27 +379,3 @@ def _compare_on_fresh_seeds(
 def _is_compared(plan: SearchPlan) -> bool:
     """Whether there is nothing to train with fresh seeds."""
     return plan.fresh_seeds == 0 or (is_plan(plan.fresh) and not plans.read(plan.fresh).unfinished)
-
-
-def finished_return(plan: SearchPlan, number: int, seed: int) -> float | None:
-    """What a finished run of a trial reached; None if it has not finished."""
-    folder = plan.run_folder(number, seed)
-    if not os.path.lexists(folder / "result.json"):
-        return None
-    return greedy_return(read_history(SavedRun(folder)), plan.metric)
-
-
-def free(plan: SearchPlan, number: int, seed: int) -> None:
-    """Delete the replay of a finished run: a search would fill the disk with replays."""
-    run = SavedRun(plan.run_folder(number, seed))
-    if run.config.find(ReplaySettings) is not None:
-        free_replay(run)
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = [*values]
-    return math.fsum(found) / len(found)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
