@@ -34,8 +34,8 @@ from tensorq.stopped import StoppedRuns
 
 
 @dataclass(frozen=True)
-class Runs:
-    """A folder of several runs.
+class RunsFolder:
+    """A folder with several runs in it, and the functions that each of them was started with.
 
     Args:
         path: the folder.
@@ -49,6 +49,11 @@ class Runs:
     def __post_init__(self) -> None:
         """Refuse a value that is not a path."""
         object.__setattr__(self, "path", Run(self.path).path)
+
+
+@dataclass(frozen=True)
+class Runs(RunsFolder):
+    """A folder of several runs."""
 
     def __iter__(self) -> Iterator[Run]:
         """Each run, in the order of the plan; one that has not begun is left out."""

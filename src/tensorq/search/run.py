@@ -21,7 +21,7 @@ from tensorq.many.machines import On, check_machines, machines
 from tensorq.many.plan import is_plan
 from tensorq.many.pool import Pool, to_bytes
 from tensorq.many.progress import ManyProgress
-from tensorq.many.run import Runs, check_jobs, jobs_at_once, resume_many, train_many
+from tensorq.many.run import Runs, RunsFolder, check_jobs, jobs_at_once, resume_many, train_many
 from tensorq.many.worker import Functions, Task
 from tensorq.networks.build import FeatureBuilder, NetworkBuilder
 from tensorq.observers.progress import Mode
@@ -40,21 +40,8 @@ from tensorq.stopped import StoppedRuns
 
 
 @dataclass(frozen=True)
-class Search:
-    """A folder of a search.
-
-    Args:
-        path: the folder.
-        make_env, network: as in Run; every run has them.
-    """
-
-    path: Path
-    make_env: EnvironmentMaker | str | None = None
-    network: NetworkBuilder | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a value that is not a path."""
-        object.__setattr__(self, "path", Run(self.path).path)
+class Search(RunsFolder):
+    """A folder of a search."""
 
     @property
     def trials(self) -> list[dict[str, Any]]:
